@@ -1,7 +1,7 @@
 """S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,9 +20,9 @@ from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploa
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bucket import LIMITS
-from datamover.protocols.upload import Saved, UploadKey
+from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
-from tests.protocols.conformance import read
+from tests.protocols.conformance import read, write
 from tests.protocols.sftp import until
 from tests.servers.certificates import Authority, ServerTLS
 from tests.servers.web import Exchange, Web
@@ -221,7 +221,8 @@ async def test_only_our_own_is_removed(bucket: Rehearsal, mark: str) -> None:
         if exchange.request.method == "DELETE":
             removed.append(exchange.request.path)
         marks = [("x-amz-meta-datamover-upload", mark)] if mark else []
-        exchange.answer(200, [("ETag", '"e"'), *marks], b"other size")
+        etag = '"e"' if ours or exchange.request.method == "PUT" else '"another"'
+        exchange.answer(200, [("ETag", etag), *marks], b"other size")
 
     bucket.answer("f", serve)
     ours = mark == "1-a"
@@ -230,6 +231,62 @@ async def test_only_our_own_is_removed(bucket: Rehearsal, mark: str) -> None:
         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
     assert caught.value.retryable
     assert len(removed) == ours
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize(
+    ("made", "found", "ours"),
+    [
+        ({"ETag": '"e"'}, {"ETag": '"e"'}, True),
+        ({"ETag": '"e"'}, {"ETag": '"other"'}, False),
+        ({"ETag": '"e"'}, {"ETag": '"e"', "mark": "2-b"}, False),
+        ({"ETag": '"e"'}, {"ETag": '"other"', "mark": "1-a"}, False),
+        ({"ETag": '"e"'}, {"mark": "1-a"}, True),
+        ({}, {"ETag": '"e"', "mark": "1-a"}, True),
+        ({}, {"ETag": '"e"'}, False),
+        # So rclone changes the ETag of what came in parts.
+        ({"ETag": f'"{"a" * 32}-2"'}, {"ETag": f'"{"b" * 32}"', "mark": "1-a"}, True),
+        ({"ETag": f'"{"a" * 32}-2"'}, {"ETag": f'"{"b" * 32}-2"', "mark": "1-a"}, False),
+        ({"ETag": '"e"', "x-amz-version-id": "1"}, {"ETag": '"e"', "x-amz-version-id": "1"}, True),
+        ({"ETag": '"e"', "x-amz-version-id": "1"}, {"ETag": '"e"', "mark": "1-a", "x-amz-version-id": "2"}, False),
+        ({"ETag": '"e"', "x-amz-version-id": "null"}, {"ETag": '"other"', "x-amz-version-id": "null"}, False),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_lies_there_is_ours(
+    bucket: Rehearsal, made: dict[str, str], found: dict[str, str], ours: bool, by_parts: bool
+) -> None:
+    """What has the right size counts as stored only where it is what the commit made; another's stays there."""
+    headers = [("x-amz-meta-datamover-upload" if name == "mark" else name, told) for name, told in found.items()]
+    methods: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        methods.append(request.method)
+        if request.method == "HEAD":
+            exchange.answer(200, headers, b"data")
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "POST":
+            body = f"<R><ETag>{made['ETag']}</ETag></R>" if "ETag" in made else "<R/>"
+            exchange.answer(200, [each for each in made.items() if each[0] != "ETag"], body.encode())
+        else:
+            exchange.answer(200, [("ETag", '"e"')] if by_parts else list(made.items()))
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    if by_parts:
+        await write(upload, b"data")
+        storing: Awaitable[Stored] = upload.commit(replace=True)
+    else:
+        storing = upload.store(b"data", replace=True, commit=lambda: None)
+    if ours:
+        assert (await storing).size == 4
+    else:
+        with pytest.raises(errors.DestinationExists, match="somebody else meanwhile") as caught:
+            await storing
+        assert caught.value.retryable
+    assert "DELETE" not in methods
 
 
 @pytest_twisted.ensureDeferred
@@ -275,7 +332,7 @@ async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
     def serve(exchange: Exchange) -> None:
         request = exchange.request
         if request.method == "HEAD":
-            exchange.answer(200, [("ETag", '"e-3"')], bytes(13 * MIB))
+            exchange.answer(200, [("ETag", '"e-3"'), ("x-amz-meta-datamover-upload", "1-a")], bytes(13 * MIB))
         elif request.method == "POST":
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         else:
@@ -404,7 +461,7 @@ async def test_sent_once(bucket: Rehearsal, honours: bool) -> None:
 
     def serve(exchange: Exchange) -> None:
         request = exchange.request
-        if request.method == "DELETE" and not (honours and "if-match" in request.headers):
+        if request.method == "DELETE" and not (honours and request.headers.get("if-match", '"e"') != '"e"'):
             there.pop(request.path, None)
             exchange.answer(204)
         elif honours and (request.method == "DELETE" or ("if-none-match" in request.headers and request.path in there)):
@@ -413,7 +470,8 @@ async def test_sent_once(bucket: Rehearsal, honours: bool) -> None:
             there[request.path] = request.body
             exchange.answer(200, [("ETag", '"e"')])
         else:
-            exchange.answer(200 if request.path in there else 404, [], there.get(request.path, b""))
+            found = request.path in there
+            exchange.answer(200 if found else 404, [("ETag", '"e"')], there.get(request.path, b""))
 
     bucket.web.otherwise = serve
     for name in ("f", "g"):
@@ -498,19 +556,24 @@ async def test_completed_on_conditions(bucket: Rehearsal, honoured: bool | None)
     """
     bucket.writing._tools.conditions.honoured = honoured  # type: ignore[attr-defined]
     sent: list[str | None] = []
-    there = [("ETag", '"old"'), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
+    old = [("ETag", '"old"'), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
+    made = [("ETag", '"new"'), ("x-amz-meta-datamover-upload", "1-a")]
+    there = old
 
     def serve(exchange: Exchange) -> None:
+        nonlocal there
         request = exchange.request
         if request.method == "HEAD":
             exchange.answer(200, there, bytes(4))
         elif "uploads" in request.target:
+            there = old
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         elif request.method == "PUT":
             exchange.answer(200, [("ETag", '"e"')])
         else:
             sent.append(request.headers.get("if-match"))
             known = "if-match" not in request.headers
+            there = made if known else old
             exchange.answer(200 if known else 501, [], b"<R/>" if known else error("NotImplemented"))
 
     bucket.answer("f", serve)
@@ -580,7 +643,7 @@ async def test_options_are_sent(tmp_path: Path) -> None:
     )
     try:
         web.route("/bucket/in/f", gives(200, ETag='"e"'))
-        with pytest.raises(errors.DestinationExists):
+        with pytest.raises(errors.SizeMismatch):
             await rehearsal.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
         headers = web.requests[0].headers
         assert headers["x-amz-storage-class"] == "COLD"

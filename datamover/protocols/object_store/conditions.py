@@ -142,14 +142,17 @@ class Conditions:
 
     async def _remove_trial(self, store: ObjectStore, path: str) -> None:
         """Remove it on the condition that it is another, and as what it is if that is heeded."""
+        self.removes = False
         try:
             await store.delete(path, _ONLY_ANOTHER)
         except Refused as refusal:
-            self.removes = refusal.status == 412
-            found = await store.head(path) if self.removes else None
-            await store.delete(path, found.condition if found is not None else NO_CONDITION)
-        else:
-            self.removes = False
+            found = await store.head(path) if refusal.status == 412 else None
+            if found is not None:
+                with suppress(Refused):
+                    await store.delete(path, found.condition)
+                    self.removes = bool(found.condition)
+            if not self.removes:
+                await store.delete(path)
 
     async def _tidy(self, store: ObjectStore) -> None:
         """Remove what processes left that died over a trial, where it can be told."""

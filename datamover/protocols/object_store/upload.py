@@ -23,7 +23,7 @@ from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.gathered import Gathered
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.parts import Parts, part_size
-from datamover.protocols.object_store.seam import FoundObject, ObjectStore, Part
+from datamover.protocols.object_store.seam import FoundObject, Made, ObjectStore, Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
 
@@ -64,6 +64,8 @@ class MultipartUpload:
         self._listed: list[Part] | None = None
         """The parts of the token."""
         self._parts: Parts | None = None
+        self._made = Made()
+        """What the answer to its commit told."""
         self._leave: Callable[[], None] | None = None
         self._asked_at: float | None = None
         """When the service was asked for an upload, and did not tell whether it made one; POSIX seconds."""
@@ -120,7 +122,7 @@ class MultipartUpload:
         async def put(condition: Mapping[str, str]) -> None:
             # To its end: nothing of it is to come any more when this has ended.
             putting = self._store.put(self._target, data, {**headers, **condition})
-            await finish_despite_cancel(Deferred.fromCoroutine(putting))
+            self._made = await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
         if not replace:
             await self._tools.conditions.ready(self._store)
@@ -213,7 +215,8 @@ class MultipartUpload:
     async def _complete(self, replace: bool, over: str | None) -> None:
         async def complete(condition: Mapping[str, str]) -> None:
             parts = self._listed or []
-            await self._store.complete(self._target, self._token.upload, parts, self._metadata(), condition)
+            upload = self._token.upload
+            self._made = await self._store.complete(self._target, upload, parts, self._metadata(), condition)
 
         try:
             await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
@@ -256,10 +259,10 @@ class MultipartUpload:
         What another wrote meanwhile stays. Where the look itself fails, nothing is removed: the next attempt looks.
         """
         found = await self._store.head(self._target)
+        if found is not None and not self._is_ours(found):
+            raise self._store.refusals.overtaken(self._target)
         if found is None or found.inspection.size != size:
             held = None if found is None else found.inspection.size
-            if found is not None and not self._is_ours(found):
-                raise self._store.refusals.overtaken(self._target)
             await self._remove(found)
             raise self._store.refusals.other_size(self._target, "under its name", held, size)
         if prove is not None:
@@ -276,5 +279,11 @@ class MultipartUpload:
             await self._tools.conditions.remove(self._store, self._target, wrong)
 
     def _is_ours(self, found: FoundObject) -> bool:
-        """Tell whether an object came by this upload; a store without marks does not say otherwise."""
-        return found.upload == self._token.name or (not self._store.marks and not found.upload)
+        """Tell whether an object came by this upload: by its mark, and by what the answer to the commit told.
+
+        A store without marks, of whose answer nothing is known, does not say otherwise.
+        """
+        is_it = self._made.is_it(found.etag, found.version)
+        if found.upload:
+            return found.upload == self._token.name and is_it is not False
+        return is_it is True or (is_it is None and not self._store.marks)

@@ -9,14 +9,14 @@ from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
 from datamover.protocols.object_store.trials import BEGINNING, is_trial, new_trial
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
-from datamover.protocols.s3.objects import PREFIX, Storing, found_in
+from datamover.protocols.s3.objects import PREFIX, Storing, etag_in, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Answer, Query, Refused, Service
 from datamover.protocols.upload import UploadKey
@@ -119,11 +119,11 @@ class Bucket:
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
-    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
         with self.refusals.connecting():
             answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
-        return answer
+        return Made(etag_in(answer.head), version_in(answer.head))
 
     async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
         with self.refusals.connecting() if condition else self.refusals.about(path):
@@ -175,8 +175,7 @@ class Bucket:
         """Store one part; completes when the service has taken it, its digest checked."""
         with self.refusals.about(path):
             answer, digested = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], data, {})
-        etag = (answer.head.header("ETag") or "").strip('"')
-        return Part(len(data), etag, digested.sha256_base64 if not self._checking.md5 else "")
+        return Part(len(data), etag_in(answer.head), digested.sha256_base64 if not self._checking.md5 else "")
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
         """Return the parts of an upload by number, None where it is not there."""
@@ -200,7 +199,7 @@ class Bucket:
 
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
-    ) -> None:
+    ) -> Made:
         """Make an object of an upload, which has its ``metadata`` already.
 
         Raises Refused, and the side's errors for what else befalls.
@@ -214,8 +213,9 @@ class Bucket:
         if inside is not None:
             raise Refused(answer.head, inside.code, inside.message)
         with self.refusals.reading(path):
-            documents.check_completed(answer.body)
+            etag = documents.completed_of(answer.body)
         self.made.forget(upload)
+        return Made(etag, version_in(answer.head))
 
     async def abort_upload(self, path: str, upload: str) -> None:
         """Remove an upload; a missing one is fine."""
@@ -302,7 +302,7 @@ class Bucket:
         sent = {**headers, **digested.headers(checking)}
         answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.payload)
         self._checking.learn(digested, answer.head)
-        if digested.contradicts((answer.head.header("ETag") or "").strip('"'), answer.head):
+        if digested.contradicts(etag_in(answer.head), answer.head):
             raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
         return answer, digested
 

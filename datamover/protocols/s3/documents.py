@@ -80,9 +80,9 @@ def upload_of(body: bytes) -> str:
     return number
 
 
-def check_completed(body: bytes) -> None:
-    """Raise Unreadable where the answer to the completion of an upload ended before it was whole."""
-    _parse(body)
+def completed_of(body: bytes) -> str:
+    """Return the ETag that the answer to the completion of an upload tells, "" where it tells none."""
+    return _text(_parse(body), "ETag").strip('"')
 
 
 def listing_of(body: bytes) -> Listing:

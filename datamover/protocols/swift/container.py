@@ -10,7 +10,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import NO_CONDITION, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, Made, Part, PartLimits
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.swift.listing import Entry
@@ -143,20 +143,22 @@ class Container:
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
-    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
-        name = self.name(path)
+        name, made = self.name(path), Made()
 
         async def put(condition: Mapping[str, str]) -> None:
-            await self._writer.put(path, name, data, {**headers, **condition})
+            nonlocal made
+            made = Made((await self._writer.put(path, name, data, {**headers, **condition})).etag)
 
         with self.refusals.connecting(), self.refusals.reading(path):
             if "If-None-Match" in headers:
                 await put({})
-                return
+                return made
             upload = segments.new_upload(headers.get(f"{PREFIX}datamover-upload", "unknown"), name.object)
             if await self._replace(path, name, upload, put):
                 await self.large.drop(upload)
+        return made
 
     async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
         """Remove an object, with its segments where they are ours; a missing one is fine. No condition is heeded."""
@@ -189,7 +191,7 @@ class Container:
 
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
-    ) -> None:
+    ) -> Made:
         """Make an object of an upload's first segments: a large one, and a plain one of that if it is small enough.
 
         A copy cannot be made on a condition: so the large one takes the name first, and is whole from then on.
@@ -222,6 +224,7 @@ class Container:
                 await self.large.flatten(path, name, upload, parts, headers)
             else:
                 await self.large.drop(upload, after=len(parts))
+        return Made()
 
     async def abort_upload(self, path: str, upload: str) -> None:
         """Remove an upload's segments, unless the object is made of them."""
