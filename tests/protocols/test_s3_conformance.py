@@ -183,6 +183,16 @@ async def test_cannot_begin(
 
 
 @pytest_twisted.ensureDeferred
+async def test_region_told(swift: S3Server) -> None:
+    """A service that names the region to sign for is asked so from then on, though a HEAD was refused first."""
+    BucketOutside(swift).clear()
+    async with opened(swift, region="eu-west-1") as pool:
+        assert await pool.at(Scope.SOURCE).inspect("f") is None
+        await put(pool.at(Scope.DESTINATION), "f", b"data")
+        assert await get(pool.at(Scope.SOURCE), "f") == (0, b"data")
+
+
+@pytest_twisted.ensureDeferred
 async def test_probed(swift: S3Server) -> None:
     """The test of a destination goes through, tells that conditions are honoured, and leaves nothing."""
     BucketOutside(swift).clear()

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 
 from datamover.concurrency.threads import Threads
 from datamover.protocols.base import Inspection
-from datamover.protocols.http.answers import Head
+from datamover.protocols.http.answers import UNSATISFIABLE, Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
 from datamover.protocols.object_store.trials import BEGINNING, is_trial, new_trial
 from datamover.protocols.s3 import documents
-from datamover.protocols.s3.address import LONGEST_KEY
+from datamover.protocols.s3.address import LONGEST_KEY, Query
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import PREFIX, Storing, etag_in, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
-from datamover.protocols.s3.service import Answer, Query, Refused, Service
+from datamover.protocols.s3.service import Answer, Refused, Service
 from datamover.protocols.upload import UploadKey
 
 LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
@@ -87,15 +87,28 @@ class Bucket:
         """Look at an object; None where there is none."""
         with self.refusals.about(path):
             try:
-                answer = await self.service.ask("HEAD", self.key(path))
+                try:
+                    answer = await self.service.ask("HEAD", self.key(path))
+                except Refused as refusal:
+                    if refusal.status not in (400, 401, 403):
+                        raise
+                    await self._why(path)
+                    answer = await self.service.ask("HEAD", self.key(path))
             except Refused as refusal:
                 if refusal.missing:
                     return None
-                if refusal.status in (400, 401, 403):
-                    # The answer to a HEAD has no body that would say why.
-                    await (await self.service.get(self.key(path), {"Range": "bytes=0-0"})).body.close()
                 raise
         return found_in(path, answer.head)
+
+    async def _why(self, path: str) -> None:
+        """Raise why a HEAD was refused, whose answer has no body that would say so, unless it was for the region."""
+        try:
+            response = await self.service.get(self.key(path), {"Range": "bytes=0-0"})
+        except Refused as refusal:
+            if refusal.status != UNSATISFIABLE:  # It is empty.
+                raise
+        else:
+            await response.body.close()
 
     async def inspect(self, path: str) -> Inspection | None:
         """Look at an object, or at the keys below it; None where there is nothing."""

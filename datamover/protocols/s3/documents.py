@@ -29,6 +29,8 @@ class ErrorDocument:
     code: str
     message: str
     region: str | None = None
+    endpoint: str | None = None
+    """Where the service wants to be asked instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def error_of(body: bytes) -> ErrorDocument | None:
         return None
     if _name(root) != "Error":
         return None
-    return ErrorDocument(_text(root, "Code"), _text(root, "Message"), _text(root, "Region") or None)
+    code, message, region, endpoint = (_text(root, name) for name in ("Code", "Message", "Region", "Endpoint"))
+    return ErrorDocument(code, message, region or None, endpoint or None)
 
 
 def upload_of(body: bytes) -> str:
