@@ -83,6 +83,7 @@ check_bucket_owner = false
 use = egg:swift#tempauth
 user_test_tester = testing .admin
 user_test2_tester2 = testing .admin
+user_test_reader = testing
 [filter:copy]
 use = egg:swift#copy
 [filter:slo]

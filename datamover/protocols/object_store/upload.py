@@ -130,6 +130,10 @@ class MultipartUpload:
             await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
+        except ChecksumMismatch:
+            # It was taken, and is said to be something else.
+            await self._remove(await self._store.head(self._target))
+            raise
         return await self._look(len(data), None)
 
     async def abort(self, check: Check = unchecked) -> None:

@@ -26,6 +26,8 @@ _BUSY = frozenset(
 )
 _FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"})
 _QUOTA = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "QuotaExceededException"})
+_MAYBE_QUOTA = frozenset({"EntityTooLarge", "AccessDenied"})
+"""So Swift tells it: "Upload exceeds quota."."""
 _DAMAGED = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 )
@@ -76,7 +78,7 @@ class S3Refusals(HttpRefusals):
             return errors.RateLimited(
                 f"{here}: the service asks to be asked less often", scope=side, retry_after=refusal.retry_after
             )
-        if code in _QUOTA:
+        if code in _QUOTA or (code in _MAYBE_QUOTA and "quota" in refusal.said.lower()):
             return errors.NoSpace(f"{here}: its quota is used up; raise it or free space", scope=side)
         if code in _FULL or status == 507:
             return errors.NoSpace(f"{here}: the service has no room left", scope=side)

@@ -21,6 +21,8 @@ from datamover.protocols.s3.documents import error_of
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
 
 NO_UPLOAD = "NoSuchUpload"
+_BEGINNING = 256
+"""Bytes of an answer in which its document begins."""
 CIRCLE = "RedirectLoop"
 _KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _SHOWN = 200
@@ -87,11 +89,13 @@ class Service:
     ) -> Answer:
         """Send a request and return its answer, read whole; ``sha256`` is its body's.
 
-        Raises Refused for an answer that is no success, and what ``PolicyAgent.send`` raises. Cancelling drops the
-        connection.
+        Raises Refused for an answer that is no success, or says so in its body alone, and what ``PolicyAgent.send``
+        raises. Cancelling drops the connection.
         """
         response = await self._send(method, key, query, headers or {}, body, sha256, direct=method == "PUT")
         _, content = await whole(response)
+        if b"<Error" in content.lstrip()[:_BEGINNING]:
+            raise _refusal(response.head, content)
         return Answer(response.head, content)
 
     async def get(self, key: str, headers: Mapping[str, str]) -> Response:
@@ -159,6 +163,9 @@ class Service:
 
 
 async def _refused(response: Response) -> Refused:
-    head, body = await beginning(response)
+    return _refusal(*await beginning(response))
+
+
+def _refusal(head: Head, body: bytes) -> Refused:
     told = error_of(body)
     return Refused(head) if told is None else Refused(head, told.code, told.message, told.region, told.endpoint)
