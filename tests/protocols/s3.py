@@ -158,6 +158,7 @@ class S3Conformance(Conformance):
         premises.outside.lay("f", b"wrong")
         wrong = await tools.store.head("f")
         premises.outside.lay("f", b"another's")
+        assert wrong.age is not None
         await tools.conditions.remove(tools.store, "f", wrong)
         assert premises.outside.read("f") == b"another's"
         await tools.conditions.remove(tools.store, "f", await tools.store.head("f"))

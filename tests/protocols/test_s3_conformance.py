@@ -183,6 +183,14 @@ async def test_cannot_begin(
 
 
 @pytest_twisted.ensureDeferred
+async def test_unknown_key(rclone: S3Server) -> None:
+    """A key that the service does not know is told as that."""
+    async with opened(rclone, access_key_id="nobody") as pool:
+        with pytest.raises(errors.AuthenticationFailed, match="does not know access_key_id"):
+            await pool.connect()
+
+
+@pytest_twisted.ensureDeferred
 async def test_region_told(swift: S3Server) -> None:
     """A service that names the region to sign for is asked so from then on, though a HEAD was refused first."""
     BucketOutside(swift).clear()
