@@ -86,6 +86,11 @@ user_test2_tester2 = testing .admin
 user_test_reader = testing
 [filter:copy]
 use = egg:swift#copy
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_object_versioning = true
+[filter:symlink]
+use = egg:swift#symlink
 [filter:slo]
 use = egg:swift#slo
 {more}
@@ -157,7 +162,7 @@ class Swift(S3Server):
 
     access_key_id = "test:tester"
     secret_key = "testing"
-    pipeline = "catch_errors gatekeeper listing_formats s3api tempauth copy slo proxy-server"
+    pipeline = "catch_errors gatekeeper listing_formats s3api tempauth copy slo versioned_writes symlink proxy-server"
     more = ""
     """Further sections of the proxy's configuration."""
     scripts = SCRIPTS

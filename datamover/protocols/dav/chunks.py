@@ -105,7 +105,7 @@ class DavStore:
             raise
         return Made()
 
-    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
         """Remove a file; a missing one is fine. No condition is heeded."""
         await self._files.delete(path)
 

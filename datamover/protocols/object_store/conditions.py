@@ -10,7 +10,7 @@ from contextlib import suppress
 from twisted.internet.defer import Deferred
 
 from datamover.concurrency.shielding import finish_despite_cancel
-from datamover.errors import DataMoverError
+from datamover.errors import DataMoverError, DestinationForbidden
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, ObjectStore
 from datamover.protocols.object_store.trials import BEGINNING, OLD, is_left, is_trial, new_trial
@@ -98,7 +98,12 @@ class Conditions:
             self._unknown |= set(sent)
 
     async def remove(self, store: ObjectStore, path: str, found: FoundObject) -> None:
-        """Remove an object that is still as it was ``found``; one looks right before where the service does not."""
+        """Remove an object that is still as it was ``found``; one looks right before where the service does not.
+
+        Where the service keeps older ones, that before it is there again.
+        """
+        if found.version and await self._remove_version(store, path, found.version):
+            return
         condition = found.condition if self.removes else NO_CONDITION
         if not condition:
             there = await store.head(path)
@@ -140,17 +145,33 @@ class Conditions:
                 await self._remove_trial(store, path)
         await self._tidy(store)
 
+    async def _remove_version(self, store: ObjectStore, path: str, version: str) -> bool:
+        """Remove one version; tell whether that was allowed."""
+        try:
+            await store.delete(path, version=version)
+        except DestinationForbidden:
+            return False
+        return True
+
     async def _remove_trial(self, store: ObjectStore, path: str) -> None:
-        """Remove it on the condition that it is another, and as what it is if that is heeded."""
+        """Remove it on the condition that it is another, and as what it is if that is heeded.
+
+        Where the service keeps older ones, each goes by its number: the second may be there, though it was refused.
+        """
         self.removes = False
+        found = await store.head(path)
+        for _ in range(2):
+            if found is not None and found.version and await self._remove_version(store, path, found.version):
+                found = await store.head(path)
+        if found is None:
+            return
         try:
             await store.delete(path, _ONLY_ANOTHER)
         except Refused as refusal:
-            found = await store.head(path) if refusal.status == 412 else None
-            if found is not None:
+            if refusal.status == 412 and found.condition:
                 with suppress(Refused):
                     await store.delete(path, found.condition)
-                    self.removes = bool(found.condition)
+                    self.removes = True
             if not self.removes:
                 await store.delete(path)
 

@@ -103,8 +103,8 @@ class ObjectStore(Protocol):
         """Store a whole object; completes when the service has taken it, its digest checked. Raises Refused."""
         ...
 
-    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
-        """Remove an object; a missing one is fine.
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
+        """Remove an object, or the one ``version`` of it that is named, for good; a missing one is fine.
 
         With a ``condition``, headers that a service may not heed, it raises Refused.
         """

@@ -138,10 +138,11 @@ class Bucket:
             answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
         return Made(etag_in(answer.head), version_in(answer.head))
 
-    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
+        query = [("versionId", version)] if version else []
         with self.refusals.connecting() if condition else self.refusals.about(path):
             try:
-                await self.service.ask("DELETE", self.key(path), headers=condition)
+                await self.service.ask("DELETE", self.key(path), query, condition)
             except Refused as refusal:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise

@@ -160,7 +160,7 @@ class Container:
                 await self.large.drop(upload)
         return made
 
-    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
         """Remove an object, with its segments where they are ours; a missing one is fine. No condition is heeded."""
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
