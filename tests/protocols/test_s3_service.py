@@ -564,6 +564,32 @@ async def test_completed_on_conditions(bucket: Rehearsal, honoured: bool | None)
     assert sent == ['"old"', None, None]
 
 
+@pytest.mark.parametrize(("code", "times"), [("NotImplemented", 2), ("EntityTooLarge", 1), ("InvalidPart", 1)])
+@pytest_twisted.ensureDeferred
+async def test_refused_on_conditions(bucket: Rehearsal, code: str, times: int) -> None:
+    """A completion that is refused for another reason than its condition is not sent again without that."""
+    sent: list[str | None] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(404)
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "POST":
+            sent.append(request.headers.get("if-none-match"))
+            exchange.answer(400, [], error(code))
+        else:
+            exchange.answer(200, [("ETag", '"e"')])
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    await write(upload, b"data")
+    with pytest.raises(DataMoverError):
+        await upload.commit(replace=False)
+    assert sent == ["*", None][:times]
+
+
 @pytest_twisted.ensureDeferred
 async def test_bodies_signed_where_they_must_be(bucket: Rehearsal) -> None:
     """A body is checked by the digest in its headers, and is signed itself where a service insists; that is kept."""

@@ -29,6 +29,7 @@ _SHOWN = 200
 TEMPORARY = 307
 _HOPS = 3
 """Redirects that one request follows."""
+_HEADER_UNKNOWN = frozenset({"", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented", "NotSupported"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -57,7 +58,7 @@ class Refused(http_place.Refused):
 
     @property
     def header_unknown(self) -> bool:
-        return super().header_unknown and self.code != "RequestTimeout"
+        return super().header_unknown and self.code in _HEADER_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
