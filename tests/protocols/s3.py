@@ -139,15 +139,31 @@ class S3Conformance(ObjectStoreConformance):
 
     @pytest_twisted.ensureDeferred
     async def test_conditions_learnt(self, premises: Premises) -> None:
-        """The first small file shows whether a service makes one only where none is; its content stays as it is."""
+        """Before the first small file it is tried whether a service makes one only where none is; nothing is left."""
+        conditions = premises.writing._tools.conditions  # type: ignore[attr-defined]
         for name in ("one", "two"):
             upload = premises.writing.begin(name, UploadKey("1", name))
             await upload.store(name.encode(), replace=False, commit=lambda: None)
             assert premises.outside.read(name) == name.encode()
-            assert premises.writing._tools.conditions.honoured is self.honours  # type: ignore[attr-defined]
+            assert (conditions.honoured, conditions.removes) == (self.honours, self.honours)
+        assert premises.outside.names() == ["one", "two"]
         with pytest.raises(errors.DestinationExists):
             await premises.writing.begin("one", KEY).store(b"other", replace=False, commit=lambda: None)
         assert premises.outside.read("one") == b"one"
+
+    @pytest_twisted.ensureDeferred
+    async def test_removed_as_it_was_found(self, premises: Premises) -> None:
+        """What was found to be wrong is removed, where it is still that; what another wrote there stays."""
+        await premises.pool.connect()
+        tools = premises.writing._tools  # type: ignore[attr-defined]
+        premises.outside.lay("f", b"wrong")
+        wrong = await tools.store.head("f")
+        premises.outside.lay("f", b"another's")
+        assert wrong.age is not None
+        await tools.conditions.remove(tools.store, "f", wrong)
+        assert premises.outside.read("f") == b"another's"
+        await tools.conditions.remove(tools.store, "f", await tools.store.head("f"))
+        assert premises.outside.read("f") is None
 
     @pytest_twisted.ensureDeferred
     async def test_digest_kept(self, premises: Premises) -> None:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import Scope
+from datamover.protocols.base import Origin
 from datamover.protocols.place import TellsUploads
 from datamover.protocols.s3 import S3
 from datamover.protocols.upload import UploadKey
@@ -162,6 +163,49 @@ async def test_cannot_begin(
         with pytest.raises(kind) as caught:
             await pool.connect()
         assert words in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_older_versions(swift: S3Server) -> None:
+    """Where a bucket keeps older versions, what is wrong goes for good and the older is there again; no trial stays."""
+    boto = swift.boto
+    boto.create_bucket(Bucket="versions")
+    boto.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    boto.put_object(Bucket="versions", Key="a/prefix/f", Body=b"old")
+
+    async def wrong(origin: Origin) -> None:
+        raise errors.ChecksumMismatch("it differs", scope=Scope.DESTINATION)
+
+    async with opened(swift, bucket="versions") as pool:
+        await pool.connect()
+        upload = pool.at(Scope.DESTINATION).begin("f", UploadKey("1", "a"))
+        await write(upload, b"new")
+        with pytest.raises(errors.ChecksumMismatch):
+            await upload.commit(replace=True, prove=wrong)
+        assert await get(pool.at(Scope.SOURCE), "f") == (0, b"old")
+        small = pool.at(Scope.DESTINATION).begin("g", UploadKey("1", "b"))
+        await small.store(b"new", replace=True, commit=lambda: None)
+    told = boto.list_object_versions(Bucket="versions")
+    assert sorted(each["Key"] for each in told["Versions"]) == ["a/prefix/f", "a/prefix/g"]
+    assert "DeleteMarkers" not in told
+
+
+@pytest_twisted.ensureDeferred
+async def test_unknown_key(rclone: S3Server) -> None:
+    """A key that the service does not know is told as that."""
+    async with opened(rclone, access_key_id="nobody") as pool:
+        with pytest.raises(errors.AuthenticationFailed, match="does not know access_key_id"):
+            await pool.connect()
+
+
+@pytest_twisted.ensureDeferred
+async def test_region_told(swift: S3Server) -> None:
+    """A service that names the region to sign for is asked so from then on, though a HEAD was refused first."""
+    BucketOutside(swift).clear()
+    async with opened(swift, region="eu-west-1") as pool:
+        assert await pool.at(Scope.SOURCE).inspect("f") is None
+        await put(pool.at(Scope.DESTINATION), "f", b"data")
+        assert await get(pool.at(Scope.SOURCE), "f") == (0, b"data")
 
 
 @pytest_twisted.ensureDeferred

@@ -1,7 +1,7 @@
 """S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,9 +20,9 @@ from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploa
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bucket import LIMITS
-from datamover.protocols.upload import Saved, UploadKey
+from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
-from tests.protocols.conformance import read
+from tests.protocols.conformance import read, write
 from tests.protocols.sftp import until
 from tests.servers.certificates import Authority, ServerTLS
 from tests.servers.web import Exchange, Web
@@ -82,7 +82,10 @@ READ = [
     (403, "SignatureDoesNotMatch", errors.AuthenticationFailed, "the secret in secret_key_file"),
     (400, "ExpiredToken", errors.AuthenticationFailed, "session token has expired"),
     (403, "RequestTimeTooSkewed", errors.AuthenticationFailed, "the clocks differ"),
-    (301, "PermanentRedirect", errors.SourceForbidden, "in another region"),
+    (301, "PermanentRedirect", errors.SourceForbidden, "sends whoever asks to another address"),
+    (302, "", errors.SourceForbidden, "sends whoever asks to another address"),
+    (400, "AuthorizationHeaderMalformed", errors.AuthenticationFailed, "cannot read the signature"),
+    (400, "IllegalLocationConstraintException", errors.SourceForbidden, "in another region"),
     (503, "SlowDown", errors.RateLimited, "asks for fewer requests"),
     (503, "", errors.RateLimited, "asks for fewer requests"),
     (429, "TooManyRequests", errors.RateLimited, "asks for fewer requests"),
@@ -140,33 +143,6 @@ async def test_head_says_why(bucket: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_region_told_by_the_host(bucket: Rehearsal) -> None:
-    """A region that the configured host tells is signed for from then on."""
-    told = error("AuthorizationHeaderMalformed", more="<Region>eu-north-1</Region>")
-    bucket.answer("f", gives(400, told), gives(200, b"data", ETag='"1"'))
-    for _ in range(2):
-        assert await read(bucket.reading.origin("f")) == (0, b"data")
-    regions = [request.headers["authorization"].split("/")[2] for request in bucket.asked()]
-    assert regions == ["us-east-1", "eu-north-1", "eu-north-1"]
-
-
-@pytest_twisted.ensureDeferred
-async def test_redirected(bucket: Rehearsal) -> None:
-    """A redirect is not followed: the key goes to the configured host alone, and the region is told."""
-    elsewhere = Web(reactor)
-    await elsewhere.start()
-    try:
-        bucket.answer(
-            "f", gives(307, error("TemporaryRedirect"), Location=f"{elsewhere.url}/f", x_amz_bucket_region="eu-west-3")
-        )
-        with pytest.raises(errors.DestinationInvalid, match="set region = 'eu-west-3'"):
-            await bucket.writing.origin("f").open()
-        assert elsewhere.requests == []
-    finally:
-        await elsewhere.stop()
-
-
-@pytest_twisted.ensureDeferred
 async def test_key_renewed(bucket: Rehearsal) -> None:
     """A session token that has expired is read anew from its file, and the request sent again."""
 
@@ -221,7 +197,8 @@ async def test_only_our_own_is_removed(bucket: Rehearsal, mark: str) -> None:
         if exchange.request.method == "DELETE":
             removed.append(exchange.request.path)
         marks = [("x-amz-meta-datamover-upload", mark)] if mark else []
-        exchange.answer(200, [("ETag", '"e"'), *marks], b"other size")
+        etag = '"e"' if ours or exchange.request.method == "PUT" else '"another"'
+        exchange.answer(200, [("ETag", etag), *marks], b"other size")
 
     bucket.answer("f", serve)
     ours = mark == "1-a"
@@ -230,6 +207,62 @@ async def test_only_our_own_is_removed(bucket: Rehearsal, mark: str) -> None:
         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
     assert caught.value.retryable
     assert len(removed) == ours
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize(
+    ("made", "found", "ours"),
+    [
+        ({"ETag": '"e"'}, {"ETag": '"e"'}, True),
+        ({"ETag": '"e"'}, {"ETag": '"other"'}, False),
+        ({"ETag": '"e"'}, {"ETag": '"e"', "mark": "2-b"}, False),
+        ({"ETag": '"e"'}, {"ETag": '"other"', "mark": "1-a"}, False),
+        ({"ETag": '"e"'}, {"mark": "1-a"}, True),
+        ({}, {"ETag": '"e"', "mark": "1-a"}, True),
+        ({}, {"ETag": '"e"'}, False),
+        # So rclone changes the ETag of what came in parts.
+        ({"ETag": f'"{"a" * 32}-2"'}, {"ETag": f'"{"b" * 32}"', "mark": "1-a"}, True),
+        ({"ETag": f'"{"a" * 32}-2"'}, {"ETag": f'"{"b" * 32}-2"', "mark": "1-a"}, False),
+        ({"ETag": '"e"', "x-amz-version-id": "1"}, {"ETag": '"e"', "x-amz-version-id": "1"}, True),
+        ({"ETag": '"e"', "x-amz-version-id": "1"}, {"ETag": '"e"', "mark": "1-a", "x-amz-version-id": "2"}, False),
+        ({"ETag": '"e"', "x-amz-version-id": "null"}, {"ETag": '"other"', "x-amz-version-id": "null"}, False),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_lies_there_is_ours(
+    bucket: Rehearsal, made: dict[str, str], found: dict[str, str], ours: bool, by_parts: bool
+) -> None:
+    """What has the right size counts as stored only where it is what the commit made; another's stays there."""
+    headers = [("x-amz-meta-datamover-upload" if name == "mark" else name, told) for name, told in found.items()]
+    methods: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        methods.append(request.method)
+        if request.method == "HEAD":
+            exchange.answer(200, headers, b"data")
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "POST":
+            body = f"<R><ETag>{made['ETag']}</ETag></R>" if "ETag" in made else "<R/>"
+            exchange.answer(200, [each for each in made.items() if each[0] != "ETag"], body.encode())
+        else:
+            exchange.answer(200, [("ETag", '"e"')] if by_parts else list(made.items()))
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    if by_parts:
+        await write(upload, b"data")
+        storing: Awaitable[Stored] = upload.commit(replace=True)
+    else:
+        storing = upload.store(b"data", replace=True, commit=lambda: None)
+    if ours:
+        assert (await storing).size == 4
+    else:
+        with pytest.raises(errors.DestinationExists, match="somebody else meanwhile") as caught:
+            await storing
+        assert caught.value.retryable
+    assert "DELETE" not in methods
 
 
 @pytest_twisted.ensureDeferred
@@ -275,7 +308,7 @@ async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
     def serve(exchange: Exchange) -> None:
         request = exchange.request
         if request.method == "HEAD":
-            exchange.answer(200, [("ETag", '"e-3"')], bytes(13 * MIB))
+            exchange.answer(200, [("ETag", '"e-3"'), ("x-amz-meta-datamover-upload", "1-a")], bytes(13 * MIB))
         elif request.method == "POST":
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         else:
@@ -396,6 +429,77 @@ async def test_etag_of_other_bytes(bucket: Rehearsal) -> None:
         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
 
 
+@pytest.mark.parametrize("honours", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_sent_once(bucket: Rehearsal, honours: bool) -> None:
+    """A small file is sent once, whatever is learnt of the service before; later it is not asked again."""
+    there: dict[str, bytes] = {}
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "DELETE" and not (honours and request.headers.get("if-match", '"e"') != '"e"'):
+            there.pop(request.path, None)
+            exchange.answer(204)
+        elif honours and (request.method == "DELETE" or ("if-none-match" in request.headers and request.path in there)):
+            exchange.answer(412, [], error("PreconditionFailed"))
+        elif request.method == "PUT":
+            there[request.path] = request.body
+            exchange.answer(200, [("ETag", '"e"')])
+        else:
+            found = request.path in there
+            exchange.answer(200 if found else 404, [("ETag", '"e"')], there.get(request.path, b""))
+
+    bucket.web.otherwise = serve
+    for name in ("f", "g"):
+        await bucket.writing.begin(name, KEY).store(b"data", replace=False, commit=lambda: None)
+        assert [request.body for request in bucket.asked(name) if request.method == "PUT"] == [b"data"]
+    trials = [request for request in bucket.web.requests if ".datamover-probe-" in request.path]
+    assert len([request for request in trials if request.method == "PUT"]) == 2
+    assert set(there) == {"/bucket/in/f", "/bucket/in/g"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_left_by_processes_that_died(bucket: Rehearsal) -> None:
+    """What a process left that died over trying the service out is removed an hour later, and nothing else.
+
+    The hour is the service's, whose clock may be another.
+    """
+    now, old, young = (f"Tue, 14 Nov 2023 {time}:20 GMT" for time in ("22:13", "21:13", "21:14"))
+    probe, test = ".datamover-probe-001122334455667", ".datamover-test-001122334455667"
+    left: dict[str, tuple[str, bytes, str]] = {f"{probe}7": (old, b"", ""), f"{test}7": (old, b"d", f"{test[11:]}7")}
+    stay = {
+        f"{probe}8": (young, b"", ""),
+        f"{probe}9": (old, b"full", ""),
+        f"{probe}77": (old, b"", ""),
+        f"{probe}A": (old, b"", ""),
+        f"{test}8": (young, b"d", f"{test[11:]}8"),
+        f"{test}9": (old, b"d", ""),
+        ".datamover-probe-": (old, b"", ""),
+    }
+    there = {f"in/{name}": told for name, told in {**left, **stay}.items()}
+
+    def serve(exchange: Exchange) -> None:
+        request, key = exchange.request, unquote(exchange.request.path.removeprefix("/bucket/"))
+        if "list-type" in request.target:
+            prefix = unquote(request.target.partition("&prefix=")[2].partition("&")[0])
+            keys = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in there if key.startswith(prefix))
+            exchange.answer(200, [("Date", now)], f"<ListBucketResult>{keys}</ListBucketResult>".encode())
+        elif request.method == "PUT":
+            there[key] = (now, b"", "")
+            exchange.answer(200, [("ETag", '"e"')])
+        elif request.method == "DELETE":
+            there.pop(key, None)
+            exchange.answer(204)
+        else:
+            modified, data, mark = there[key]
+            marks = [("x-amz-meta-datamover-upload", mark)] if mark else []
+            exchange.answer(200, [("Date", now), ("Last-Modified", modified), ("ETag", '"e"'), *marks], data)
+
+    bucket.web.otherwise = serve
+    await bucket.pool.connect()
+    assert set(there) == {f"in/{name}" for name in stay}
+
+
 @pytest_twisted.ensureDeferred
 async def test_no_conditions(bucket: Rehearsal) -> None:
     """Where the service does not know If-None-Match, one looks before, and sends none from then on."""
@@ -428,19 +532,24 @@ async def test_completed_on_conditions(bucket: Rehearsal, honoured: bool | None)
     """
     bucket.writing._tools.conditions.honoured = honoured  # type: ignore[attr-defined]
     sent: list[str | None] = []
-    there = [("ETag", '"old"'), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
+    old = [("ETag", '"old"'), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
+    made = [("ETag", '"new"'), ("x-amz-meta-datamover-upload", "1-a")]
+    there = old
 
     def serve(exchange: Exchange) -> None:
+        nonlocal there
         request = exchange.request
         if request.method == "HEAD":
             exchange.answer(200, there, bytes(4))
         elif "uploads" in request.target:
+            there = old
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         elif request.method == "PUT":
             exchange.answer(200, [("ETag", '"e"')])
         else:
             sent.append(request.headers.get("if-match"))
             known = "if-match" not in request.headers
+            there = made if known else old
             exchange.answer(200 if known else 501, [], b"<R/>" if known else error("NotImplemented"))
 
     bucket.answer("f", serve)
@@ -453,6 +562,32 @@ async def test_completed_on_conditions(bucket: Rehearsal, honoured: bool | None)
         await upload.finish()
         await upload.commit(replace=True, over=looked.identity)
     assert sent == ['"old"', None, None]
+
+
+@pytest.mark.parametrize(("code", "times"), [("NotImplemented", 2), ("EntityTooLarge", 1), ("InvalidPart", 1)])
+@pytest_twisted.ensureDeferred
+async def test_refused_on_conditions(bucket: Rehearsal, code: str, times: int) -> None:
+    """A completion that is refused for another reason than its condition is not sent again without that."""
+    sent: list[str | None] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(404)
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "POST":
+            sent.append(request.headers.get("if-none-match"))
+            exchange.answer(400, [], error(code))
+        else:
+            exchange.answer(200, [("ETag", '"e"')])
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    await write(upload, b"data")
+    with pytest.raises(DataMoverError):
+        await upload.commit(replace=False)
+    assert sent == ["*", None][:times]
 
 
 @pytest_twisted.ensureDeferred
@@ -510,7 +645,7 @@ async def test_options_are_sent(tmp_path: Path) -> None:
     )
     try:
         web.route("/bucket/in/f", gives(200, ETag='"e"'))
-        with pytest.raises(errors.DestinationExists):
+        with pytest.raises(errors.SizeMismatch):
             await rehearsal.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
         headers = web.requests[0].headers
         assert headers["x-amz-storage-class"] == "COLD"
@@ -723,7 +858,7 @@ async def test_swept_only_where_all_fits(
 
 @pytest_twisted.ensureDeferred
 async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
-    """Uploads that were made to ask for the initiator are removed once they are old, if they are this login's."""
+    """Uploads that were made to ask for the initiator, or to test, are removed once they are old, if this login's."""
     made: list[str] = []
     aborted: list[str] = []
     old = [("me", "00:00"), ("somebody", "00:00"), ("me", "22:13")]
@@ -731,14 +866,17 @@ async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
     def serve(exchange: Exchange) -> None:
         request = exchange.request
         if request.method == "DELETE":
-            aborted.append(request.target.partition("uploadId=")[2])
+            aborted.append(unquote(request.target.partition("uploadId=")[2]))
             exchange.answer(204)
         elif request.method == "POST":
             made.append(request.path.removeprefix("/bucket/"))
             exchange.answer(200, [], b"<R><UploadId>own</UploadId></R>")
         else:
             uploads = [("in/f", "stray", "me", "21:00"), ("in/g", "foreign", "somebody", "21:00")]
-            uploads += [(f"in/.datamover-probe-{n}", f"{n}", who, when) for n, (who, when) in enumerate(old)]
+            for kind in ("probe", "test"):
+                beginning = f"in/.datamover-{kind}-001122334455667"
+                uploads += [(f"{beginning}{n}", f"{kind} {n}", who, when) for n, (who, when) in enumerate(old)]
+                uploads.append((f"{beginning}-like", f"like a {kind}", "me", "00:00"))
             uploads += [(key, "own", "me", "22:20") for key in made]
             told = [
                 f"<Upload><Key>{key}</Key><UploadId>{upload}</UploadId><Initiator><ID>{who}</ID></Initiator>"
@@ -753,8 +891,8 @@ async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
     bucket.web.otherwise = serve
     assert isinstance(bucket.pool, TellsUploads)
     told = await bucket.pool.unfinished_uploads()
-    assert aborted == ["own", "0"]
-    assert [each.upload for each in told] == ["stray", "2"]
+    assert aborted == ["own", "probe 0", "test 0"]
+    assert [each.upload for each in told] == ["like a probe", "like a test", "stray", "probe 2", "test 2"]
 
 
 @pytest.mark.parametrize("trouble", ["a reset", "an error", "no number", "a refusal"])

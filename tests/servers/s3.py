@@ -86,8 +86,14 @@ use = egg:swift#tempauth
 user_test_tester = testing .admin
 user_test2_tester2 = testing .admin
 user_admin_admin = admin .admin .reseller_admin
+user_test_reader = testing
 [filter:copy]
 use = egg:swift#copy
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_object_versioning = true
+[filter:symlink]
+use = egg:swift#symlink
 [filter:slo]
 use = egg:swift#slo
 {more}
@@ -159,7 +165,7 @@ class Swift(S3Server):
 
     access_key_id = "test:tester"
     secret_key = "testing"
-    pipeline = "catch_errors gatekeeper listing_formats s3api tempauth copy slo proxy-server"
+    pipeline = "catch_errors gatekeeper listing_formats s3api tempauth copy slo versioned_writes symlink proxy-server"
     more = ""
     """Further sections of the proxy's configuration."""
     scripts = SCRIPTS

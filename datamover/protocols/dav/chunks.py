@@ -25,7 +25,7 @@ from datamover.protocols.dav.service import DavService, Refused
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
 from datamover.protocols.part_files.names import part_path, prefix
 from datamover.protocols.upload import UploadKey
 from datamover.web.url import WebUrl
@@ -93,7 +93,7 @@ class DavStore:
             raise self.refusals.directory(path)
         return None if found is None else FoundObject(found.inspection(path))
 
-    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a small file by way of a hidden one."""
         part = part_path(path, UploadKey("probe", os.urandom(8).hex()), SUFFIX)
         await self._files.put(part, data, None)
@@ -103,9 +103,14 @@ class DavStore:
             with suppress(DataMoverError):
                 await self._files.delete(part)
             raise
+        return Made()
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
+        """Remove a file; a missing one is fine. No condition is heeded."""
         await self._files.delete(path)
+
+    async def beginning(self, name: str) -> list[str]:
+        return [each for each in await self._files.names("") if each.startswith(name)]
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         """Return the header that keeps the time; a server keeps nothing of the rest."""
@@ -168,7 +173,7 @@ class DavStore:
 
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
-    ) -> None:
+    ) -> Made:
         """Have the server put the chunks together as the target; what is there besides them is removed first."""
         size = sum(part.size for part in parts)
         old = await self._files.look(path)
@@ -193,6 +198,7 @@ class DavStore:
                 raise
             if not await self._put_together(path, upload, size, old, patience):
                 raise
+        return Made()
 
     async def abort_upload(self, path: str, upload: str) -> None:
         with self.refusals.about(path):

@@ -45,7 +45,7 @@ class DavPool:
         # Two: where the secrets' disk hangs, digests go on.
         self._threads = Threads(reactor, f"destination-{name}", 2)
         self.server = address.root.authority
-        conditions = Conditions()
+        conditions = Conditions(reactor.seconds)
         service = DavService(agent, address, Login(login, self._threads, reactor.seconds), reactor)
         self._chunking = Chunking(service, cloud_of(address, login.username), DavRefusals(name, Scope.DESTINATION))
         self._lacks = _DavLacks(Lacks(reactor.seconds), self._chunking, frozenset(Ability) - abilities)

@@ -1,15 +1,24 @@
-"""Whether the service makes an object only where none is: tried once, and remembered."""
+"""Whether the service makes an object only where none is, and removes only the one that is named.
 
-import os
+It is tried on an object of no bytes, which is removed at once, and remembered. Objects that processes left which died
+meanwhile are removed later.
+"""
+
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
-from datamover.errors import DataMoverError
+from twisted.internet.defer import Deferred
+
+from datamover.concurrency.shielding import finish_despite_cancel
+from datamover.errors import DataMoverError, DestinationForbidden
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.object_store.seam import ObjectStore
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, ObjectStore
+from datamover.protocols.object_store.trials import BEGINNING, OLD, is_left, is_trial, new_trial
 from datamover.protocols.upload import Check, unchecked
 
 _ONLY_NEW = {"If-None-Match": "*"}
+_ONLY_ANOTHER = {"If-Match": f'"{"0" * 32}"'}
+"""What no object has as its ETag."""
 
 Make = Callable[[Mapping[str, str]], Awaitable[None]]
 """Makes an object, with these headers; raises Refused."""
@@ -18,26 +27,20 @@ Make = Callable[[Mapping[str, str]], Awaitable[None]]
 class Conditions:
     """What is known of one service."""
 
-    def __init__(self, *, honoured: bool | None = None) -> None:
-        self.honoured = honoured
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        """``seconds`` is a clock that nobody can set."""
+        self.honoured: bool | None = None
         """Whether a PUT is refused where something is; None: it is not known."""
-        self._learning = False
+        self.removes = False
+        """Whether a DELETE is known to be refused where something else is than it names."""
+        self._seconds = seconds
+        self._asked: float | None = None
         self._unknown: set[str] = set()
         """Headers that a service does not take."""
 
-    async def put(
-        self,
-        store: ObjectStore,
-        path: str,
-        make: Make,
-        *,
-        replace: bool,
-        check: Check = unchecked,
-        repeatable: bool = False,
-    ) -> None:
+    async def put(self, store: ObjectStore, path: str, make: Make, *, replace: bool, check: Check = unchecked) -> None:
         """Have ``make`` make an object by one PUT; without ``replace`` only where there is none.
 
-        What is ``repeatable`` may be made once more, to see whether the service honours the condition.
         ``check`` is called right before. Where the service is not known to honour the condition, one looks before;
         what is made by somebody else at the very moment is then replaced. Raises DestinationExists, and Refused.
         """
@@ -55,19 +58,6 @@ class Conditions:
             raise
         if not self._unknown.isdisjoint(_ONLY_NEW):
             self.honoured = False
-        elif repeatable and self.honoured is None and not self._learning:
-            self._learning = True
-            await self._learn(make)
-
-    async def _learn(self, make: Make) -> None:
-        """Find out by making once more what was just made: later files need not be looked for before."""
-        try:
-            await make(_ONLY_NEW)
-            self.honoured = False
-        except Refused as refusal:
-            self.honoured = True if refusal.status == 412 else None
-        except DataMoverError:
-            self.honoured = None
 
     async def complete(
         self, store: ObjectStore, path: str, make: Make, *, replace: bool, over: str | None = None
@@ -107,15 +97,38 @@ class Conditions:
             await make({})
             self._unknown |= set(sent)
 
-    async def learn(self, store: ObjectStore) -> None:
-        """Find out what is not known, unless that is under way or was tried in vain."""
-        if self.honoured is None and not self._learning:
-            self._learning = True
-            await self.probe(store)
+    async def remove(self, store: ObjectStore, path: str, found: FoundObject) -> None:
+        """Remove an object that is still as it was ``found``; one looks right before where the service does not.
+
+        Where the service keeps older ones, that before it is there again.
+        """
+        if found.version and await self._remove_version(store, path, found.version):
+            return
+        condition = found.condition if self.removes else NO_CONDITION
+        if not condition:
+            there = await store.head(path)
+            if there is None or (there.inspection.identity, there.upload) != (found.inspection.identity, found.upload):
+                return
+        try:
+            await store.delete(path, condition)
+        except Refused as refusal:
+            if refusal.status != 412:
+                raise store.refusals.of(refusal, path) from refusal
+
+    async def ready(self, store: ObjectStore) -> None:
+        """Find out what is not known, and remove what was left over that; at most once an hour.
+
+        Others go on meanwhile, by what is known. Cancelling lets it go on to its end.
+        """
+        if self._asked is None or self._seconds() - self._asked >= OLD:
+            self._asked = self._seconds()
+            asking = self.probe(store) if self.honoured is None else self._tidy(store)
+            await finish_despite_cancel(Deferred.fromCoroutine(asking))
 
     async def probe(self, store: ObjectStore) -> None:
         """Find out, by an object of no bytes that is made twice, and removed. What fails leaves it unknown."""
-        path = f".datamover-probe-{os.urandom(8).hex()}"
+        self._asked = self._seconds()
+        path = new_trial()
         try:
             await store.put(path, b"", _ONLY_NEW)
             try:
@@ -128,5 +141,44 @@ class Conditions:
         except DataMoverError:
             return
         finally:
-            with suppress(DataMoverError):
+            with suppress(DataMoverError, Refused):
+                await self._remove_trial(store, path)
+        await self._tidy(store)
+
+    async def _remove_version(self, store: ObjectStore, path: str, version: str) -> bool:
+        """Remove one version; tell whether that was allowed."""
+        try:
+            await store.delete(path, version=version)
+        except DestinationForbidden:
+            return False
+        return True
+
+    async def _remove_trial(self, store: ObjectStore, path: str) -> None:
+        """Remove it on the condition that it is another, and as what it is if that is heeded.
+
+        Where the service keeps older ones, each goes by its number: the second may be there, though it was refused.
+        """
+        self.removes = False
+        found = await store.head(path)
+        for _ in range(2):
+            if found is not None and found.version and await self._remove_version(store, path, found.version):
+                found = await store.head(path)
+        if found is None:
+            return
+        try:
+            await store.delete(path, _ONLY_ANOTHER)
+        except Refused as refusal:
+            if refusal.status == 412 and found.condition:
+                with suppress(Refused):
+                    await store.delete(path, found.condition)
+                    self.removes = True
+            if not self.removes:
                 await store.delete(path)
+
+    async def _tidy(self, store: ObjectStore) -> None:
+        """Remove what processes left that died over a trial, where it can be told."""
+        with suppress(DataMoverError):
+            for path in await store.beginning(BEGINNING):
+                found = await store.head(path) if is_trial(path) else None
+                if found is not None and is_left(path, found):
+                    await self.remove(store, path, found)

@@ -9,11 +9,13 @@ from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject
 
 
-def found_in(path: str, head: Head, prefix: str, etag: str, md5: str | None, *, directory: bool = False) -> FoundObject:
+def found_in(
+    path: str, head: Head, prefix: str, etag: str, md5: str | None, *, version: str = "", directory: bool = False
+) -> FoundObject:
     """Return what an answer tells of the object at ``path``, whose metadata begin with ``prefix``.
 
-    ``etag`` is without quotes, "" for none; ``md5`` is it where that is the MD5 of the object, in hex. ``directory``:
-    the object stands for one.
+    ``etag`` and ``version`` are without quotes, "" for none; ``md5`` is the ETag where that is the MD5 of the object,
+    in hex. ``directory``: the object stands for one.
     """
     name = posixpath.basename(path)
     own = Metadata.of(head, prefix)
@@ -27,4 +29,6 @@ def found_in(path: str, head: Head, prefix: str, etag: str, md5: str | None, *, 
     told = {"sha256": own.sha256, "md5": md5}
     digests = {algorithm: value for algorithm, value in told.items() if value is not None}
     condition = {"If-Match": f'"{etag}"'} if etag else {}
-    return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload)
+    now, made = http_date(head.header("Date")), http_date(changed)
+    age = now - made if now is not None and made is not None else None
+    return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload, etag, version, age)

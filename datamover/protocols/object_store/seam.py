@@ -1,13 +1,19 @@
 """What a protocol provides whose uploads are parts: they are stored, listed, made an object of, and removed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.http_place.seam import Found, Resources
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.upload import UploadKey
+
+_DIGEST = re.compile(r"[0-9a-fA-F]{32}(-[0-9]+)?")
+
+NO_CONDITION: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,42 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What the answer that made an object tells of it; "" for what it does not tell."""
+
+    etag: str = ""
+    """Without quotes."""
+    version: str = ""
+
+    def is_it(self, etag: str, version: str) -> bool | None:
+        """Tell whether an object of that ETag and version is the one that was made, None where they do not tell.
+
+        Services change from one kind of ETag to the other, for the same object: the MD5 of the whole, and that of the
+        MD5s of its parts with their number behind it (``rclone serve s3``).
+        """
+        if self.version and version:
+            return self.version == version
+        comparable = self.etag and etag and _kind(self.etag) == _kind(etag)
+        return self.etag == etag if comparable else None
+
+
+def _kind(etag: str) -> str | None:
+    match = _DIGEST.fullmatch(etag)
+    return match[1] if match else None
+
+
+@dataclass(frozen=True, slots=True)
 class FoundObject(Found):
     """An object that is there."""
 
     upload: str = ""
     """Which upload it came by (``Token.name``), "" for one that is not ours."""
+    etag: str = ""
+    """Without quotes."""
+    version: str = ""
+    """The service's number of it, where it keeps older ones."""
+    age: float | None = None
+    """Seconds since it was made, by the service's clock."""
 
 
 class ObjectStore(Protocol):
@@ -62,12 +99,19 @@ class ObjectStore(Protocol):
         """Inspect an object; None where there is none."""
         ...
 
-    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> object:
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a whole object; completes when the service has taken it, its digest checked. Raises Refused."""
         ...
 
-    async def delete(self, path: str) -> None:
-        """Remove an object; a missing one is fine."""
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
+        """Remove an object, or the one ``version`` of it that is named, for good; a missing one is fine.
+
+        With a ``condition``, headers that a service may not heed, it raises Refused.
+        """
+        ...
+
+    async def beginning(self, name: str) -> list[str]:
+        """Return the paths right below the root that begin with ``name``, none where there are very many."""
         ...
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
@@ -95,7 +139,7 @@ class ObjectStore(Protocol):
 
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
-    ) -> None:
+    ) -> Made:
         """Make an object of the first parts of an upload, with ``metadata``. Raises Refused."""
         ...
 

@@ -23,7 +23,7 @@ from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.gathered import Gathered
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.parts import Parts, part_size
-from datamover.protocols.object_store.seam import FoundObject, ObjectStore, Part
+from datamover.protocols.object_store.seam import FoundObject, Made, ObjectStore, Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
 
@@ -64,6 +64,8 @@ class MultipartUpload:
         self._listed: list[Part] | None = None
         """The parts of the token."""
         self._parts: Parts | None = None
+        self._made = Made()
+        """What the answer to its commit told."""
         self._leave: Callable[[], None] | None = None
         self._asked_at: float | None = None
         """When the service was asked for an upload, and did not tell whether it made one; POSIX seconds."""
@@ -120,14 +122,18 @@ class MultipartUpload:
         async def put(condition: Mapping[str, str]) -> None:
             # To its end: nothing of it is to come any more when this has ended.
             putting = self._store.put(self._target, data, {**headers, **condition})
-            await finish_despite_cancel(Deferred.fromCoroutine(putting))
+            self._made = await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
+        if not replace:
+            await self._tools.conditions.ready(self._store)
         try:
-            await self._tools.conditions.put(
-                self._store, self._target, put, replace=replace, check=commit, repeatable=True
-            )
+            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
+        except ChecksumMismatch:
+            # It was taken, and is said to be something else.
+            await self._remove(await self._store.head(self._target))
+            raise
         return await self._look(len(data), None)
 
     async def abort(self, check: Check = unchecked) -> None:
@@ -213,7 +219,8 @@ class MultipartUpload:
     async def _complete(self, replace: bool, over: str | None) -> None:
         async def complete(condition: Mapping[str, str]) -> None:
             parts = self._listed or []
-            await self._store.complete(self._target, self._token.upload, parts, self._metadata(), condition)
+            upload = self._token.upload
+            self._made = await self._store.complete(self._target, upload, parts, self._metadata(), condition)
 
         try:
             await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
@@ -256,10 +263,10 @@ class MultipartUpload:
         What another wrote meanwhile stays. Where the look itself fails, nothing is removed: the next attempt looks.
         """
         found = await self._store.head(self._target)
+        if found is not None and not self._is_ours(found):
+            raise self._store.refusals.overtaken(self._target)
         if found is None or found.inspection.size != size:
             held = None if found is None else found.inspection.size
-            if found is not None and not self._is_ours(found):
-                raise self._store.refusals.overtaken(self._target)
             await self._remove(found)
             raise self._store.refusals.other_size(self._target, "under its name", held, size)
         if prove is not None:
@@ -272,12 +279,15 @@ class MultipartUpload:
 
     async def _remove(self, wrong: FoundObject | None) -> None:
         """Remove an object that was found to be wrong, if it is ours and is still there as it was found."""
-        if wrong is None or not self._is_ours(wrong):
-            return
-        there = await self._store.head(self._target)
-        if there is not None and self._is_ours(there) and there.inspection.identity == wrong.inspection.identity:
-            await self._store.delete(self._target)
+        if wrong is not None and self._is_ours(wrong):
+            await self._tools.conditions.remove(self._store, self._target, wrong)
 
     def _is_ours(self, found: FoundObject) -> bool:
-        """Tell whether an object came by this upload; a store without marks does not say otherwise."""
-        return found.upload == self._token.name or (not self._store.marks and not found.upload)
+        """Tell whether an object came by this upload: by its mark, and by what the answer to the commit told.
+
+        A store without marks, of whose answer nothing is known, does not say otherwise.
+        """
+        is_it = self._made.is_it(found.etag, found.version)
+        if found.upload:
+            return found.upload == self._token.name and is_it is not False
+        return is_it is True or (is_it is None and not self._store.marks)

@@ -1,11 +1,16 @@
 """Where a bucket is: the URL of each of its keys, in path style or as a virtual host. Pure."""
 
 import posixpath
-from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
-from datamover.protocols.s3.signing import encoded
+from datamover.errors import DataMoverError
+from datamover.protocols.s3.signing import encoded, query_string
 from datamover.web.url import WebUrl
+
+Query = Sequence[tuple[str, str]]
+"""Names and values, decoded."""
 
 LONGEST_KEY = 1024
 """Bytes, of any key (Amazon S3 User Guide, "Naming Amazon S3 objects")."""
@@ -28,6 +33,31 @@ class BucketAddress:
         path = f"/{encoded(self.bucket)}/" if self.path_style else "/"
         path = f"{path}{encoded(key, '/')}" if key or not self.path_style else path.rstrip("/")
         return WebUrl(self.endpoint.scheme, self.host, self.endpoint.port, path, query or None)
+
+    def redirected(self, key: str, query: Query, location: str) -> WebUrl | None:
+        """Return where a redirect leads that asks for a key elsewhere, with what it adds to the query.
+
+        None where it leads to anything but this key of this bucket at the endpoint, or at a host below its own: the
+        login goes to no other ("Request routing", Amazon S3 User Guide).
+        """
+        if not location:
+            return None
+        try:
+            there = WebUrl.parse(urljoin(self.url(key).text, location))
+        except (DataMoverError, ValueError):
+            return None
+        below = there.host.endswith(f".{self.endpoint.host}") and self.endpoint.address is None
+        if (there.scheme, there.port) != (self.endpoint.scheme, self.endpoint.port):
+            return None
+        if there.host != self.endpoint.host and not below:
+            return None
+        hosted = replace(self, path_style=not there.host.startswith(f"{self.bucket}."))
+        path = hosted.url(key).path
+        if unquote(there.path).rstrip("/") != unquote(path).rstrip("/"):
+            return None
+        own = {name for name, _ in query}
+        added = [each for each in parse_qsl(there.query or "", keep_blank_values=True) if each[0] not in own]
+        return WebUrl(there.scheme, there.host, there.port, path, query_string([*query, *added]) or None)
 
 
 def bucket_of(url: str) -> str:

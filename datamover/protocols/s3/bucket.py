@@ -1,24 +1,24 @@
 """The operations on one bucket, below a prefix, with the errors of one side."""
 
 import hashlib
-import os
 import posixpath
 from collections.abc import Mapping
 
 from datamover.concurrency.threads import Threads
 from datamover.protocols.base import Inspection
-from datamover.protocols.http.answers import Head
+from datamover.protocols.http.answers import UNSATISFIABLE, Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
+from datamover.protocols.object_store.trials import BEGINNING, is_trial, new_trial
 from datamover.protocols.s3 import documents
-from datamover.protocols.s3.address import LONGEST_KEY
+from datamover.protocols.s3.address import LONGEST_KEY, Query
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
-from datamover.protocols.s3.objects import PREFIX, Storing, found_in
+from datamover.protocols.s3.objects import PREFIX, Storing, etag_in, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
-from datamover.protocols.s3.service import Answer, Query, Refused, Service
+from datamover.protocols.s3.service import Answer, Refused, Service
 from datamover.protocols.upload import UploadKey
 
 LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
@@ -88,15 +88,28 @@ class Bucket:
         """Inspect an object; None where there is none."""
         with self.refusals.about(path):
             try:
-                answer = await self.service.ask("HEAD", self.key(path))
+                try:
+                    answer = await self.service.ask("HEAD", self.key(path))
+                except Refused as refusal:
+                    if refusal.status not in (400, 401, 403):
+                        raise
+                    await self._why(path)
+                    answer = await self.service.ask("HEAD", self.key(path))
             except Refused as refusal:
                 if refusal.missing:
                     return None
-                if refusal.status in (400, 401, 403):
-                    # The answer to a HEAD has no body that would say why.
-                    await (await self.service.get(self.key(path), {"Range": "bytes=0-0"})).body.close()
                 raise
         return found_in(path, answer.head)
+
+    async def _why(self, path: str) -> None:
+        """Raise why a HEAD was refused, whose answer has no body that would say so, unless it was for the region."""
+        try:
+            response = await self.service.get(self.key(path), {"Range": "bytes=0-0"})
+        except Refused as refusal:
+            if refusal.status != UNSATISFIABLE:  # It is empty.
+                raise
+        else:
+            await response.body.close()
 
     async def inspect(self, path: str) -> Inspection | None:
         """Inspect an object, or the keys below it; None where there is nothing."""
@@ -120,20 +133,24 @@ class Bucket:
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
-    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a whole object. Raises Refused, and the side's errors for anything else."""
         with self.refusals.connecting():
             answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
-        return answer
+        return Made(etag_in(answer.head), version_in(answer.head))
 
-    async def delete(self, path: str) -> None:
-        """Remove an object; a missing one is fine."""
-        with self.refusals.about(path):
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
+        query = [("versionId", version)] if version else []
+        with self.refusals.connecting() if condition else self.refusals.about(path):
             try:
-                await self.service.ask("DELETE", self.key(path))
+                await self.service.ask("DELETE", self.key(path), query, condition)
             except Refused as refusal:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise
+
+    async def beginning(self, name: str) -> list[str]:
+        page = await self.list_page(self.key(name), name)
+        return [] if page.following is not None else [self.path(key) for key in page.keys]
 
     async def list_page(self, prefix: str, path: str, *, following: str | None = None, most: int = 1000) -> Listing:
         """Return a page of the keys and directories whose names begin with ``prefix``."""
@@ -171,8 +188,7 @@ class Bucket:
         """Store one part; completes when the service has taken it, its digest checked."""
         with self.refusals.about(path):
             answer, digested = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], data, {})
-        etag = (answer.head.header("ETag") or "").strip('"')
-        return Part(len(data), etag, digested.sha256_base64 if not self._checking.md5 else "")
+        return Part(len(data), etag_in(answer.head), digested.sha256_base64 if not self._checking.md5 else "")
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
         """Return the parts of an upload by number, None where it is not there."""
@@ -196,7 +212,7 @@ class Bucket:
 
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
-    ) -> None:
+    ) -> Made:
         """Make an object of an upload, which has its ``metadata`` already.
 
         Raises Refused, and the side's errors for anything else.
@@ -206,12 +222,10 @@ class Bucket:
         sha256 = hashlib.sha256(body).hexdigest()
         with self.refusals.connecting():
             answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
-        inside = documents.error_of(answer.body)  # It may come with status 200.
-        if inside is not None:
-            raise Refused(answer.head, inside.code, inside.message)
         with self.refusals.reading(path):
-            documents.check_completed(answer.body)
+            etag = documents.completed_of(answer.body)
         self.made.forget(upload)
+        return Made(etag, version_in(answer.head))
 
     async def abort_upload(self, path: str, upload: str) -> None:
         """Remove an upload; a missing one is fine."""
@@ -260,21 +274,21 @@ class Bucket:
     async def initiator(self) -> str:
         """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it.
 
-        Those of processes that died over this question are removed.
+        Those of processes that died over this question, or over the test of a destination, are removed.
         """
         if self._initiator is None:
-            name = ".datamover-probe-"
-            path = f"{name}{os.urandom(8).hex()}"
+            path = new_trial()
             upload = await self.create_upload(path, {})
             try:
-                pending = await self.list_uploads(self.key(name), path)
+                pending = await self.list_uploads(self.key(BEGINNING), path)
             finally:
                 await self.abort_upload(path, upload)
             own = next((each for each in pending if each.upload == upload), None)
             self._initiator = own.initiator if own else ""
             for each in pending:
-                if own is not None and each.initiator == own.initiator and _older(each, own):
-                    await self.abort_upload(self.path(each.key), each.upload)
+                path = self.path(each.key)
+                if own is not None and each.initiator == own.initiator and is_trial(path) and _older(each, own):
+                    await self.abort_upload(path, each.upload)
         return self._initiator
 
     # Below ----------------------------------------------------------------------------------------------------
@@ -298,7 +312,7 @@ class Bucket:
         sent = {**headers, **digested.headers(checking)}
         answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.payload)
         self._checking.learn(digested, answer.head)
-        if digested.contradicts((answer.head.header("ETag") or "").strip('"'), answer.head):
+        if digested.contradicts(etag_in(answer.head), answer.head):
             raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
         return answer, digested
 

@@ -29,6 +29,8 @@ class ErrorDocument:
     code: str
     message: str
     region: str | None = None
+    endpoint: str | None = None
+    """Where the service wants to be asked instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def error_of(body: bytes) -> ErrorDocument | None:
         return None
     if _name(root) != "Error":
         return None
-    return ErrorDocument(_text(root, "Code"), _text(root, "Message"), _text(root, "Region") or None)
+    code, message, region, endpoint = (_text(root, name) for name in ("Code", "Message", "Region", "Endpoint"))
+    return ErrorDocument(code, message, region or None, endpoint or None)
 
 
 def upload_of(body: bytes) -> str:
@@ -80,9 +83,9 @@ def upload_of(body: bytes) -> str:
     return number
 
 
-def check_completed(body: bytes) -> None:
-    """Raise Unreadable where the answer to the completion of an upload ended before it was whole."""
-    _parse(body)
+def completed_of(body: bytes) -> str:
+    """Return the ETag that the answer to the completion of an upload tells, "" where it tells none."""
+    return _text(_parse(body), "ETag").strip('"')
 
 
 def listing_of(body: bytes) -> Listing:

@@ -32,8 +32,19 @@ class Storing:
 
 def found_in(path: str, head: Head) -> FoundObject:
     """Return what the answer to a HEAD or GET tells of the object at ``path``."""
-    etag = (head.header("ETag") or "").removeprefix("W/").strip('"')
-    return found_of(path, head, PREFIX, etag, plain_md5(etag, head))
+    etag = etag_in(head)
+    return found_of(path, head, PREFIX, etag, plain_md5(etag, head), version=version_in(head))
+
+
+def etag_in(head: Head) -> str:
+    """Return an answer's ETag without quotes."""
+    return (head.header("ETag") or "").removeprefix("W/").strip('"')
+
+
+def version_in(head: Head) -> str:
+    """Return the number of an object's version; that of a bucket which keeps no older ones any more is not one."""
+    version = head.header("x-amz-version-id") or ""
+    return "" if version == "null" else version
 
 
 def plain_md5(etag: str, head: Head) -> str | None:

@@ -51,7 +51,7 @@ class S3Pool:
         self._agent = agent
         # Two: where the keys' disk hangs, digests go on.
         self._threads = Threads(reactor, f"destination-{name}", 2)
-        self._conditions = Conditions()
+        self._conditions = Conditions(reactor.seconds)
         service = Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
         checking, made = Checking(), MadeUploads()
         streams = Streams(reactor, STREAMS, agent.busy)

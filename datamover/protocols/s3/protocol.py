@@ -129,7 +129,8 @@ class S3Protocol:
         endpoint = WebUrl.parse(options.endpoint or AMAZON.format(region=options.region))
         path_style = options.endpoint is not None if options.path_style is None else options.path_style
         address = BucketAddress(endpoint, bucket_of(settings.url), path_style)
-        agent = agent_for(settings, [address.url("").text], options.tls(settings.name, reactor.seconds), reactor)
+        urls = [address.url("").text, endpoint.text]
+        agent = agent_for(settings, urls, options.tls(settings.name, reactor.seconds), reactor, below=True)
         return S3Pool(
             agent,
             address,

@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
-from datamover.protocols.s3.service import Refused
+from datamover.protocols.s3.service import CIRCLE, Refused
 
 _LOGIN = {
     "ExpiredToken": "the session token has expired; renew session_token_file",
@@ -25,20 +26,15 @@ _BUSY = frozenset(
 )
 _FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"})
 _QUOTA = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "QuotaExceededException"})
+_MAYBE_QUOTA = frozenset({"EntityTooLarge", "AccessDenied"})
+"""So Swift tells it: "Upload exceeds quota."."""
 _DAMAGED = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 )
 _GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
-_ELSEWHERE = frozenset(
-    {
-        "PermanentRedirect",
-        "TemporaryRedirect",
-        "Redirect",
-        "AuthorizationHeaderMalformed",
-        "AuthorizationQueryParametersError",
-        "IllegalLocationConstraintException",
-    }
-)
+_MALFORMED = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
+_ELSEWHERE = frozenset({"PermanentRedirect", "TemporaryRedirect", "Redirect", *_MALFORMED})
+_OTHER_REGION = "IllegalLocationConstraintException"
 _FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed"})
 _INVALID = {
     "KeyTooLongError": "its key, with the destination's prefix, has more bytes than the service takes",
@@ -74,19 +70,15 @@ class S3Refusals(HttpRefusals):
                 "set the clock of this machine",
                 scope=side,
             )
-        if code in _ELSEWHERE or status in (301, 307):
-            region = refusal.region if isinstance(refusal, Refused) else None
-            told = f"set region = {region!r}" if region else "look at region and endpoint"
-            elsewhere = errors.SourceForbidden if side is Scope.SOURCE else errors.DestinationInvalid
-            return elsewhere(
-                f"{here}: its bucket is in another region, and the key is sent to the configured host alone; {told}",
-                scope=side,
-            )
+        if code == CIRCLE:
+            return errors.ServerError(f"{here}: the service redirects in a circle; ask its administrator", scope=side)
+        if code in _ELSEWHERE or code == _OTHER_REGION or status in REDIRECTS:
+            return self._elsewhere(refusal)
         if code in _BUSY or status in (429, 503):
             return errors.RateLimited(
                 f"{here}: the service asks for fewer requests", scope=side, retry_after=refusal.retry_after
             )
-        if code in _QUOTA:
+        if code in _QUOTA or (code in _MAYBE_QUOTA and "quota" in refusal.said.lower()):
             return errors.NoSpace(f"{here}: its quota is used up; raise it or free space", scope=side)
         if code in _FULL or status == 507:
             return errors.NoSpace(f"{here}: the service has no room left", scope=side)
@@ -113,3 +105,21 @@ class S3Refusals(HttpRefusals):
         return errors.ServerError(
             f"{what}: the service refuses the request ({code or status})", scope=side, retryable=False
         )
+
+    def _elsewhere(self, refusal: http_place.Refused) -> DataMoverError:
+        """Return the error for a request that was to be made elsewhere, or signed for another region."""
+        region = refusal.region if isinstance(refusal, Refused) else None
+        only = "the key is sent to the configured host alone"
+        if region is not None:
+            why = f"its bucket is in another region, and {only}: set region = {region!r}, and endpoint to that region's"
+        elif refusal.code == _OTHER_REGION:
+            why = f"its bucket is in another region, and {only}: look at region and endpoint"
+        elif refusal.code in _MALFORMED:
+            return errors.AuthenticationFailed(
+                f"destination {self.name!r}: the service cannot read the signature; look at access_key_id and region",
+                scope=self.side,
+            )
+        else:
+            why = f"the service sends whoever asks to another address, and {only}: look at endpoint and path_style"
+        kind = errors.SourceForbidden if self.side is Scope.SOURCE else errors.DestinationInvalid
+        return kind(f"destination {self.name!r}: {why}", scope=self.side)

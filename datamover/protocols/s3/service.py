@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,27 +15,38 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
-from datamover.protocols.s3.address import BucketAddress
+from datamover.protocols.s3.address import BucketAddress, Query
 from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
 
-Query = Iterable[tuple[str, str]]
-
 NO_UPLOAD = "NoSuchUpload"
+_BEGINNING = 256
+"""Bytes of an answer in which its document begins."""
+CIRCLE = "RedirectLoop"
 _KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_SHOWN = 200
+TEMPORARY = 307
+_HOPS = 3
+"""Redirects that one request follows."""
+_HEADER_UNKNOWN = frozenset({"", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented", "NotSupported"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Refused(http_place.Refused):
     """The service refuses a request."""
 
-    def __init__(self, head: Head, code: str = "", message: str = "", region: str | None = None) -> None:
+    def __init__(
+        self, head: Head, code: str = "", message: str = "", region: str | None = None, endpoint: str | None = None
+    ) -> None:
         """``code`` is S3's own."""
         super().__init__(head, code, message)
         told = region or head.header("x-amz-bucket-region") or ""
         self.region = told if _REGION.fullmatch(told) else None
-        """The region that the bucket is in, where the service tells it."""
+        """The region that the bucket is in, where the service tells it; None for that which was signed for."""
+        self.location = head.header("Location") or ""
+        if elsewhere := endpoint or self.location:
+            self.said = f"{self.said}, and names {elsewhere[:_SHOWN]}".removeprefix(", and ")
 
     @property
     def missing(self) -> bool:
@@ -47,7 +58,7 @@ class Refused(http_place.Refused):
 
     @property
     def header_unknown(self) -> bool:
-        return super().header_unknown and self.code != "RequestTimeout"
+        return super().header_unknown and self.code in _HEADER_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +90,13 @@ class Service:
     ) -> Answer:
         """Send a request and return its answer, read whole; ``sha256`` is its body's.
 
-        Raises Refused for an answer that is no success, and what ``PolicyAgent.send`` raises. Cancelling drops the
-        connection.
+        Raises Refused for an answer that is no success, or says so in its body alone, and what ``PolicyAgent.send``
+        raises. Cancelling drops the connection.
         """
         response = await self._send(method, key, query, headers or {}, body, sha256, direct=method == "PUT")
         _, content = await whole(response)
+        if b"<Error" in content.lstrip()[:_BEGINNING]:
+            raise _refusal(response.head, content)
         return Answer(response.head, content)
 
     async def get(self, key: str, headers: Mapping[str, str]) -> Response:
@@ -102,8 +115,8 @@ class Service:
         direct: bool,
     ) -> Response:
         url = self.address.url(key, query_string(query))
-        credentials = await self._keys.get()
-        again = True
+        credentials, region = await self._keys.get(), self._region
+        renewed, resigned, hops = False, False, 0
         while True:
             sent = signed(
                 method,
@@ -113,7 +126,7 @@ class Service:
                 headers,
                 sha256,
                 credentials,
-                self._region,
+                region,
                 time.time(),
             )
             if direct:
@@ -128,19 +141,32 @@ class Service:
             refused = await _refused(response)
             if refused.missing and "uploadId=" in (url.query or ""):
                 refused.code = NO_UPLOAD  # Ceph misses the key of an upload that is not there.
-            if again and refused.code in _KEY_REFUSED:
-                fresh = await self._keys.get(refused=credentials)
+            if refused.region == region:
+                refused.region = None
+            if not renewed and refused.code in _KEY_REFUSED:
+                fresh, renewed = await self._keys.get(refused=credentials), True
                 if fresh != credentials:
-                    again, credentials = False, fresh
+                    credentials = fresh
                     continue
-            if again and refused.code == "AuthorizationHeaderMalformed" and refused.region not in (None, self._region):
-                # The host is the same: only what is signed changes.
-                again, self._region = False, str(refused.region)
+            if not resigned and refused.status == 400 and refused.region is not None:
+                # The host is the same: only what is signed changes. The answer to a HEAD tells no more than that.
+                region = self._region = refused.region
+                resigned = True
                 continue
+            there = self.address.redirected(key, query, refused.location) if refused.status == TEMPORARY else None
+            if there is not None:
+                # For this request alone: later ones may be answered where they were meant to be.
+                if hops < _HOPS:
+                    url, region, hops = there, refused.region or region, hops + 1
+                    continue
+                refused.code = CIRCLE
             raise refused
 
 
 async def _refused(response: Response) -> Refused:
-    head, body = await beginning(response)
+    return _refusal(*await beginning(response))
+
+
+def _refusal(head: Head, body: bytes) -> Refused:
     told = error_of(body)
-    return Refused(head) if told is None else Refused(head, told.code, told.message, told.region)
+    return Refused(head) if told is None else Refused(head, told.code, told.message, told.region, told.endpoint)

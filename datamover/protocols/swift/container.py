@@ -10,7 +10,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, Made, Part, PartLimits
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.swift.listing import Entry
@@ -110,6 +110,11 @@ class Container:
             directory = self.name(path).object
             return await listing.every(self._service, self._container, f"{directory}/" if directory else "")
 
+    async def beginning(self, name: str) -> list[str]:
+        with self.refusals.about(name), self.refusals.reading(name):
+            found = await listing.page(self._service, self._container, self.key(name))
+        return [posixpath.basename(entry.name) for entry in found] if len(found) < listing.PAGE else []
+
     async def free(self) -> int | None:
         """Return the bytes that the quotas of the containers and their account leave, None where none has one."""
         containers = {self._container, self.large.container}
@@ -141,23 +146,25 @@ class Container:
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
-    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a whole object. Raises Refused, and the side's errors for anything else."""
-        name = self.name(path)
+        name, made = self.name(path), Made()
 
         async def put(condition: Mapping[str, str]) -> None:
-            await self._writer.put(path, name, data, {**headers, **condition})
+            nonlocal made
+            made = Made((await self._writer.put(path, name, data, {**headers, **condition})).etag)
 
         with self.refusals.connecting(), self.refusals.reading(path):
             if "If-None-Match" in headers:
                 await put({})
-                return
+                return made
             upload = segments.new_upload(headers.get(f"{PREFIX}datamover-upload", "unknown"), name.object)
             if await self._replace(path, name, upload, put):
                 await self.large.drop(upload)
+        return made
 
-    async def delete(self, path: str) -> None:
-        """Remove an object, with its segments where they are ours; a missing one is fine."""
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
+        """Remove an object, with its segments where they are ours; a missing one is fine. No condition is heeded."""
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             upload = await self.large.upload_of(name)
@@ -187,7 +194,7 @@ class Container:
 
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
-    ) -> None:
+    ) -> Made:
         """Make an object of an upload's first segments: a large one, and a plain one of that if it is small enough.
 
         A copy cannot be made on a condition: so the large one takes the name first, and is whole from then on.
@@ -218,6 +225,7 @@ class Container:
                 await self.large.drop(upload)
             else:
                 await self.large.flatten(path, name, upload, parts, headers)
+        return Made()
 
     async def abort_upload(self, path: str, upload: str) -> None:
         """Remove an upload's segments, but those that the object is made of and is to be made of."""
@@ -245,7 +253,7 @@ class Container:
         Most often nothing is there: then one request does it, where the service honours its condition (Ceph's gateway
         ignores it). Returns whether there were segments to remove.
         """
-        await self._conditions.learn(self)
+        await self._conditions.ready(self)
         if self._conditions.honoured:
             try:
                 await make(_ONLY_NEW)

@@ -36,7 +36,15 @@ def found_in(path: str, head: Head) -> SwiftObject:
     md5 = etag if _MD5.fullmatch(etag) and not static and not dynamic else None
     directory = (head.header("Content-Type") or "").partition(";")[0].strip().lower() == DIRECTORY
     found = found_of(path, head, PREFIX, etag, md5, directory=directory and not head.length)
-    return SwiftObject(found.inspection, found.condition, found.upload, static, dynamic)
+    return SwiftObject(
+        found.inspection,
+        found.condition,
+        found.upload,
+        found.etag,
+        age=found.age,
+        static_large=static,
+        dynamic=dynamic,
+    )
 
 
 def etag_in(head: Head) -> str:

@@ -56,7 +56,7 @@ class SwiftPool:
         self._session = session
         self._threads = threads
         self._lacks = Lacks(reactor.seconds)
-        self._conditions = Conditions()
+        self._conditions = Conditions(reactor.seconds)
         service = Service(agent, session, reactor)
         streams = Streams(reactor, STREAMS, agent.busy)
         lacks = frozenset(Ability) - abilities
