@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Crash:
 
 
 WHOLE = [
+    Crash("server tried"),
     *[Crash("whole sent", cancelled=cancelled) for cancelled in (False, True)],
     *[Crash(point, overwrite=how) for point in ("about to be moved", "moved") for how in ("never", "always")],
     *[Crash("about to be moved", size=SMALL, cancelled=cancelled) for cancelled in (False, True)],
@@ -80,7 +82,7 @@ def test_killed_at_every_point(
             give(root)
             DavDisk(root, hides=False).lay("f", OLD)
     with running(directory, tables=tables) as cluster:
-        _crash(cluster, crashes)
+        _crash(cluster, crashes, server)
         for number, crash in enumerate(crashes):
             there = DavDisk(server.root / f"crash-{number}", hides=False)
             assert there.names() == ([] if crash.cancelled else ["f"]), crash
@@ -89,7 +91,7 @@ def test_killed_at_every_point(
         assert not chunked or os.listdir(servers[1].uploads) == []
 
 
-def _crash(cluster: Cluster, crashes: list[Crash]) -> None:
+def _crash(cluster: Cluster, crashes: list[Crash], server: DavServer) -> None:
     """Have an engine die for each, and another go on with all of them."""
     for name, size in (("large", LARGE), ("small", SMALL)):
         write_noise(cluster.web.directory / name, size)
@@ -104,12 +106,17 @@ def _crash(cluster: Cluster, crashes: list[Crash]) -> None:
             cluster.mover.jobs.cancel(jobs[-1])
         # Its lease is over, as if a minute had passed.
         cluster.sql("UPDATE transfers SET lease_until = now() WHERE node IS NOT NULL")
+    tried = [path for path in server.root.rglob("*datamover-probe-*") if path.is_dir()]
+    assert len(tried) == sum(crash.point == "server tried" for crash in crashes)
+    for path in (each for directory in tried for each in (directory, *directory.iterdir())):
+        os.utime(path, (0.0, time.time() - 3700))  # As if an hour had passed.
     for number in range(len(crashes)):
         cluster.mover.destinations.release(f"crash-{number}")
     cluster.engine()
     for crash, job in zip(crashes, jobs, strict=True):
         status = until(partial(_ended, cluster, job), f"the end: {crash}")
         assert status == ("CANCELLED" if crash.cancelled else "COMPLETED"), crash
+    until(lambda: not any(path.exists() for path in tried), "the removal of what was tried")
     Work(cluster).check_clean()
 
 

@@ -17,7 +17,7 @@ from datamover.registry.probe import probe
 from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, write
 from tests.protocols.dav import opened
 from tests.servers.certificates import Authority
-from tests.servers.cloud import LEAST, Cloud
+from tests.servers.cloud import LEAST, OTHERS, Cloud
 from tests.servers.dav import PASSWORD, Apache, DavServer, NginxDav, WsgiDav, running
 
 LARGE = content(12 * MIB + 1)
@@ -118,12 +118,12 @@ async def test_a_server_with_a_limit() -> None:
 # Chunks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["", "mute", "impatient"])
+@pytest.mark.parametrize("kind", ["", "mute", "impatient", "parts"])
 @pytest_twisted.ensureDeferred
 async def test_chunks(kind: str) -> None:
     """A large file goes in chunks where the server tells that it takes them, or has the form of one that does.
 
-    A proxy that loses patience while they are put together does no harm.
+    A proxy that loses patience while they are put together does no harm, nor that chunks are listed and nothing more.
     """
     with running(lambda directory: Cloud(directory, config=kind)) as server:
         assert isinstance(server, Cloud)
@@ -198,3 +198,53 @@ async def test_a_directory_is_not_put_together_over() -> None:
                     await upload.commit(replace=replace)
             await upload.abort()
             assert (server.root / "d/kept").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_put_together_before(replace: bool) -> None:
+    """A process that knows no more than the token finds that the file was made of it, and not of another's bytes."""
+    with running(Cloud) as server:
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload, saved = await arrive(place, "f", LARGE, modified=1_234_567_890.0)
+            await upload.commit(replace=replace)
+        async with opened(server, chunk_size="5MiB") as pool:
+            again = pool.at(Scope.DESTINATION).resume("f", saved, size=len(LARGE))
+            assert not await again.exists()
+            assert (await again.commit(replace=replace)).size == len(LARGE)
+            (server.root / "f").write_bytes(LARGE[::-1])
+            with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
+                await again.commit(replace=replace)
+            assert (server.root / "f").read_bytes() == LARGE[::-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "left"), [("busy", errors.DestinationExists, OTHERS), ("lossy", errors.SizeMismatch, None)]
+)
+@pytest_twisted.ensureDeferred
+async def test_put_together_wrong(kind: str, error: type[errors.DataMoverError], left: bytes | None) -> None:
+    """What is put together and is wrong is removed; what another client wrote in that moment stays."""
+    with running(lambda directory: Cloud(directory, config=kind)) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", LARGE)
+            with pytest.raises(error) as caught:
+                await upload.commit(replace=False)
+            assert caught.value.retryable
+            assert [path.read_bytes() for path in server.root.iterdir()] == ([] if left is None else [left])
+            assert server.chunks() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_chunk_too_many_that_has_no_name() -> None:
+    """Where one chunk cannot be removed, the upload is begun anew, and nothing is put together of it."""
+    with running(lambda directory: Cloud(directory, config="parts")) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", LARGE)
+            (server.uploads / server.chunks()[0] / "00004").write_bytes(b"of an earlier attempt")
+            with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
+                await upload.commit(replace=False)
+            await upload.abort()
+            assert (server.chunks(), list(server.root.iterdir())) == ([], [])

@@ -156,7 +156,10 @@ class MultipartUpload:
 
     def _metadata(self, sha256: str | None = None) -> Mapping[str, str]:
         """Return what the object keeps of the file, with ``sha256`` (hex) or the digest that was expected at first."""
-        return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256))
+        return self._store.metadata(self._kept(sha256))
+
+    def _kept(self, sha256: str | None = None) -> Metadata:
+        return Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256)
 
     def _part_size(self, number: int) -> int:
         limits = self._store.limits
@@ -245,7 +248,7 @@ class MultipartUpload:
     async def _made_before(self) -> bool:
         """Tell whether the target is what a commit of this upload made that was broken off; remove what that left."""
         found = await self._store.head(self._target)
-        if found is None or found.upload != self._token.name or found.inspection.size != self._size:
+        if found is None or found.inspection.size != self._size or not self._is_ours(found):
             return False
         await self._store.abort_upload(self._target, self._token.upload)
         return True
@@ -268,7 +271,7 @@ class MultipartUpload:
             except ChecksumMismatch:
                 await self._remove(found)
                 raise
-        return Stored(size)
+        return Stored(size, found.inspection.digests if self._is_ours(found) else {})
 
     async def _remove(self, wrong: FoundObject | None) -> None:
         """Remove an object that was found to be wrong, if it is ours and is still there as it was found."""
@@ -279,5 +282,4 @@ class MultipartUpload:
             await self._store.delete(self._target)
 
     def _is_ours(self, found: FoundObject) -> bool:
-        """Tell whether an object came by this upload; a store without marks does not say otherwise."""
-        return found.upload == self._token.name or (not self._store.marks and not found.upload)
+        return self._store.is_made(found, self._token.upload, self._kept())

@@ -38,7 +38,6 @@ class Bucket:
     """
 
     limits = LIMITS
-    marks = True
 
     def __init__(
         self,
@@ -115,6 +114,10 @@ class Bucket:
 
     def found(self, path: str, head: Head) -> FoundObject:
         return found_in(path, head)
+
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
+        """Tell it by the mark that its metadata keep."""
+        return found.upload == kept.upload
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)

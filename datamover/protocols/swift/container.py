@@ -10,7 +10,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import Part, PartLimits
+from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.swift.listing import Entry
@@ -37,7 +37,6 @@ class Container:
     """
 
     limits = LIMITS
-    marks = True
 
     def __init__(
         self,
@@ -134,6 +133,10 @@ class Container:
             return await self._service.url_of(Name(self._container))
 
     # Writing --------------------------------------------------------------------------------------------------
+
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
+        """Tell it by the mark that its metadata keep."""
+        return found.upload == kept.upload
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
