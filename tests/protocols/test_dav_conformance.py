@@ -1,4 +1,4 @@
-"""The conformance suite over WebDAV, against Apache, nginx and wsgidav."""
+"""The conformance suite over WebDAV, against Apache, nginx, lighttpd and wsgidav."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from tests.protocols.conformance import KEY, MIB, Conformance, Outside, Premises
 from tests.protocols.dav import DavDisk, DavPremises, premises_on
 from tests.protocols.part_files import PART, DiskPremises, PartFileConformance, fill, give_name
 from tests.servers.cloud import Cloud
-from tests.servers.dav import Apache, DavServer, NginxDav, WsgiDav, give, running
+from tests.servers.dav import Apache, DavServer, Lighttpd, NginxDav, WsgiDav, give, running
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,13 @@ def apache() -> Iterator[DavServer]:
 def nginx() -> Iterator[DavServer]:
     """An nginx for all tests of this module."""
     with running(NginxDav) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lighttpd() -> Iterator[DavServer]:
+    """A lighttpd for all tests of this module."""
+    with running(Lighttpd) as server:
         yield server
 
 
@@ -112,6 +119,16 @@ class TestNginx(DavConformance):
     @pytest.fixture
     def premises(self, nginx: DavServer) -> Iterator[DavPremises]:
         yield from closing(premises_on(nginx, tells=False))
+
+
+class TestLighttpd(DavConformance):
+    """It gives a file to those who ask for a name below it."""
+
+    test_missing = None
+
+    @pytest.fixture
+    def premises(self, lighttpd: DavServer) -> Iterator[DavPremises]:
+        yield from closing(premises_on(lighttpd, tells=False))
 
 
 class TestWsgiDav(DavConformance):

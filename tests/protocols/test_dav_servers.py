@@ -1,7 +1,10 @@
 """WebDAV logins and chunks, at real servers and at one that speaks Nextcloud's protocol."""
 
+import os
 import re
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, wri
 from tests.protocols.dav import opened
 from tests.servers.certificates import Authority
 from tests.servers.cloud import LEAST, OTHERS, Cloud
-from tests.servers.dav import PASSWORD, Apache, DavServer, NginxDav, WsgiDav, running
+from tests.servers.dav import PASSWORD, Apache, DavServer, Lighttpd, NginxDav, WsgiDav, give, running
 
 LARGE = content(12 * MIB + 1)
 
@@ -113,6 +116,98 @@ async def test_a_server_with_a_limit() -> None:
                 await arrive(pool.at(Scope.DESTINATION), "f", LARGE)
             await put(pool.at(Scope.DESTINATION), "small", b"data")
         assert [path.name for path in server.root.iterdir()] == ["small"]
+
+
+READ_ONLY = [
+    (NginxDav, "limit_except GET PROPFIND OPTIONS { deny all; }", errors.DestinationForbidden),
+    (Lighttpd, 'webdav.is-readonly := "enable"', errors.DestinationForbidden),
+]
+
+
+@pytest.mark.parametrize(("made", "config", "kind"), READ_ONLY)
+@pytest_twisted.ensureDeferred
+async def test_read_only(made: type[DavServer], config: str, kind: type[errors.DataMoverError]) -> None:
+    """A collection that may only be read is read, and what it refuses is told."""
+    with running(lambda directory: made(directory, config=config)) as server:
+        (server.root / "f").write_bytes(b"data")
+        give(server.root / "f")
+        async with opened(server) as pool:
+            assert await get(pool.at(Scope.SOURCE), "f") == (0, b"data")
+            for name in ("new", "f"):
+                with pytest.raises(kind):
+                    await put(pool.at(Scope.DESTINATION), name, b"new", replace=True)
+            with pytest.raises(kind):
+                await pool.at(Scope.DESTINATION).remove("f")
+        assert [path.read_bytes() for path in server.root.iterdir()] == [b"data"]
+
+
+FULL: list[tuple[type[DavServer], type[errors.DataMoverError]]] = [
+    (Apache, errors.NoSpace),
+    # It answers 500, and leaves what it had copied.
+    (NginxDav, errors.ServerError),
+]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize(("made", "kind"), FULL)
+@pytest_twisted.ensureDeferred
+async def test_full_disk(made: type[DavServer], kind: type[errors.DataMoverError]) -> None:
+    """A disk that is full is told as such where the server says so, and nothing of the file stays."""
+    with running(made) as server, small(server.root):
+        give(server.root)
+        async with opened(server) as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload = place.begin("file", KEY, size=len(LARGE))
+            with pytest.raises(kind) as caught:
+                await write(upload, LARGE)
+            assert (caught.value.scope, caught.value.retryable) == (Scope.DESTINATION, True)
+            await upload.abort()
+            await put(place, "other", b"data")
+        assert os.listdir(server.root) == ["other"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_collection() -> None:
+    """A root whose directory is not there is told to be missing, and not made with all that is above it."""
+    with running(Apache) as server:
+        async with opened(server, "none/such") as pool:
+            with pytest.raises(errors.DestinationInvalid, match="nor the directory that it would be in: make that"):
+                await put(pool.at(Scope.DESTINATION), "f", b"data")
+        assert list(server.root.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_odd_names() -> None:
+    """Names that look like separators are names, and two that differ by case are two."""
+    with running(Apache) as server:
+        async with opened(server) as pool:
+            place = pool.at(Scope.DESTINATION)
+            names = ["a%2Fb", "..%2Fc", "%2e%2e", "...", "Case", "case", "a\\b"]
+            for name in names:
+                await put(place, f"d/{name}", name.encode())
+            assert await place.list("d") == sorted(names)
+            assert sorted(os.listdir(server.root / "d")) == sorted(names)
+            for name in names:
+                assert await get(pool.at(Scope.SOURCE), f"d/{name}") == (0, name.encode())
+            long = "/".join(["n" * 204] * 5)
+            assert len(long) == 1024
+            await put(place, f"{long}x", b"data")
+            assert await get(pool.at(Scope.SOURCE), f"{long}x") == (0, b"data")
+            upload, _ = await arrive(place, "n" * 1025, b"data")
+            with pytest.raises(errors.DestinationInvalid, match="a name that is too long"):
+                await upload.commit(replace=False)
+            await upload.abort()
+        assert sorted(os.listdir(server.root)) == ["d", "n" * 204]
+
+
+@contextmanager
+def small(directory: Path) -> Iterator[None]:
+    """Have a disk of 4 MiB at a directory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 # Chunks -----------------------------------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TypeVar
 
+from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
@@ -28,7 +31,7 @@ DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
 
 _UNKNOWN_METHOD = (405, 501)
-_NO_DIRECTORY = frozenset({400, 405, 409, 500})
+_NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """With these, servers refuse a name below a file."""
 _MAYBE_A_DIRECTORY = frozenset({403, 405, *REDIRECTS})
 """With these, servers refuse a GET of a directory."""
@@ -303,6 +306,8 @@ class DavFiles:
         try:
             return await attempt()
         except Refused as refusal:
+            if refusal.status == 500:
+                await self._clear(path)
             if refusal.status not in nowhere:
                 raise
             self.learnt.directories.clear()
@@ -310,6 +315,14 @@ class DavFiles:
                 raise
         await self.make_directory(directory)
         return await attempt()
+
+    async def _clear(self, path: str) -> None:
+        """Remove what nginx leaves of a file that its disk had no room for, as NAME.0000000001."""
+        directory, name = posixpath.split(path)
+        with suppress(DataMoverError):
+            for left in await self.names(directory):
+                if left.startswith(f"{name}.") and re.fullmatch(r"\d{10,}", left.removeprefix(f"{name}.")):
+                    await self.delete(posixpath.join(directory, left))
 
     async def _make_one(self, path: str) -> Look:
         with self.refusals.about(path):

@@ -171,7 +171,7 @@ class DavPlace(PartFilePlace):
             moved = await self._files.look(target)
             if moved is None or moved.size != size or modified is None or moved.modified != int(modified):
                 raise self._files.refusals.missing(part)
-            return await self._placed(target, Sent(size, moved), prove)
+            return await self._placed(part, target, Sent(size, moved), prove)
         return await self._place(part, target, Sent(size, arrived), replace=replace, prove=prove, over=over)
 
     async def put_part(
@@ -216,13 +216,19 @@ class DavPlace(PartFilePlace):
             if prove is not None:
                 await prove(part)
         etag = await self._take_name(part, target, sent, old, replace=replace, over=over, check=check)
-        return await self._placed(target, sent.tagged(etag), prove, modified)
+        return await self._placed(part, target, sent.tagged(etag), prove, modified)
 
-    async def _placed(self, target: str, sent: Sent, prove: ProvePath | None, modified: float | None = None) -> Stored:
+    async def _placed(
+        self, part: str, target: str, sent: Sent, prove: ProvePath | None, modified: float | None = None
+    ) -> Stored:
         """Look at a file that has taken its name; what is ours and found wrong is removed."""
         refusals = self._files.refusals
         found = await self._files.look(target)
-        if found is None or found.collection:
+        if found is not None and found.collection:
+            # Some servers move a file into a directory that has the name that it is to get.
+            await self._files.delete(posixpath.join(target, posixpath.basename(part)))
+            raise refusals.directory(target)
+        if found is None:
             raise refusals.other_size(target, "under its name", None, sent.size)
         try:
             await self._check_size(found, target, target, "under its name", sent.size)
@@ -247,7 +253,8 @@ class DavPlace(PartFilePlace):
         known = sent.is_in(found)
         if known is not None or sent.data is None:
             return bool(known)
-        return sent.data.startswith(await self._read(target, len(sent.data)))
+        size, content = await self._read(target, len(sent.data))
+        return size <= len(sent.data) and sent.data.startswith(content)
 
     async def _replaced(self, target: str) -> Look | None:
         """Return the file that has the target's name. A directory would be replaced as well: it is refused."""
@@ -310,23 +317,18 @@ class DavPlace(PartFilePlace):
 
     async def _measured(self, path: str) -> int:
         """Read a file to its end, and return its bytes: for servers that tell no size."""
-        source, size = await self._origin(path).open(), 0
+        return (await self._read(path))[0]
+
+    async def _read(self, path: str, most: int = 0) -> tuple[int, bytes]:
+        """Read a file to its end; return its size and at most its first ``most`` bytes."""
+        source, size, first = await self._origin(path).open(), 0, bytearray()
         try:
             while data := await source.read():
+                first += data[: max(0, most - size)]
                 size += len(data)
         finally:
             await source.close()
-        return size
-
-    async def _read(self, path: str, most: int) -> bytes:
-        """Read a file to its end, or until it has more than ``most`` bytes."""
-        source, content = await self._origin(path).open(), bytearray()
-        try:
-            while len(content) <= most and (data := await source.read()):
-                content += data
-        finally:
-            await source.close()
-        return bytes(content)
+        return size, bytes(first)
 
 
 def _is_part(path: str, beginning: str = PREFIX) -> bool:
