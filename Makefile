@@ -85,6 +85,8 @@ system:
 	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto libwrap0
 	test -x /usr/sbin/apache2 || systemctl mask apache2.service
 	apt-get install -y --no-install-recommends apache2 libnginx-mod-http-dav-ext
+	test -x /usr/sbin/lighttpd || systemctl mask lighttpd.service
+	apt-get install -y --no-install-recommends lighttpd lighttpd-mod-webdav
 	# vsftpd will not be installed beside ProFTPD: it is unpacked to where the tests look for it.
 	cd /tmp && apt-get download vsftpd && dpkg -x vsftpd_*.deb /opt/vsftpd && rm vsftpd_*.deb
 

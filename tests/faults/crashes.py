@@ -1,7 +1,7 @@
 """Engines that die, each at a point of an upload of its own, and one that goes on with all that they did."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -55,8 +55,11 @@ def cluster_to(
         yield cluster
 
 
-def crash(cluster: Cluster, crashes: Sequence[Crash]) -> None:
-    """Have an engine die of each, on the way to a destination "crash-NUMBER", and another go on with all of them."""
+def crash(cluster: Cluster, crashes: Sequence[Crash], *, between: Callable[[], None] = lambda: None) -> None:
+    """Have an engine die of each, on the way to a destination "crash-NUMBER", and another go on with all of them.
+
+    ``between`` is called when all have died.
+    """
     for file, size in {each.file: each.size for each in crashes}.items():
         write_noise(cluster.web.directory / file, size)
     jobs: list[int] = []
@@ -70,6 +73,7 @@ def crash(cluster: Cluster, crashes: Sequence[Crash]) -> None:
             cluster.mover.jobs.cancel(jobs[-1])
         # Its lease is over, as if a minute had passed.
         cluster.sql("UPDATE transfers SET lease_until = now() WHERE node IS NOT NULL")
+    between()
     for number in range(len(crashes)):
         cluster.mover.destinations.release(f"crash-{number}")
     cluster.engine()

@@ -50,6 +50,7 @@ POINTS = {
     "replaced noted": ("datamover.protocols.swift.large_objects", "LargeObjects.note", "after"),
     "object put": ("datamover.protocols.swift.container", "Container.put", "after"),
     "segments about to go": ("datamover.protocols.swift.large_objects", "LargeObjects.drop", "before"),
+    "server tried": ("datamover.protocols.dav.habits", "Habits._try_in", "after"),
     "whole sent": ("datamover.protocols.dav.files", "DavFiles.stream", "after"),
     "about to be moved": ("datamover.protocols.dav.place", "DavPlace._take_name", "before"),
     "moved": ("datamover.protocols.dav.place", "DavPlace._take_name", "after"),

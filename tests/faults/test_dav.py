@@ -1,14 +1,17 @@
 """Engines that are killed at every step of an upload over WebDAV: the file is there, and nothing hidden stays."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults import crashes
+from tests.faults.cluster import until
 from tests.faults.crashes import SMALL, cluster_to, crash
 from tests.protocols.dav import DavDisk
 from tests.servers.cloud import Cloud
@@ -30,6 +33,7 @@ class Crash(crashes.Crash):
 
 
 WHOLE = [
+    Crash("server tried"),
     *[Crash("whole sent", cancelled=cancelled) for cancelled in (False, True)],
     *[Crash(point, overwrite=how) for point in ("about to be moved", "moved") for how in ("never", "always")],
     *[Crash("about to be moved", size=SMALL, cancelled=cancelled) for cancelled in (False, True)],
@@ -67,7 +71,16 @@ def test_killed_at_every_point(
             give(root)
             DavDisk(root, hides=False).lay("f", OLD)
     with cluster_to(destinations, tmp_path_factory) as cluster:
-        crash(cluster, kinds)
+        tried: list[Path] = []
+
+        def an_hour_passes() -> None:
+            tried.extend(path for path in server.root.rglob("*datamover-probe-*") if path.is_dir())
+            for path in (each for directory in tried for each in (directory, *directory.iterdir())):
+                os.utime(path, (0.0, time.time() - 3700))
+
+        crash(cluster, kinds, between=an_hour_passes)
+        assert len(tried) == sum(each.point == "server tried" for each in kinds)
+        until(lambda: not any(path.exists() for path in tried), "the removal of what was tried")
         for name, each in zip(destinations, kinds, strict=True):
             there = DavDisk(server.root / name, hides=False)
             assert there.names() == ([] if each.cancelled else ["f"]), each

@@ -1,5 +1,7 @@
-"""The conformance suite over WebDAV, against Apache, nginx and wsgidav."""
+"""The conformance suite over WebDAV, against Apache, nginx, lighttpd and wsgidav."""
 
+import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -8,11 +10,12 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.protocols.place import Place
-from tests.protocols.conformance import KEY, MIB, Conformance, Outside, Premises, get, put
+from tests.engine.test_object_store import until
+from tests.protocols.conformance import KEY, MIB, Conformance, Outside, Premises, arrive, get, put
 from tests.protocols.dav import DavDisk, DavPremises, premises_on
 from tests.protocols.part_files import PART, DiskPremises, PartFileConformance, fill, give_name
 from tests.servers.cloud import Cloud
-from tests.servers.dav import Apache, DavServer, NginxDav, WsgiDav, running
+from tests.servers.dav import Apache, DavServer, Lighttpd, NginxDav, WsgiDav, give, running
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,13 @@ def apache() -> Iterator[DavServer]:
 def nginx() -> Iterator[DavServer]:
     """An nginx for all tests of this module."""
     with running(NginxDav) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lighttpd() -> Iterator[DavServer]:
+    """A lighttpd for all tests of this module."""
+    with running(Lighttpd) as server:
         yield server
 
 
@@ -56,6 +66,48 @@ class DavConformance(PartFileConformance):
         await give_name(premises.parts, f"x/y/{PART}", "x/new/er/file.bin", replace=False)
         assert (premises.root / "x/new/er/file.bin").read_bytes() == b"data"
 
+    @pytest_twisted.ensureDeferred
+    async def test_replaced_as_it_was_found(self, premises: DiskPremises) -> None:
+        """A file replaces the one that it was compared with, or nothing, and not what another wrote meanwhile."""
+        await premises.pool.connect()
+        upload, _ = await arrive(premises.writing, "file.bin", b"new")
+        premises.outside.lay("file.bin", b"of another")
+        with pytest.raises(errors.DestinationExists) as caught:
+            await upload.commit(replace=True, over="")
+        assert caught.value.retryable
+        there = (await premises.reading.origin("file.bin").inspect()).identity
+        premises.outside.lay("file.bin", b"of a third one")
+        with pytest.raises(errors.DestinationExists) as caught:
+            await upload.commit(replace=True, over=there)
+        assert caught.value.retryable
+        assert premises.outside.read("file.bin") == b"of a third one"
+        await upload.commit(replace=True, over=(await premises.reading.origin("file.bin").inspect()).identity)
+        assert premises.outside.read("file.bin") == b"new"
+        assert premises.outside.names() == ["file.bin"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_trying_left(self, premises: DiskPremises) -> None:
+        """What a crash left of trying the server out is removed when it is an hour old, and nothing that is like it."""
+        now, old = time.time(), 3700
+        left = {f"datamover-probe-{'0' * 15}{number}": old for number in range(5)}
+        left |= {f"datamover-probe-{'0' * 15}": old, f"datamover-probe-{'A' * 16}": old}
+        left[f"datamover-probe-{'0' * 15}1"] = 3000
+        for name in left:
+            lay_directory(premises, name)
+            premises.outside.lay(f"{name}/b", b"")
+        names = list(left)
+        premises.outside.lay(f"{names[2]}/mine", b"somebody's")
+        lay_directory(premises, f"{names[3]}/below")
+        premises.outside.lay(f"datamover-probe-{'f' * 16}", b"")
+        for path in premises.root.rglob("*"):
+            age = left.get(path.relative_to(premises.root).parts[0], old)
+            os.utime(path, (now - age, now - age))
+        await premises.pool.connect()
+        gone = {names[0], names[4]}
+        await until(lambda: gone.isdisjoint(premises.outside.names()))
+        assert set(premises.outside.names()) == {*left, f"datamover-probe-{'f' * 16}"} - gone
+        assert premises.outside.read(f"{names[2]}/mine") == b"somebody's"
+
 
 class TestApache(DavConformance):
     @pytest.fixture
@@ -67,6 +119,16 @@ class TestNginx(DavConformance):
     @pytest.fixture
     def premises(self, nginx: DavServer) -> Iterator[DavPremises]:
         yield from closing(premises_on(nginx, tells=False))
+
+
+class TestLighttpd(DavConformance):
+    """It gives a file to those who ask for a name below it."""
+
+    test_missing = None
+
+    @pytest.fixture
+    def premises(self, lighttpd: DavServer) -> Iterator[DavPremises]:
+        yield from closing(premises_on(lighttpd, tells=False))
 
 
 class TestWsgiDav(DavConformance):
@@ -114,6 +176,11 @@ class TestCloud(Conformance):
         assert cloud.chunks() == []
 
     test_names = TestWsgiDav.test_names
+
+
+def lay_directory(premises: DiskPremises, path: str) -> None:
+    (premises.root / path).mkdir()
+    give(premises.root / path)
 
 
 async def store(place: Place, path: str, data: bytes) -> None:

@@ -1,7 +1,10 @@
 """WebDAV logins and chunks, at real servers and at one that speaks Nextcloud's protocol."""
 
+import os
 import re
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,8 @@ from datamover.registry.probe import probe
 from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, write
 from tests.protocols.dav import opened
 from tests.servers.certificates import Authority
-from tests.servers.cloud import LEAST, Cloud
-from tests.servers.dav import PASSWORD, Apache, DavServer, NginxDav, WsgiDav, running
+from tests.servers.cloud import LEAST, OTHERS, Cloud
+from tests.servers.dav import PASSWORD, Apache, DavServer, Lighttpd, NginxDav, WsgiDav, give, running
 
 LARGE = content(12 * MIB + 1)
 
@@ -115,15 +118,107 @@ async def test_a_server_with_a_limit() -> None:
         assert [path.name for path in server.root.iterdir()] == ["small"]
 
 
+READ_ONLY = [
+    (NginxDav, "limit_except GET PROPFIND OPTIONS { deny all; }", errors.DestinationForbidden),
+    (Lighttpd, 'webdav.is-readonly := "enable"', errors.DestinationForbidden),
+]
+
+
+@pytest.mark.parametrize(("made", "config", "kind"), READ_ONLY)
+@pytest_twisted.ensureDeferred
+async def test_read_only(made: type[DavServer], config: str, kind: type[errors.DataMoverError]) -> None:
+    """A collection that may only be read is read, and what it refuses is told."""
+    with running(lambda directory: made(directory, config=config)) as server:
+        (server.root / "f").write_bytes(b"data")
+        give(server.root / "f")
+        async with opened(server) as pool:
+            assert await get(pool.at(Scope.SOURCE), "f") == (0, b"data")
+            for name in ("new", "f"):
+                with pytest.raises(kind):
+                    await put(pool.at(Scope.DESTINATION), name, b"new", replace=True)
+            with pytest.raises(kind):
+                await pool.at(Scope.DESTINATION).remove("f")
+        assert [path.read_bytes() for path in server.root.iterdir()] == [b"data"]
+
+
+FULL: list[tuple[type[DavServer], type[errors.DataMoverError]]] = [
+    (Apache, errors.NoSpace),
+    # It answers 500, and leaves what it had copied.
+    (NginxDav, errors.ServerError),
+]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize(("made", "kind"), FULL)
+@pytest_twisted.ensureDeferred
+async def test_full_disk(made: type[DavServer], kind: type[errors.DataMoverError]) -> None:
+    """A disk that is full is told as such where the server says so, and nothing of the file stays."""
+    with running(made) as server, small(server.root):
+        give(server.root)
+        async with opened(server) as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload = place.begin("file", KEY, size=len(LARGE))
+            with pytest.raises(kind) as caught:
+                await write(upload, LARGE)
+            assert (caught.value.scope, caught.value.retryable) == (Scope.DESTINATION, True)
+            await upload.abort()
+            await put(place, "other", b"data")
+        assert os.listdir(server.root) == ["other"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_collection() -> None:
+    """A root whose directory is not there is told to be missing, and not made with all that is above it."""
+    with running(Apache) as server:
+        async with opened(server, "none/such") as pool:
+            with pytest.raises(errors.DestinationInvalid, match="nor the directory that it would be in: make that"):
+                await put(pool.at(Scope.DESTINATION), "f", b"data")
+        assert list(server.root.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_odd_names() -> None:
+    """Names that look like separators are names, and two that differ by case are two."""
+    with running(Apache) as server:
+        async with opened(server) as pool:
+            place = pool.at(Scope.DESTINATION)
+            names = ["a%2Fb", "..%2Fc", "%2e%2e", "...", "Case", "case", "a\\b"]
+            for name in names:
+                await put(place, f"d/{name}", name.encode())
+            assert await place.list("d") == sorted(names)
+            assert sorted(os.listdir(server.root / "d")) == sorted(names)
+            for name in names:
+                assert await get(pool.at(Scope.SOURCE), f"d/{name}") == (0, name.encode())
+            long = "/".join(["n" * 204] * 5)
+            assert len(long) == 1024
+            await put(place, f"{long}x", b"data")
+            assert await get(pool.at(Scope.SOURCE), f"{long}x") == (0, b"data")
+            upload, _ = await arrive(place, "n" * 1025, b"data")
+            with pytest.raises(errors.DestinationInvalid, match="a name that is too long"):
+                await upload.commit(replace=False)
+            await upload.abort()
+        assert sorted(os.listdir(server.root)) == ["d", "n" * 204]
+
+
+@contextmanager
+def small(directory: Path) -> Iterator[None]:
+    """Have a disk of 4 MiB at a directory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
 # Chunks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["", "mute", "impatient"])
+@pytest.mark.parametrize("kind", ["", "mute", "impatient", "parts"])
 @pytest_twisted.ensureDeferred
 async def test_chunks(kind: str) -> None:
     """A large file goes in chunks where the server tells that it takes them, or has the form of one that does.
 
-    A proxy that loses patience while they are put together does no harm.
+    A proxy that loses patience while they are put together does no harm, nor that chunks are listed and nothing more.
     """
     with running(lambda directory: Cloud(directory, config=kind)) as server:
         assert isinstance(server, Cloud)
@@ -198,3 +293,53 @@ async def test_a_directory_is_not_put_together_over() -> None:
                     await upload.commit(replace=replace)
             await upload.abort()
             assert (server.root / "d/kept").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_put_together_before(replace: bool) -> None:
+    """A process that knows no more than the token finds that the file was made of it, and not of another's bytes."""
+    with running(Cloud) as server:
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload, saved = await arrive(place, "f", LARGE, modified=1_234_567_890.0)
+            await upload.commit(replace=replace)
+        async with opened(server, chunk_size="5MiB") as pool:
+            again = pool.at(Scope.DESTINATION).resume("f", saved, size=len(LARGE))
+            assert not await again.exists()
+            assert (await again.commit(replace=replace)).size == len(LARGE)
+            (server.root / "f").write_bytes(LARGE[::-1])
+            with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
+                await again.commit(replace=replace)
+            assert (server.root / "f").read_bytes() == LARGE[::-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "left"), [("busy", errors.DestinationExists, OTHERS), ("lossy", errors.SizeMismatch, None)]
+)
+@pytest_twisted.ensureDeferred
+async def test_put_together_wrong(kind: str, error: type[errors.DataMoverError], left: bytes | None) -> None:
+    """What is put together and is wrong is removed; what another client wrote in that moment stays."""
+    with running(lambda directory: Cloud(directory, config=kind)) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", LARGE)
+            with pytest.raises(error) as caught:
+                await upload.commit(replace=False)
+            assert caught.value.retryable
+            assert [path.read_bytes() for path in server.root.iterdir()] == ([] if left is None else [left])
+            assert server.chunks() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_chunk_too_many_that_has_no_name() -> None:
+    """Where one chunk cannot be removed, the upload is begun anew, and nothing is put together of it."""
+    with running(lambda directory: Cloud(directory, config="parts")) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", LARGE)
+            (server.uploads / server.chunks()[0] / "00004").write_bytes(b"of an earlier attempt")
+            with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
+                await upload.commit(replace=False)
+            await upload.abort()
+            assert (server.chunks(), list(server.root.iterdir())) == ([], [])

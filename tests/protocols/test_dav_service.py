@@ -238,6 +238,113 @@ async def test_a_part_that_vanished(server: Rehearsal) -> None:
     assert server.dav.files == {"f": b"past"}
 
 
+@pytest.mark.parametrize("large", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_another_client_at_the_same_moment(server: Rehearsal, large: bool) -> None:
+    """What another client wrote under the name, right after ours took it, is not ours to remove."""
+
+    def overtake(exchange: Exchange) -> None:
+        server.dav.files.pop(server.dav.path(exchange.request.target))
+        server.dav.files["f"] = b"of another client"
+        exchange.answer(201)
+
+    server.dav.faults.append(on("MOVE", overtake))
+    with pytest.raises(errors.DestinationExists, match="was written by somebody else meanwhile") as caught:
+        await (put if large else store)(server.writing, "f", b"data")
+    assert caught.value.retryable
+    assert server.dav.files == {"f": b"of another client"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_replaced_in_the_last_moment(server: Rehearsal) -> None:
+    """Where the server honours If, what another writes between the last look and the MOVE is not replaced."""
+    await server.pool.connect()
+
+    def overtake(exchange: Exchange) -> bool:
+        if exchange.request.method == "MOVE":
+            server.dav.files["f"] = b"of another client"
+        return False
+
+    server.dav.files["f"] = b"old"
+    over = (await server.reading.origin("f").inspect()).identity
+    upload = server.writing.begin("f", KEY, size=4)
+    await write(upload, b"data")
+    server.dav.faults.append(overtake)
+    with pytest.raises(errors.DestinationExists, match="was written by somebody else meanwhile") as caught:
+        await upload.commit(replace=True, over=over)
+    assert caught.value.retryable
+    assert server.dav.files["f"] == b"of another client"
+    await upload.commit(replace=True, over=(await server.reading.origin("f").inspect()).identity)
+    assert server.dav.files == {"f": b"data"}
+
+
+@pytest.mark.parametrize("honoured", ["always", "never"])
+@pytest_twisted.ensureDeferred
+async def test_if_that_is_misread(server: Rehearsal, honoured: str) -> None:
+    """A server that always or never takes the header If is not asked by it: one looks before."""
+
+    def misread(exchange: Exchange) -> bool:
+        asked = exchange.request.headers.pop("if", None) is not None
+        if asked and honoured == "never":
+            exchange.answer(412)
+        return asked and honoured == "never"
+
+    server.dav.faults.append(misread)
+    await server.pool.connect()
+    server.dav.files["f"] = b"old"
+    over = (await server.reading.origin("f").inspect()).identity
+    upload = server.writing.begin("f", KEY, size=4)
+    await write(upload, b"data")
+    server.dav.files["f"] = b"of another client"
+    with pytest.raises(errors.DestinationExists, match="was written by somebody else meanwhile"):
+        await upload.commit(replace=True, over=over)
+    await upload.commit(replace=True, over=(await server.reading.origin("f").inspect()).identity)
+    assert server.dav.files == {"f": b"data"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_read_back_that_breaks_off(server: Rehearsal) -> None:
+    """A file stays where the connection breaks while it is read back: that shows nothing of its content."""
+    upload, _ = await arrive(server.writing, "f", b"data")
+
+    async def prove(origin: object) -> None:
+        raise errors.ConnectionLost("gone")
+
+    with pytest.raises(errors.ConnectionLost):
+        await upload.commit(replace=False, prove=prove)
+    assert server.dav.files == {"f": b"data"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_digest_that_differs(server: Rehearsal) -> None:
+    """A small file of which the server publishes another digest does not stay."""
+    server.dav.checksums["f"] = f"SHA1:{'0' * 40}"
+    with pytest.raises(errors.ChecksumMismatch, match="the server tells sha1 000"):
+        await store(server.writing, "f", b"data")
+    assert server.dav.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_existing_in_other_words(server: Rehearsal) -> None:
+    """A server that refuses to replace by another status than 412 is understood, and asked for no more."""
+
+    def refuse(exchange: Exchange) -> bool:
+        target = server.dav.path(exchange.request.headers.get("destination", ""))
+        refused = exchange.request.headers.get("overwrite") == "F" and target in server.dav.files
+        if refused:
+            exchange.answer(400)
+        return refused
+
+    server.dav.faults.append(refuse)
+    await server.pool.connect()
+    server.dav.files["f"] = b"old"
+    for way in (put, store):
+        with pytest.raises(errors.DestinationExists, match="exists and may not be replaced"):
+            await way(server.writing, "f", b"new")
+    assert server.dav.files["f"] == b"old"
+    assert {each.headers["overwrite"] for each in server.asked("MOVE")} == {"F"}
+
+
 @pytest_twisted.ensureDeferred
 async def test_directories_are_not_removed(server: Rehearsal) -> None:
     """A directory is not removed with all that is in it, whatever it is called."""

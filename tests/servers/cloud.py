@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from cheroot import wsgi
 from wsgidav.mw.base_mw import BaseMiddleware
+from wsgidav.util import get_file_etag
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from tests.servers.dav import PASSWORD, USERNAME, DavServer, give
@@ -24,6 +25,7 @@ from tests.servers.processes import Process
 
 USER = "portal"
 FILES, UPLOADS = f"/remote.php/dav/files/{USER}", f"/remote.php/dav/uploads/{USER}"
+OTHERS = b"of another client"
 LEAST = 5 * 2**20
 """Bytes of a chunk that is not the last."""
 
@@ -37,7 +39,9 @@ class Cloud(DavServer):
     """The stand-in on a port of its own.
 
     ``config`` is its kind: "mute" does not tell what it can do, "whole" takes no chunks, "boastful" neither, though it
-    says that it does, and "impatient" has a proxy before it that does not wait until chunks are put together.
+    says that it does, and "impatient" has a proxy before it that does not wait until chunks are put together. "parts"
+    passes chunks on to an object store, where they have no names of their own. "lossy" loses a byte of what it puts
+    together, and at "busy" another client writes the file again before the answer is there.
     """
 
     def __init__(self, directory: Path, *, config: str = "") -> None:
@@ -89,6 +93,10 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
                 return _refused(start, "400 Bad Request", "BadRequest", "invalid chunk name, must be 1 to 10000")
             if not destination.startswith(FILES):
                 return _refused(start, "400 Bad Request", "BadRequest", "the Destination is missing")
+        if chunk and self._kind == "parts" and method in ("PROPFIND", "DELETE"):
+            if method == "DELETE":  # It gives up all of the upload, as Nextcloud does.
+                shutil.rmtree(self._uploads / chunk[1])
+            return _refused(start, "404 Not Found", "NotFound", "no such chunk")
         if method == "MKCOL" and path.startswith(UPLOADS) and not destination.startswith(FILES):
             return _refused(start, "400 Bad Request", "BadRequest", "the Destination is missing")
         following: Iterable[bytes] = self.next_app(environ, start)
@@ -120,10 +128,16 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
                 with each.open("rb") as piece:
                     shutil.copyfileobj(piece, file)
         shutil.rmtree(upload)
+        if self._kind == "lossy":
+            os.truncate(target, target.stat().st_size - 1)
         headers = [("Content-Length", "0")]
         if modified := environ.get("HTTP_X_OC_MTIME"):
             os.utime(target, (int(modified), int(modified)))
             headers.append(("X-OC-Mtime", "accepted"))
+        etag = f'"{get_file_etag(str(target))}"'
+        headers += [("ETag", etag), ("OC-ETag", etag)]
+        if self._kind == "busy":
+            target.write_bytes(OTHERS)
         if self._kind == "impatient":
             return _refused(start, "504 Gateway Timeout", "", "")
         start("204 No Content" if existed else "201 Created", headers)

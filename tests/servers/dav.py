@@ -1,4 +1,4 @@
-"""Real WebDAV servers on 127.0.0.1, each a collection on a disk of this machine: Apache, nginx and wsgidav."""
+"""Real WebDAV servers on 127.0.0.1, each a collection on a disk: Apache, nginx, lighttpd and wsgidav."""
 
 import grp
 import json
@@ -86,6 +86,24 @@ http {{
     }}
   }}
 }}
+"""
+_LIGHTTPD = """\
+server.modules = ("mod_auth", "mod_authn_file", "mod_webdav")
+server.document-root = "{root}"
+server.bind = "127.0.0.1"
+server.port = {port}
+{account}
+server.errorlog = "{state}/log"
+server.upload-dirs = ("{state}")
+server.stat-cache-engine = "disable"
+mimetype.assign = ("" => "text/plain")
+auth.backend = "htpasswd"
+auth.backend.htpasswd.userfile = "{state}/users"
+auth.require = ("/" => ("method" => "basic", "realm" => "{realm}", "require" => "valid-user"))
+webdav.activate = "enable"
+webdav.is-readonly = "disable"
+webdav.sqlite-db-name = "{state}/db"
+{config}
 """
 
 
@@ -205,6 +223,26 @@ class NginxDav(DavServer):
         )
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         return Process([program, "-c", str(configuration), "-e", str(self.state / "log")], self.port, self._log)
+
+
+class Lighttpd(DavServer):
+    """lighttpd's mod_webdav, which moves a file into a directory that has the name that it is to get."""
+
+    def _start(self) -> Process:
+        users, configuration = self.state / "users", self.state / "lighttpd.conf"
+        users.write_text(f"{USERNAME}:{_hashed()}\n")
+        give(users)
+        configuration.write_text(
+            _LIGHTTPD.format(
+                state=self.state,
+                root=self.root,
+                port=self.port,
+                account=f'server.username = "{SERVANT}"' if os.geteuid() == 0 else "",
+                realm=REALM,
+                config=self.config,
+            )
+        )
+        return Process(["/usr/sbin/lighttpd", "-D", "-f", str(configuration)], self.port, self._log)
 
 
 class WsgiDav(DavServer):

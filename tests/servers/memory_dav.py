@@ -112,8 +112,16 @@ class MemoryDav:
         target = self.path(exchange.request.headers["destination"])
         if path not in self.files:
             exchange.answer(404)
-        elif target in self.files and exchange.request.headers["overwrite"] == "F":
+        elif not self._fits(exchange.request.headers.get("if"), target, exchange.request.headers["overwrite"]):
             exchange.answer(412)
         else:
             self.files[target] = self.files.pop(path)
             exchange.answer(201)
+
+    def _fits(self, condition: str | None, target: str, overwrite: str) -> bool:
+        """Tell whether a file may be replaced, also if the header If names an ETag of it (RFC 4918 10.4, 10.6)."""
+        if target in self.files and overwrite == "F":
+            return False
+        url, _, tag = (condition or "").removeprefix("<").removesuffix("])").partition("> ([")
+        path = self.path(url)
+        return condition is None or (path in self.files and self._etag(path) == tag)

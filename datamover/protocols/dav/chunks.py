@@ -19,7 +19,7 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalle
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.looks import Look, look_of
+from datamover.protocols.dav.looks import TAG, Look, look_of, tag_told
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import DavService, Refused
 from datamover.protocols.http.request_body import SlicedBody
@@ -36,6 +36,8 @@ LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 """Of version 2, where the server keeps its files in an object store."""
 PUT_TOGETHER = 600.0
 """Seconds for which a server may go on to put chunks together after its answer was lost, or a proxy's patience over."""
+REMEMBERED = 1000
+"""Uploads that became files, and what these are known by."""
 PAUSE = 1.0
 """Seconds between two looks for what it puts together."""
 
@@ -74,13 +76,14 @@ class DavStore:
     """``object_store.seam.ObjectStore`` of one collection, as seen from one side."""
 
     limits = LIMITS
-    marks = False
 
     def __init__(self, files: DavFiles, chunking: Chunking, reactor: Any) -> None:
         self._files = files
         self._chunking = chunking
         self._reactor = reactor
         self._service = files.service
+        self._made: dict[str, str] = {}
+        """Upload -> the ETag of the file that it became, as the server told it."""
 
     @property
     def refusals(self) -> DavRefusals:
@@ -91,14 +94,25 @@ class DavStore:
         found = await self._files.look(path)
         if found is not None and found.collection:
             raise self.refusals.directory(path)
-        return None if found is None else FoundObject(found.inspection(path))
+        return None if found is None else FoundObject(found.inspection(path), self._files.unchanged(path, found))
+
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
+        """Tell it by the ETag that the server told of what it put together.
+
+        Where its answer was lost, the time does it that was given to the file, if the source told one.
+        """
+        there, etag = found.inspection, self._made.get(upload)
+        if etag is not None and there.identity is not None and there.identity.startswith(TAG):
+            return there.identity == f"{TAG}{etag}"
+        sent = self._files.metadata(kept.modified)
+        return True if sent and kept.modified is not None and there.modified == int(kept.modified) else None
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a small file by way of a hidden one."""
         part = part_path(path, UploadKey("probe", os.urandom(8).hex()), SUFFIX)
         await self._files.put(part, data, None)
         try:
-            await self._files.move(part, path, replace="If-None-Match" not in headers)
+            await self._files.move(part, path, headers)
         except BaseException:
             with suppress(DataMoverError):
                 await self._files.delete(part)
@@ -146,12 +160,21 @@ class DavStore:
         with self.refusals.about(path), self.refusals.reading(path):
             await self._service.ask("PUT", url, self._destination(path), SlicedBody(data))
             found: list[Member] = []
-            await self._service.find(url, 0, FILE, MultistatusParser(found.append))
-        looked = look_of(found[0]) if found else None
-        if looked is None or looked.size != len(data):
-            held = None if looked is None else looked.size
+            try:
+                await self._service.find(url, 0, FILE, MultistatusParser(found.append))
+            except Refused as refusal:
+                if not refusal.missing:
+                    raise
+        if found:
+            looked = look_of(found[0])
+            part = Part(looked.size, looked.etag) if looked.size is not None else None
+        else:
+            # Where the server passes chunks on to an object store, they are listed and have no names of their own.
+            part = (await self.list_parts(path, upload) or {}).get(number)
+        if part is None or part.size != len(data):
+            held = None if part is None else part.size
             raise self.refusals.other_size(path, f"in its chunk {number}", held, len(data))
-        return Part(len(data), looked.etag)
+        return part
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
         found: list[Member] = []
@@ -185,13 +208,19 @@ class DavStore:
         with self.refusals.about(path):
             for number in held:
                 if number > len(parts):
-                    await self._service.ask("DELETE", self._url(upload, f"{number:05d}"))
+                    try:
+                        await self._service.ask("DELETE", self._url(upload, f"{number:05d}"))
+                    except Refused as refusal:
+                        if refusal.missing:  # It cannot be removed alone: the upload is begun anew.
+                            raise self.refusals.gone(path) from refusal
+                        raise
         await self._files.make_directory(path.rpartition("/")[0])
         headers = {**metadata, "OC-Total-Length": str(size)}
         source = self._url(upload, ".file")
         try:
             with self.refusals.connecting():
-                await self._files.move_url(source, path, replace=not condition, headers=headers)
+                answer = await self._files.move_url(source, path, condition, headers)
+                self._note(upload, tag_told(answer.head))
         except (Refused, ConnectionLost, Stalled) as error:
             patience = PUT_TOGETHER if not isinstance(error, Refused) or error.status in _IMPATIENT else 0.0
             if isinstance(error, Refused) and error.status < 500:
@@ -220,11 +249,20 @@ class DavStore:
             with suppress(ServerError):
                 if await self.list_parts(path, upload) is None:
                     found = await self._files.look(path)
-                    return found is not None and found.size == size and found != old
+                    if found is None or found.size != size or found == old:
+                        return False
+                    self._note(upload, found.etag)
+                    return True
             if self._reactor.seconds() >= until:
                 return False
             waiting: Deferred[None] = deferLater(self._reactor, PAUSE)
             await waiting
+
+    def _note(self, upload: str, etag: str) -> None:
+        if etag:
+            self._made[upload] = etag
+        if len(self._made) > REMEMBERED:
+            del self._made[next(iter(self._made))]
 
     async def _abort(self, upload: str) -> None:
         try:

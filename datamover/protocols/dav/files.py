@@ -2,23 +2,24 @@
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TypeVar
 
+from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import Look, look_in, look_of, strong
+from datamover.protocols.dav.looks import Look, look_in, look_of, members_of, strong, tag_told
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
-from datamover.protocols.dav.service import DavService, Refused
+from datamover.protocols.dav.service import Answer, DavService, Learnt, Refused
 from datamover.protocols.dav.sink import FedBody
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.http_place.seam import Found
-from datamover.protocols.lacks import Lacks
 from datamover.web.url import WebUrl
 
 T = TypeVar("T")
@@ -30,29 +31,10 @@ DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
 
 _UNKNOWN_METHOD = (405, 501)
-_NO_DIRECTORY = frozenset({400, 405, 409, 500})
+_NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """With these, servers refuse a name below a file."""
 _MAYBE_A_DIRECTORY = frozenset({403, 405, *REDIRECTS})
 """With these, servers refuse a GET of a directory."""
-
-
-@dataclass(slots=True)
-class Learnt:
-    """What was learnt of one server, shared by both sides."""
-
-    lacks: Lacks
-    directories: dict[str, None] = field(default_factory=dict)
-    """Paths of directories that are there, the longest known first."""
-    tagged: bool | None = None
-    """Whether PROPFIND tells ETags; None: it is not known."""
-    finds: bool = True
-    """It knows PROPFIND."""
-    checksums: bool = False
-    """It keeps OC-Checksum."""
-    expects: bool = True
-    """It bears the header Expect."""
-    relative: bool = False
-    """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
 
 
 class DavFiles:
@@ -111,29 +93,28 @@ class DavFiles:
 
     async def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; an empty list where there is none."""
+        return sorted(await self.members(path, NAMES))
+
+    async def members(self, path: str, properties: bytes = FILE) -> dict[str, Look]:
+        """Return what is in a directory, by name, as far as ``properties`` tell; nothing where there is none."""
         if not self.learnt.finds:
             raise self.refusals.unusable(path, "cannot be listed: the server does not support PROPFIND")
         url = self.service.address.url(path, collection=True)
-        own = segments_of(url.path)
-        found: set[tuple[str, ...]] = set()
-        parser = MultistatusParser(lambda member: found.update(map(segments_of, member.hrefs)))
+        found: list[Member] = []
+        parser = MultistatusParser(found.append)
         with self.refusals.about(path), self.refusals.reading(path):
             try:
-                await self.service.find(url, 1, NAMES, parser)
+                await self.service.find(url, 1, properties, parser)
             except Refused as refusal:
                 there = None if refusal.missing else await self.look(path)
                 if there is None or not there.collection:
-                    return []
+                    return {}
                 raise
-        if found and own not in found:  # A proxy in front of it changes its paths.
-            shortest = min(found, key=len)
-            holds_all = all(each[: len(shortest)] == shortest for each in found)
-            own = shortest if holds_all else shortest[:-1]
-        names = {each[-1] for each in found if each != own and each[:-1] == own}
-        for unnamed in names:
+        members = members_of(segments_of(url.path), found)
+        for unnamed in members:
             if unnamed in (".", "..") or "/" in unnamed or "\0" in unnamed:
                 raise self.refusals.unusable(path, f"holds a name that no path can have, {unnamed!r}: rename it")
-        return sorted(names)
+        return members
 
     async def room(self) -> int | None:
         """Return the bytes that may still be written below the root, None where the server does not tell.
@@ -160,14 +141,15 @@ class DavFiles:
 
     # Changing -------------------------------------------------------------------------------------------------
 
-    async def put(self, path: str, data: bytes, modified: float | None) -> None:
-        """Store a small file; its directory is made."""
+    async def put(self, path: str, data: bytes, modified: float | None) -> str:
+        """Store a small file; its directory is made. Return the ETag that the answer tells, "" for none."""
         headers = dict(self.metadata(modified))
         if self.learnt.checksums:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
         with self.refusals.about(path):
             url = self.service.address.url(path)
-            await self._into(path, lambda: self.service.ask("PUT", url, headers, data), (404, 409))
+            answer = await self._into(path, lambda: self.service.ask("PUT", url, headers, data), (404, 409))
+        return tag_told(answer.head)
 
     async def stream(self, path: str, body: FedBody, modified: float | None) -> None:
         """Store a file as its body is fed; its directory is made."""
@@ -186,29 +168,50 @@ class DavFiles:
         with self.refusals.about(path):
             await self._into(path, attempt, (404, 409), body)
 
-    async def move(self, source: str, target: str, *, replace: bool) -> None:
-        """Give a file another name, whose directory is made. Raises Refused, and the side's errors."""
+    async def move(self, source: str, target: str, condition: Mapping[str, str]) -> str:
+        """Give a file another name, whose directory is made, on a condition of ``object_store.conditions``.
+
+        Return the ETag that the answer tells, "" for none. Raises Refused, and the side's errors.
+        """
         with self.refusals.connecting():
             url = self.service.address.url(source)
-            await self._into(target, lambda: self.move_url(url, target, replace=replace), (409,))
+            answer = await self._into(target, lambda: self.move_url(url, target, condition), (409,))
+        return tag_told(answer.head)
 
     async def move_url(
-        self, source: WebUrl, target: str, *, replace: bool, headers: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+        self,
+        source: WebUrl,
+        target: str,
+        condition: Mapping[str, str],
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Answer:
         """Give what is at a URL of the server the name ``target``; raises Refused."""
         destination = self.service.address.url(target)
-        sent = {**headers, "Overwrite": "T" if replace else "F"}
-        for relative in (True,) if self.learnt.relative else (False, True):
-            told = {"Destination": destination.path if relative else destination.text}
+        sent = {**headers, **condition, "Overwrite": "T"}
+        if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
+            sent["Overwrite"] = "F"
+        if not self.learnt.relative:
             try:
-                await self.service.ask("MOVE", source, {**sent, **told})
+                return await self.service.ask("MOVE", source, {**sent, "Destination": destination.text})
             except Refused as refusal:
-                if refusal.status == 502 and not relative:
-                    continue
-                self.learnt.relative = relative and refusal.status != 502
-                raise
-            self.learnt.relative = relative
-            return
+                if refusal.status != 502:
+                    raise
+        try:
+            answer = await self.service.ask("MOVE", source, {**sent, "Destination": destination.path})
+        except Refused as refusal:
+            self.learnt.relative = refusal.status != 502
+            raise
+        self.learnt.relative = True
+        return answer
+
+    def unchanged(self, path: str, found: Look) -> Mapping[str, str]:
+        """Return the condition that a file is replaced only while it is as it was found; empty: the server knows none.
+
+        The ETag is named as a strong one, and the file by its path: what all servers read that honour such a condition.
+        """
+        if not self.learnt.conditional or not found.etag:
+            return {}
+        return if_tagged(self.service.address.url(path), found.etag)
 
     async def delete(self, path: str, *, collection: bool = False) -> None:
         """Remove a file, or a directory with all that is in it; a missing one is fine."""
@@ -313,6 +316,8 @@ class DavFiles:
         try:
             return await attempt()
         except Refused as refusal:
+            if refusal.status == 500:
+                await self._clear(path)
             if refusal.status not in nowhere:
                 raise
             self.learnt.directories.clear()
@@ -320,6 +325,14 @@ class DavFiles:
                 raise
         await self.make_directory(directory)
         return await attempt()
+
+    async def _clear(self, path: str) -> None:
+        """Remove what nginx leaves of a file that its disk had no room for, as NAME.0000000001."""
+        directory, name = posixpath.split(path)
+        with suppress(DataMoverError):
+            for left in await self.names(directory):
+                if left.startswith(f"{name}.") and re.fullmatch(r"\d{10,}", left.removeprefix(f"{name}.")):
+                    await self.delete(posixpath.join(directory, left))
 
     async def _make_one(self, path: str) -> Look:
         with self.refusals.about(path):
@@ -340,3 +353,8 @@ class DavFiles:
         return self.refusals.unusable(
             path, "is the destination's root, and is not there, nor the directory that it would be in: make that"
         )
+
+
+def if_tagged(url: WebUrl, etag: str) -> dict[str, str]:
+    """Return the header that makes a request one for while a resource has an ETag (RFC 4918 10.4.9)."""
+    return {"If": f'<{url.path}> (["{etag}"])'}

@@ -1,8 +1,8 @@
 """What a server makes of names and conditions: tried once, in a directory of its own, and remembered."""
 
 import os
-import posixpath
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from twisted.internet.defer import Deferred
@@ -10,7 +10,8 @@ from twisted.logger import Logger
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError
-from datamover.protocols.dav.files import DavFiles
+from datamover.protocols.dav.files import DavFiles, if_tagged
+from datamover.protocols.dav.looks import Look
 from datamover.protocols.dav.service import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.part_files.names import PREFIX
@@ -23,14 +24,21 @@ ODD = "%41?;#"
 AGAIN = 600.0
 """Seconds after which what could not be found out is tried again."""
 
+TRIAL = f"{PREFIX.removeprefix('.')}probe-"
+"""What the name of a directory in which something is tried begins with."""
+LEFT = 3600.0
+"""Seconds after which a directory that something was tried in is one that a crash left."""
+
 _SIGNS = frozenset("%?;#")
+_TRIAL = re.compile(rf"{TRIAL}[0-9a-f]{{16}}")
+_ONLY_NEW = {"If-None-Match": "*"}
 
 
 class Habits:
     """What is known of one server; until it is known, what is the safest is done."""
 
     def __init__(self, files: DavFiles, conditions: Conditions, seconds: Callable[[], float]) -> None:
-        """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6).
+        """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6), ``files`` whether "If" is.
 
         ``seconds`` is a monotonic clock.
         """
@@ -45,6 +53,8 @@ class Habits:
         self._asking = False
         self._asked: float | None = None
         self._waiting: Waiters[None] = Waiters()
+        self._now: float | None = None
+        """When it was tried, by the server's clock, in POSIX seconds."""
 
     async def learn(self) -> None:
         """Try, unless that was done. What fails leaves it unknown for a while. Cancelling lets it go on."""
@@ -66,14 +76,19 @@ class Habits:
 
     async def _ask(self) -> None:
         try:
-            self._known = await self._tried(PREFIX) or await self._tried(PREFIX.removeprefix("."))
+            self._known = await self._tried()
         finally:
             self._asking = False
             self._waiting.wake(None)
+        if self._known and self._now is not None:
+            await self._sweep(self._now)
 
-    async def _tried(self, prefix: str) -> bool:
-        """Try in a directory whose name begins so; tell whether all was found out."""
-        directory = f"{prefix}probe-{os.urandom(8).hex()}"
+    async def _tried(self) -> bool:
+        """Try in a directory; tell whether all was found out.
+
+        Its name begins with no dot: some servers list none that do, and what a crash leaves is found by listing.
+        """
+        directory = f"{TRIAL}{os.urandom(8).hex()}"
         try:
             await self._try_in(directory)
         except (DataMoverError, Refused):
@@ -82,26 +97,59 @@ class Habits:
             with suppress(DataMoverError):
                 await self._files.delete(directory, collection=True)
             self._files.learnt.directories.pop(directory, None)
-        self.takes_hidden = self.takes_hidden and prefix == PREFIX
         return True
 
     async def _try_in(self, directory: str) -> None:
-        files, name, plain, odd = self._files, f"{directory}/.a", f"{directory}/b", f"{directory}/b{ODD}"
-        if not directory.startswith("."):
-            name = f"{directory}/a"
+        files = self._files
+        hidden, name, plain, odd, other = (f"{directory}/{each}" for each in (".a", "a", "b", f"b{ODD}", "c"))
         await files.put(plain, b"", None)
         await files.put(name, b"", None)
-        try:
-            await files.move(name, plain, replace=False)
-            self._conditions.honoured = False
+        with suppress(DataMoverError):
+            await files.put(hidden, b"", None)
+        found = await files.members(directory)
+        self.takes_hidden = ".a" in found
+        self._now = max((each.modified for each in found.values() if each.modified is not None), default=None)
+        refused = await self._refused(name, plain, _ONLY_NEW)
+        if refused is None:
             await files.put(name, b"", None)
-        except Refused as refusal:
-            self._conditions.honoured = True if refusal.status == 412 else None
+        await self._try_tags(name, plain, found.get("b"))
+        moved = await self._refused(plain, odd, _ONLY_NEW) is None
+        self.takes_odd = not moved or await files.look(odd) is not None  # What is refused is refused whenever used.
+        if refused is None or refused == 412:
+            self._conditions.honoured = refused == 412
+        else:
+            # With other words than 412 it may be anything that is refused: unless a name that nothing has is taken.
+            fresh = moved or await self._refused(plain, other, _ONLY_NEW) is None
+            self._conditions.honoured = True if fresh and refused < 500 else None
+
+    async def _try_tags(self, name: str, plain: str, found: Look | None) -> None:
+        """Find out whether a file is replaced only while it has an ETag: that of another must not do, its own must."""
+        etag, url = found.etag if found is not None else "", self._files.service.address.url(plain)
+        self._files.learnt.conditional = (
+            bool(etag)
+            and await self._refused(name, plain, if_tagged(url, f"not-{etag}")) == 412
+            and await self._refused(name, plain, if_tagged(url, etag)) is None
+        )
+
+    async def _refused(self, source: str, target: str, condition: Mapping[str, str]) -> int | None:
+        """Have a file renamed; return the status with which that is refused, None where it is done."""
         try:
-            await files.move(plain, odd, replace=False)
-            refused = False
-        except Refused:
-            refused = True  # Then it is refused whenever it is used.
-        names = await files.names(directory)
-        self.takes_hidden = posixpath.basename(name) in names
-        self.takes_odd = refused or f"b{ODD}" in names
+            await self._files.move(source, target, condition)
+        except Refused as refusal:
+            return refusal.status
+        return None
+
+    async def _sweep(self, now: float) -> None:
+        """Remove the directories that something was tried in an hour ago or earlier: their process was killed."""
+        try:
+            for name, found in (await self._files.members("")).items():
+                if _TRIAL.fullmatch(name) and found.collection and await self._is_left(name, found, now):
+                    await self._files.delete(name, collection=True)
+        except DataMoverError as error:
+            log.warn("what a crash left of trying the server out could not be removed: {error}", error=error.full)
+
+    async def _is_left(self, directory: str, found: Look, now: float) -> bool:
+        """Tell whether a directory is old, and holds nothing but what is put there to try: files without a byte."""
+        inside = (await self._files.members(directory)).values()
+        times = [each.modified for each in (found, *inside) if each.modified is not None]
+        return all(each.size == 0 for each in inside) and bool(times) and max(times) <= now - LEFT

@@ -1,14 +1,20 @@
 """What a look at a resource tells: by the properties of PROPFIND, or by the headers of HEAD and GET. Pure."""
 
+import hashlib
 import posixpath
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from datamover.protocols.base import Inspection
+from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import Member
 from datamover.protocols.http.answers import PARTIAL, Head, content_range
 from datamover.protocols.http.dates import http_date
+
+TAG = "tag "
+"""What an identity begins with that is an ETag."""
 
 _CHECKSUM = re.compile(r"(?i)\b(sha1|md5|sha256|sha3-256|adler32):([0-9a-f]+)\b")
 _LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64}
@@ -38,8 +44,42 @@ class Look:
 
     def _identity(self, tagged: bool) -> str | None:
         if self.etag and tagged:
-            return f"tag {self.etag}"
+            return f"{TAG}{self.etag}"
         return None if self.modified is None or self.size is None else f"date {self.modified:.0f} {self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A file that was sent, to be told from what others write in its place."""
+
+    size: int
+    """Bytes."""
+    found: Look
+    """What is known of it: its part file as it was found, or the ETag alone that the server told."""
+    data: bytes | None = None
+    """All of it, where it is small."""
+
+    def tagged(self, etag: str) -> Self:
+        """Return it with the ETag that the server gave to it when it was renamed, "" for none."""
+        return replace(self, found=replace(self.found, etag=etag)) if etag else self
+
+    def is_in(self, there: Look) -> bool | None:
+        """Tell whether it is what was found under a name; None where nothing shows it."""
+        if self.found.etag and there.etag:
+            return self.found.etag == there.etag
+        if self.found.size is None or self.found.modified is None:
+            return None
+        return (self.found.size, self.found.modified) == (there.size, there.modified)
+
+    def differs(self, there: Look) -> str | None:
+        """Say in which digest that the server publishes a small file differs from what was sent; None: in none."""
+        for algorithm, told in there.digests.items():
+            if self.data is None:
+                break
+            sent = hashlib.new(algorithm, self.data, usedforsecurity=False).hexdigest()
+            if sent != told:
+                return f"the server tells {algorithm} {told} of it, sent was {sent}"
+        return None
 
 
 def look_of(member: Member) -> Look:
@@ -53,6 +93,16 @@ def look_of(member: Member) -> Look:
         http_date(props.get("getlastmodified")),
         digests_in(props.get("checksums", "")),
     )
+
+
+def members_of(own: tuple[str, ...], found: Iterable[Member]) -> dict[str, Look]:
+    """Return what a multistatus tells of the members of a collection, by name; ``own`` is the collection's path."""
+    looks = {segments_of(href): look_of(member) for member in found for href in member.hrefs}
+    if looks and own not in looks:  # A proxy in front of it changes its paths.
+        shortest = min(looks, key=len)
+        holds_all = all(each[: len(shortest)] == shortest for each in looks)
+        own = shortest if holds_all else shortest[:-1]
+    return {each[-1]: looked for each, looked in looks.items() if each != own and each[:-1] == own}
 
 
 def look_in(head: Head) -> Look:
@@ -73,6 +123,14 @@ def digests_in(text: str) -> Mapping[str, str]:
     """Return the digests that a text such as "SHA1:da39… MD5:d41d…" tells."""
     found = {name.lower(): value.lower() for name, value in _CHECKSUM.findall(text)}
     return {name: value for name, value in found.items() if len(value) == _LENGTHS.get(name)}
+
+
+def tag_told(head: Head) -> str:
+    """Return the ETag that the answer to a PUT or MOVE tells of the file that it made, "" where it tells none.
+
+    ownCloud and Nextcloud tell it in OC-ETag as well, which no proxy changes.
+    """
+    return _plain(head.header("OC-ETag") or head.header("ETag") or "")
 
 
 def strong(head: Head) -> str | None:

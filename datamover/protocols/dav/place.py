@@ -1,24 +1,25 @@
 """The names below one collection of a web server, for the engine."""
 
 import posixpath
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace as changed
 from functools import partial
 
 from twisted.internet.defer import Deferred
 
 from datamover.concurrency.shielding import finish_despite_cancel
-from datamover.errors import ConnectionLost, DataMoverError, DestinationExists, Stalled
+from datamover.errors import ChecksumMismatch, ConnectionLost, DestinationExists, SizeMismatch, Stalled
 from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.dav.chunks import SUFFIX, Chunking, DavStore
 from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.habits import Habits
-from datamover.protocols.dav.looks import Look
+from datamover.protocols.dav.looks import Look, Sent
 from datamover.protocols.dav.service import Refused
 from datamover.protocols.dav.sink import DavSink, FedBody
-from datamover.protocols.dav.upload import DavUpload, WholeUpload
+from datamover.protocols.dav.upload import ChunkedUpload, DavUpload, WholeUpload
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.object_store.token import Token
-from datamover.protocols.object_store.upload import MultipartUpload, Tools
+from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.part_files import PartFilePlace
 from datamover.protocols.part_files.names import PREFIX, part_path, prefix
 from datamover.protocols.part_files.seam import ProvePath
@@ -96,13 +97,14 @@ class DavPlace(PartFilePlace):
         if self._chunking.taken is False or (size is not None and size <= self._tools.part_size):
             return whole
         token = Token(key.transfer, key.content, modified=modified, sha256=sha256)
-        return DavUpload(self, target, self._chunking, MultipartUpload(self._tools, target, token, size=size), whole)
+        chunked = ChunkedUpload(self, self._tools, target, token, size=size)
+        return DavUpload(self, target, self._chunking, chunked, whole)
 
     def resume(  # type: ignore[override]
         self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None
-    ) -> WholeUpload | MultipartUpload:
+    ) -> WholeUpload | ChunkedUpload:
         if saved.token.startswith("{"):
-            return MultipartUpload(self._tools, target, Token.parse(saved.token), saved.offset, size=size)
+            return ChunkedUpload(self, self._tools, target, Token.parse(saved.token), saved.offset, size=size)
         return WholeUpload(self, target, saved.token, offset=saved.offset, size=size, modified=modified)
 
     async def sweep(
@@ -149,18 +151,45 @@ class DavPlace(PartFilePlace):
     async def place_part(
         self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
     ) -> Stored:
-        return await self._place(part, target, size, replace=replace, prove=prove)
+        return await self.place_over(part, target, size=size, replace=replace, prove=prove, over=None, modified=None)
+
+    async def place_over(
+        self,
+        part: str,
+        target: str,
+        *,
+        size: int,
+        replace: bool,
+        prove: ProvePath | None,
+        over: str | None,
+        modified: float | None,
+    ) -> Stored:
+        """As ``upload.SizedParts`` has it."""
+        arrived = await self._files.look(part)
+        if arrived is None:
+            # An earlier commit may have moved it, in a process that was killed then.
+            moved = await self._files.look(target)
+            if moved is None or moved.size != size or modified is None or moved.modified != int(modified):
+                raise self._files.refusals.missing(part)
+            return await self._placed(part, target, Sent(size, moved), prove)
+        return await self._place(part, target, Sent(size, arrived), replace=replace, prove=prove, over=over)
 
     async def put_part(
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
     ) -> Stored:
         # To its end: nothing of it is to come any more when this has ended.
-        await finish_despite_cancel(Deferred.fromCoroutine(self._files.put(part, data, modified)))
+        etag = await finish_despite_cancel(Deferred.fromCoroutine(self._files.put(part, data, modified)))
+        sent = Sent(len(data), Look(etag=etag), data)
         try:
-            return await self._place(part, target, len(data), replace=replace, check=commit, modified=modified)
+            return await self._place(part, target, sent, replace=replace, check=commit, modified=modified)
         except DestinationExists:
             await self._files.delete(part)
             raise
+
+    async def without(self, path: str, modified: float | None) -> Sequence[Lack]:
+        """Return what a file went without that was to have this time (POSIX seconds)."""
+        found = await self._files.look(path) if modified is not None else None
+        return () if found is None else self._files.without(found, modified)
 
     # Placing --------------------------------------------------------------------------------------------------
 
@@ -168,10 +197,11 @@ class DavPlace(PartFilePlace):
         self,
         part: str,
         target: str,
-        size: int,
+        sent: Sent,
         *,
         replace: bool,
         prove: ProvePath | None = None,
+        over: str | None = None,
         check: Check = unchecked,
         modified: float | None = None,
     ) -> Stored:
@@ -181,21 +211,50 @@ class DavPlace(PartFilePlace):
             arrived = await self._files.look(part)
             if arrived is None:
                 raise self._files.refusals.missing(part)
-            await self._check_size(arrived, part, target, "in its part file", size)
+            await self._check_size(arrived, part, target, "in its part file", sent.size)
+            sent = changed(sent, found=arrived)
             if prove is not None:
                 await prove(part)
-        await self._take_name(part, target, size, old, replace=replace, check=check)
+        etag = await self._take_name(part, target, sent, old, replace=replace, over=over, check=check)
+        return await self._placed(part, target, sent.tagged(etag), prove, modified)
+
+    async def _placed(
+        self, part: str, target: str, sent: Sent, prove: ProvePath | None, modified: float | None = None
+    ) -> Stored:
+        """Look at a file that has taken its name; what is ours and found wrong is removed."""
+        refusals = self._files.refusals
         found = await self._files.look(target)
-        if found is None or found.collection:
-            raise self._files.refusals.other_size(target, "under its name", None, size)
+        if found is not None and found.collection:
+            # Some servers move a file into a directory that has the name that it is to get.
+            await self._files.delete(posixpath.join(target, posixpath.basename(part)))
+            raise refusals.directory(target)
+        if found is None:
+            raise refusals.other_size(target, "under its name", None, sent.size)
         try:
-            await self._check_size(found, target, target, "under its name", size)
+            await self._check_size(found, target, target, "under its name", sent.size)
+            if (why := sent.differs(found)) is not None:
+                raise refusals.damaged(target, why)
             if prove is not None:
                 await prove(target)
-        except DataMoverError:
-            await self._files.delete(target)
+        except (SizeMismatch, ChecksumMismatch) as error:
+            if not await self._is_ours(target, found, sent):
+                raise refusals.overtaken(target) from error
+            if await self._files.look(target) == found:
+                await self._files.delete(target)
             raise
-        return Stored(size, found.digests, self._files.without(found, modified))
+        digests = {} if sent.is_in(found) is False else found.digests
+        return Stored(sent.size, digests, self._files.without(found, modified))
+
+    async def _is_ours(self, target: str, found: Look, sent: Sent) -> bool:
+        """Tell whether a file that is wrong is what was sent, and not what somebody else wrote meanwhile.
+
+        Where no ETag tells it of a small file, its content does: the beginning of what was sent.
+        """
+        known = sent.is_in(found)
+        if known is not None or sent.data is None:
+            return bool(known)
+        size, content = await self._read(target, len(sent.data))
+        return size <= len(sent.data) and sent.data.startswith(content)
 
     async def _replaced(self, target: str) -> Look | None:
         """Return the file that has the target's name. A directory would be replaced as well: it is refused."""
@@ -205,35 +264,44 @@ class DavPlace(PartFilePlace):
         return found
 
     async def _take_name(
-        self, part: str, target: str, size: int, old: Look | None, *, replace: bool, check: Check
-    ) -> None:
-        async def move(condition: object) -> None:
-            await self._files.move(part, target, replace=not condition)
+        self, part: str, target: str, sent: Sent, old: Look | None, *, replace: bool, over: str | None, check: Check
+    ) -> str:
+        """Rename a part file; return the ETag that the server then tells, "" where it tells none."""
+        etag = ""
 
-        refusals = self._files.refusals
+        async def move(condition: Mapping[str, str]) -> None:
+            nonlocal etag
+            etag = await self._files.move(part, target, condition)
+
+        conditions, refusals = self._tools.conditions, self._files.refusals
         try:
-            await self._tools.conditions.put(self._store, target, move, replace=replace, check=check)
+            if replace and over is not None:
+                await conditions.complete(self._store, target, move, replace=True, over=over)
+            else:
+                await conditions.put(self._store, target, move, replace=replace, check=check)
         except DestinationExists:
             await self._replaced(target)
             raise
         except (Refused, ConnectionLost, Stalled) as error:
             lost = not isinstance(error, Refused) or error.status >= 500 or error.missing
             # The answer was lost, maybe that to the same request before, and what was asked for may be done.
-            if lost and await self._is_moved(part, target, size, old):
-                return
+            if lost and await self._is_moved(part, target, sent, old):
+                return ""
             if not isinstance(error, Refused):
                 raise
             if error.missing:
                 raise refusals.missing(part) from error
-            await self._replaced(target)
+            if await self._replaced(target) is not None and not replace:
+                raise refusals.exists(target) from error  # Not all say it by 412.
             raise refusals.of(error, target) from error
+        return etag
 
-    async def _is_moved(self, part: str, target: str, size: int, old: Look | None) -> bool:
+    async def _is_moved(self, part: str, target: str, sent: Sent, old: Look | None) -> bool:
         """Tell whether a part file has become the target, which was ``old`` before."""
         if await self._files.look(part) is not None:
             return False
         found = await self._files.look(target)
-        return found is not None and found.size == size and found != old
+        return found is not None and found.size == sent.size and found != old and sent.is_in(found) is not False
 
     async def _arrived(self, part: str, modified: float | None) -> tuple[int, Sequence[Lack]]:
         found = await self._files.look(part)
@@ -249,13 +317,18 @@ class DavPlace(PartFilePlace):
 
     async def _measured(self, path: str) -> int:
         """Read a file to its end, and return its bytes: for servers that tell no size."""
-        source, size = await self._origin(path).open(), 0
+        return (await self._read(path))[0]
+
+    async def _read(self, path: str, most: int = 0) -> tuple[int, bytes]:
+        """Read a file to its end; return its size and at most its first ``most`` bytes."""
+        source, size, first = await self._origin(path).open(), 0, bytearray()
         try:
             while data := await source.read():
+                first += data[: max(0, most - size)]
                 size += len(data)
         finally:
             await source.close()
-        return size
+        return size, bytes(first)
 
 
 def _is_part(path: str, beginning: str = PREFIX) -> bool:

@@ -9,12 +9,12 @@ from datamover.errors import Scope
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.dav.address import DavAddress, cloud_of
 from datamover.protocols.dav.chunks import Chunking, DavStore
-from datamover.protocols.dav.files import DavFiles, Learnt
+from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.habits import Habits
 from datamover.protocols.dav.login import Login, LoginFiles
 from datamover.protocols.dav.place import DavPlace
 from datamover.protocols.dav.refusals import DavRefusals
-from datamover.protocols.dav.service import DavService
+from datamover.protocols.dav.service import DavService, Learnt
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.streams import Streams
 from datamover.protocols.http_place.origin import ResourceOrigin

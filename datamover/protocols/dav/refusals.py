@@ -65,6 +65,8 @@ class DavRefusals(HttpRefusals):
             return errors.RateLimited(
                 f"{here}: the server asks for fewer requests", scope=side, retry_after=refusal.retry_after
             )
+        if status == 405:
+            return self.unusable(path, "is not taken by the server (405 Method Not Allowed): is it read-only, or full?")
         if status == 409:
             return errors.ServerError(f"{what}: the server cannot do it now (409 Conflict)", scope=side)
         if status == 501 or 400 <= status < 500:

@@ -1,7 +1,7 @@
 """Requests to one WebDAV server: with its login, to the configured host alone, answered or ``Refused``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from twisted.web.http_headers import Headers
@@ -17,6 +17,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
+from datamover.protocols.lacks import Lacks
 from datamover.web.url import WebUrl
 
 MULTISTATUS = 207
@@ -52,6 +53,27 @@ class Answer:
 
     head: Head
     body: bytes
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What was learnt of one server, shared by both sides."""
+
+    lacks: Lacks
+    directories: dict[str, None] = field(default_factory=dict)
+    """Paths of directories that are there, the longest known first."""
+    tagged: bool | None = None
+    """Whether PROPFIND tells ETags; None: it is not known."""
+    finds: bool = True
+    """It knows PROPFIND."""
+    checksums: bool = False
+    """It keeps OC-Checksum."""
+    expects: bool = True
+    """It bears the header Expect."""
+    relative: bool = False
+    """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
+    conditional: bool = False
+    """It replaces a file by MOVE only while that has the ETag of the header If (RFC 4918 10.4)."""
 
 
 class DavService:

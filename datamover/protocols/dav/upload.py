@@ -1,12 +1,14 @@
 """The uploads of one file: by one PUT of a hidden part file, or in chunks where the server takes them."""
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace as changed
 from typing import Protocol
 
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.dav.chunks import Chunking
-from datamover.protocols.object_store.upload import MultipartUpload
-from datamover.protocols.part_files.seam import PartFiles, PartFileSink
+from datamover.protocols.object_store.token import Token
+from datamover.protocols.object_store.upload import MultipartUpload, Tools
+from datamover.protocols.part_files.seam import PartFiles, PartFileSink, ProvePath
 from datamover.protocols.part_files.upload import PartUpload
 from datamover.protocols.upload import Check, Prove, Saved, Stored, Upload, unchecked
 
@@ -19,6 +21,24 @@ class SizedParts(PartFiles, Protocol):
         ...
 
     async def open_sized(self, part: str, *, offset: int, size: int | None, modified: float | None) -> PartFileSink: ...
+
+    async def place_over(
+        self,
+        part: str,
+        target: str,
+        *,
+        size: int,
+        replace: bool,
+        prove: ProvePath | None,
+        over: str | None,
+        modified: float | None,
+    ) -> Stored:
+        """As ``place_part``, of a file that was to have the time ``modified``; ``over`` as in ``Upload.commit``."""
+        ...
+
+    async def without(self, path: str, modified: float | None) -> Sequence[Lack]:
+        """Return what a file went without that was to have this time."""
+        ...
 
 
 class WholeUpload(PartUpload):
@@ -43,6 +63,38 @@ class WholeUpload(PartUpload):
     async def store(self, data: bytes, *, replace: bool, commit: Check) -> Stored:
         self.token = await self._sized.prepare(self._target, self.token)
         return await super().store(data, replace=replace, commit=commit)
+
+    async def _place(self, *, replace: bool, over: str | None, prove: ProvePath | None) -> Stored:
+        return await self._sized.place_over(
+            self.token,
+            self._target,
+            size=self._size,
+            replace=replace,
+            prove=prove,
+            over=over,
+            modified=self._modified,
+        )
+
+
+class ChunkedUpload(MultipartUpload):
+    """``protocols.upload.Upload`` in chunks, which tells whether the file got its time."""
+
+    def __init__(
+        self,
+        parts: SizedParts,
+        tools: Tools,
+        target: str,
+        token: Token,
+        offset: int = 0,
+        *,
+        size: int | None = None,
+    ) -> None:
+        super().__init__(tools, target, token, offset, size=size)
+        self._files = parts
+
+    async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
+        stored = await super().commit(replace=replace, over=over, prove=prove)
+        return changed(stored, without=await self._files.without(self._target, self._token.modified))
 
 
 class DavUpload:

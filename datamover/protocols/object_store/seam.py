@@ -90,9 +90,11 @@ class ObjectStore(Protocol):
     @property
     def limits(self) -> PartLimits: ...
 
-    @property
-    def marks(self) -> bool:
-        """Whether an object tells by which upload it came: one without a mark is another's then."""
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
+        """Tell whether an object came by an upload, "" for one PUT, that was to give it the metadata ``kept``.
+
+        None: nothing tells it.
+        """
         ...
 
     async def head(self, path: str) -> FoundObject | None:

@@ -162,7 +162,10 @@ class MultipartUpload:
 
     def _metadata(self, sha256: str | None = None) -> Mapping[str, str]:
         """Return what the object keeps of the file, with ``sha256`` (hex) or the digest that was expected at first."""
-        return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256))
+        return self._store.metadata(self._kept(sha256))
+
+    def _kept(self, sha256: str | None = None) -> Metadata:
+        return Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256)
 
     def _part_size(self, number: int) -> int:
         limits = self._store.limits
@@ -252,7 +255,7 @@ class MultipartUpload:
     async def _made_before(self) -> bool:
         """Tell whether the target is what a commit of this upload made that was broken off; remove what that left."""
         found = await self._store.head(self._target)
-        if found is None or found.upload != self._token.name or found.inspection.size != self._size:
+        if found is None or found.inspection.size != self._size or not self._is_ours(found):
             return False
         await self._store.abort_upload(self._target, self._token.upload)
         return True
@@ -263,7 +266,7 @@ class MultipartUpload:
         What another wrote meanwhile stays. Where the look itself fails, nothing is removed: the next attempt looks.
         """
         found = await self._store.head(self._target)
-        if found is not None and not self._is_ours(found):
+        if found is not None and self._is_ours(found) is False:
             raise self._store.refusals.overtaken(self._target)
         if found is None or found.inspection.size != size:
             held = None if found is None else found.inspection.size
@@ -275,19 +278,20 @@ class MultipartUpload:
             except ChecksumMismatch:
                 await self._remove(found)
                 raise
-        return Stored(size)
+        return Stored(size, found.inspection.digests if self._is_ours(found) else {})
 
     async def _remove(self, wrong: FoundObject | None) -> None:
         """Remove an object that was found to be wrong, if it is ours and is still there as it was found."""
         if wrong is not None and self._is_ours(wrong):
             await self._tools.conditions.remove(self._store, self._target, wrong)
 
-    def _is_ours(self, found: FoundObject) -> bool:
-        """Tell whether an object came by this upload: by its mark, and by what the answer to the commit told.
+    def _is_ours(self, found: FoundObject) -> bool | None:
+        """Tell whether an object came by this upload; None where nothing tells it.
 
-        A store without marks, of whose answer nothing is known, does not say otherwise.
+        It is told by the answer to the commit, and by what the store knows its objects by.
         """
-        is_it = self._made.is_it(found.etag, found.version)
-        if found.upload:
-            return found.upload == self._token.name and is_it is not False
-        return is_it is True or (is_it is None and not self._store.marks)
+        told = self._made.is_it(found.etag, found.version)
+        if told is False:
+            return False
+        known = self._store.is_made(found, self._token.upload, self._kept())
+        return True if told and not found.upload else known

@@ -6,7 +6,7 @@ from functools import partial
 from datamover.errors import DestinationInvalid, SizeMismatch
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.part_files.names import OLD
-from datamover.protocols.part_files.seam import PartFiles, PartFileSink
+from datamover.protocols.part_files.seam import PartFiles, PartFileSink, ProvePath
 from datamover.protocols.upload import Check, Prove, Saved, Stored, unchecked
 
 
@@ -57,13 +57,7 @@ class PartUpload:
 
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         try:
-            return await self._files.place_part(
-                self.token,
-                self._target,
-                size=self._size,
-                replace=replace,
-                prove=partial(self._prove, prove) if prove else None,
-            )
+            return await self._place(replace=replace, over=over, prove=partial(self._prove, prove) if prove else None)
         except DestinationInvalid:
             if not await self.exists():
                 raise SizeMismatch(f"the part file of {self._target!r} vanished before it could be placed") from None
@@ -89,6 +83,10 @@ class PartUpload:
     def _opened(self) -> PartFileSink:
         assert self._sink is not None, "the upload is not open"
         return self._sink
+
+    async def _place(self, *, replace: bool, over: str | None, prove: ProvePath | None) -> Stored:
+        """Give the part file its target's name; a side that can be asked for ``over`` does it in its own way."""
+        return await self._files.place_part(self.token, self._target, size=self._size, replace=replace, prove=prove)
 
     async def _prove(self, prove: Prove, path: str) -> None:
         await prove(self._files.origin(path))

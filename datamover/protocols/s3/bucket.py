@@ -38,7 +38,6 @@ class Bucket:
     """
 
     limits = LIMITS
-    marks = True
     serves_ranges = True
 
     def __init__(
@@ -129,6 +128,10 @@ class Bucket:
 
     def found(self, path: str, head: Head) -> FoundObject:
         return found_in(path, head)
+
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
+        """Tell it by the mark that its metadata keep."""
+        return found.upload == kept.upload
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)

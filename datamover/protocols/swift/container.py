@@ -10,7 +10,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import NO_CONDITION, Made, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.swift.listing import Entry
@@ -37,7 +37,6 @@ class Container:
     """
 
     limits = LIMITS
-    marks = True
     serves_ranges = True
 
     def __init__(
@@ -142,6 +141,10 @@ class Container:
         return max(0, int(quota) - int(used)) if known and quota and used else None
 
     # Writing --------------------------------------------------------------------------------------------------
+
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
+        """Tell it by the mark that its metadata keep."""
+        return found.upload == kept.upload
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
