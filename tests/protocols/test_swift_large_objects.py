@@ -264,6 +264,17 @@ async def test_copy_that_ends_late(
         assert found.modified == 1_700_000_000.5
 
 
+@pytest_twisted.ensureDeferred
+async def test_damaged_by_others(swift: SwiftServer, pool: DestinationPool, outside: ContainerOutside) -> None:
+    """Where a segment of an object of ours was removed, what looks for what is left removes no other."""
+    place = pool.at(Scope.DESTINATION)
+    await put(place, "f", bytes(3 * MIB))
+    first, *others = sorted(outside.segments())
+    swift.ask("DELETE", SEGMENTS, first)
+    await place.sweep("f", KEY.transfer, check=lambda: None)
+    assert sorted(outside.segments()) == others
+
+
 # What changes midway ------------------------------------------------------------------------------------------
 
 

@@ -121,6 +121,8 @@ class LargeObjects:
         for _, part in sorted((await self.parts(upload)).items()):
             if sum(each.size for each in parts) < (head.length or 0):
                 parts.append(part)
+        if sum(each.size for each in parts) != head.length:
+            return  # Somebody else has changed it: nothing of it is removed.
         headers = {**Metadata.of(head, PREFIX).headers(PREFIX), "Content-Type": head.header("Content-Type") or ""}
         await self.flatten(path, name, upload, parts, headers)
 
