@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from datamover.protocols.object_store.trials import is_trial
 from tests.faults.cluster import Cluster, running, until
 from tests.faults.process import command
 from tests.faults.work import BIG, MIB, RESENT, Work, write_noise
@@ -40,7 +41,7 @@ CRASHES = [
     Crash("upload about to be made"),
     *[Crash(point, cancelled=cancelled) for point in ("upload made", "part sent") for cancelled in (False, True)],
     *[Crash(point) for point in ("all sent", "about to be completed", "completed", "placed")],
-    *[Crash(point, size=SMALL) for point in ("about to be put", "put")],
+    *[Crash(point, size=SMALL) for point in ("service tried out", "about to be put", "put")],
     *[Crash(point, archive=True) for point in ("placement written down", "completed")],
 ]
 
@@ -102,6 +103,10 @@ def test_killed_at_every_point(cluster: Cluster, swift: S3Server) -> None:
     for number, crash in enumerate(CRASHES):
         outside = BucketOutside(swift, f"crash-{number}")
         assert outside.uploads() == 0, crash
+        # An object of a trial goes when it is an hour old.
+        trials = [name for name in outside.names() if is_trial(name)]
+        assert len(trials) == (crash.point == "service tried out"), crash
+        assert outside.names() == ([] if crash.cancelled else [*trials, "f"]), crash
         found = outside.read("f")
         if crash.cancelled:
             assert found is None, crash
