@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from datamover.protocols.object_store.trials import is_trial
 from tests.faults import crashes
 from tests.faults.cluster import Cluster, until
 from tests.faults.crashes import LARGE, SMALL, cluster_to, crash, ended
@@ -38,7 +39,7 @@ CRASHES = [
     Crash("upload about to be made"),
     *[Crash(point, cancelled=cancelled) for point in ("upload made", "part sent") for cancelled in (False, True)],
     *[Crash(point) for point in ("all sent", "about to be completed", "completed", "placed")],
-    *[Crash(point, size=SMALL) for point in ("about to be put", "put")],
+    *[Crash(point, size=SMALL) for point in ("service tried out", "about to be put", "put")],
     *[Crash(point, archive=True) for point in ("placement written down", "completed")],
 ]
 
@@ -76,6 +77,10 @@ def test_killed_at_every_point(cluster: Cluster, swift: S3Server) -> None:
     for number, each in enumerate(CRASHES):
         outside = BucketOutside(swift, f"crash-{number}")
         assert outside.uploads() == 0, each
+        # An object of a trial goes when it is an hour old.
+        trials = [name for name in outside.names() if is_trial(name)]
+        assert len(trials) == (each.point == "service tried out"), each
+        assert outside.names() == ([] if each.cancelled else [*trials, "f"]), each
         found = outside.read("f")
         if each.archive:
             assert found is not None

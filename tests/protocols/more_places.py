@@ -33,6 +33,8 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 class TestCeph(S3Conformance):
+    removes = None
+
     @pytest.fixture
     def premises(self, ceph: S3Server) -> Iterator[Premises]:
         BucketOutside(ceph).clear()

@@ -50,6 +50,7 @@ class TestSwift(S3Conformance):
 
 class TestRclone(S3Conformance):
     honours = False
+    removes = False
 
     @pytest.fixture
     def premises(self, rclone: S3Server) -> Iterator[Premises]:
