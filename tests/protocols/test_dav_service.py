@@ -346,6 +346,31 @@ async def test_existing_in_other_words(server: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_lie_about_the_etag(server: Rehearsal) -> None:
+    """An ETag that the answer tells and nothing has makes no file wrong whose size is right."""
+
+    def lie(exchange: Exchange) -> None:
+        server.dav.files["f"] = server.dav.files.pop(server.dav.path(exchange.request.target))
+        exchange.answer(201, [("ETag", '"of something else"')])
+
+    server.dav.faults.append(on("MOVE", lie))
+    for way in (put, store):
+        await way(server.writing, "f", b"data", replace=True)
+        assert server.dav.files == {"f": b"data"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_clock(server: Rehearsal) -> None:
+    """How old a trial is that may be another process's is told by the server's clock, which is years behind here."""
+    server.dav.directories.add(f"datamover-probe-{'0' * 16}")
+    server.dav.files[f"datamover-probe-{'0' * 16}/b"] = b""
+    await server.pool.connect()
+    for _ in range(5):  # Meanwhile it would be removed.
+        await server.writing.list("")
+    assert f"datamover-probe-{'0' * 16}" in server.dav.directories
+
+
+@pytest_twisted.ensureDeferred
 async def test_directories_are_not_removed(server: Rehearsal) -> None:
     """A directory is not removed with all that is in it, whatever it is called."""
     for name in ("d", "d.partial", ".partial"):
