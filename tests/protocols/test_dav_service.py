@@ -330,6 +330,8 @@ async def test_existing_in_other_words(server: Rehearsal) -> None:
 
     def refuse(exchange: Exchange) -> bool:
         target = server.dav.path(exchange.request.headers.get("destination", ""))
+        if target == "new":
+            server.dav.files[target] = b"of another client"
         refused = exchange.request.headers.get("overwrite") == "F" and target in server.dav.files
         if refused:
             exchange.answer(400)
@@ -341,7 +343,13 @@ async def test_existing_in_other_words(server: Rehearsal) -> None:
     for way in (put, store):
         with pytest.raises(errors.DestinationExists, match="exists and may not be replaced"):
             await way(server.writing, "f", b"new")
-    assert server.dav.files["f"] == b"old"
+    upload = server.writing.begin("new", KEY, size=4)
+    await write(upload, b"data")
+    with pytest.raises(errors.DestinationExists, match="was written by somebody else meanwhile") as caught:
+        await upload.commit(replace=True, over="")
+    assert caught.value.retryable
+    await upload.abort()
+    assert server.dav.files == {"f": b"old", "new": b"of another client"}
     assert {each.headers["overwrite"] for each in server.asked("MOVE")} == {"F"}
 
 
