@@ -392,9 +392,11 @@ async def test_directories_are_not_removed(server: Rehearsal) -> None:
 async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
     """A page that lists a directory is no file."""
     server.dav.directories.add("d")
-    server.dav.faults.append(on("GET", gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")))
-    with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
-        await server.reading.origin("d").open()
+    page = gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")
+    for answer in (page, gives(204, ETag='"of a directory"')):
+        server.dav.faults = [on("GET", answer)]
+        with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
+            await server.reading.origin("d").open()
 
 
 # Documents --------------------------------------------------------------------------------------------------------
