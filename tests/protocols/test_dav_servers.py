@@ -14,10 +14,10 @@ from twisted.internet.task import deferLater
 
 from datamover import errors
 from datamover.errors import Scope
-from datamover.protocols.base import Ability
+from datamover.protocols.base import Ability, Origin
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, write
+from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, read, write
 from tests.protocols.dav import opened
 from tests.servers.certificates import Authority
 from tests.servers.cloud import LEAST, OTHERS, Cloud
@@ -342,4 +342,22 @@ async def test_a_chunk_too_many_that_has_no_name() -> None:
             with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
                 await upload.commit(replace=False)
             await upload.abort()
+            assert (server.chunks(), list(server.root.iterdir())) == ([], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_put_together_and_read_back() -> None:
+    """Chunks cannot be read, so a file is read back under its name; what is another then does not stay."""
+    with running(lambda directory: Cloud(directory, config="rotten")) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", LARGE)
+            assert upload.arrived is None
+
+            async def prove(origin: Origin) -> None:
+                if (await read(origin))[1] != LARGE:
+                    raise errors.ChecksumMismatch("it is not what was sent")
+
+            with pytest.raises(errors.ChecksumMismatch):
+                await upload.commit(replace=False, prove=prove)
             assert (server.chunks(), list(server.root.iterdir())) == ([], [])

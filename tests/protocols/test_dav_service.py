@@ -330,6 +330,8 @@ async def test_existing_in_other_words(server: Rehearsal) -> None:
 
     def refuse(exchange: Exchange) -> bool:
         target = server.dav.path(exchange.request.headers.get("destination", ""))
+        if target == "new":
+            server.dav.files[target] = b"of another client"
         refused = exchange.request.headers.get("overwrite") == "F" and target in server.dav.files
         if refused:
             exchange.answer(400)
@@ -341,8 +343,39 @@ async def test_existing_in_other_words(server: Rehearsal) -> None:
     for way in (put, store):
         with pytest.raises(errors.DestinationExists, match="exists and may not be replaced"):
             await way(server.writing, "f", b"new")
-    assert server.dav.files["f"] == b"old"
+    upload = server.writing.begin("new", KEY, size=4)
+    await write(upload, b"data")
+    with pytest.raises(errors.DestinationExists, match="was written by somebody else meanwhile") as caught:
+        await upload.commit(replace=True, over="")
+    assert caught.value.retryable
+    await upload.abort()
+    assert server.dav.files == {"f": b"old", "new": b"of another client"}
     assert {each.headers["overwrite"] for each in server.asked("MOVE")} == {"F"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lie_about_the_etag(server: Rehearsal) -> None:
+    """An ETag that the answer tells and nothing has makes no file wrong whose size is right."""
+
+    def lie(exchange: Exchange) -> None:
+        server.dav.files["f"] = server.dav.files.pop(server.dav.path(exchange.request.target))
+        exchange.answer(201, [("ETag", '"of something else"')])
+
+    server.dav.faults.append(on("MOVE", lie))
+    for way in (put, store):
+        await way(server.writing, "f", b"data", replace=True)
+        assert server.dav.files == {"f": b"data"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_clock(server: Rehearsal) -> None:
+    """How old a trial is that may be another process's is told by the server's clock, which is years behind here."""
+    server.dav.directories.add(f"datamover-probe-{'0' * 16}")
+    server.dav.files[f"datamover-probe-{'0' * 16}/b"] = b""
+    await server.pool.connect()
+    for _ in range(5):  # Meanwhile it would be removed.
+        await server.writing.list("")
+    assert f"datamover-probe-{'0' * 16}" in server.dav.directories
 
 
 @pytest_twisted.ensureDeferred
@@ -359,9 +392,11 @@ async def test_directories_are_not_removed(server: Rehearsal) -> None:
 async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
     """A page that lists a directory is no file."""
     server.dav.directories.add("d")
-    server.dav.faults.append(on("GET", gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")))
-    with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
-        await server.reading.origin("d").open()
+    page = gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")
+    for answer in (page, gives(204, ETag='"of a directory"')):
+        server.dav.faults = [on("GET", answer)]
+        with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
+            await server.reading.origin("d").open()
 
 
 # Documents --------------------------------------------------------------------------------------------------------

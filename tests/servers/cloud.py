@@ -41,7 +41,7 @@ class Cloud(DavServer):
     ``config`` is its kind: "mute" does not tell what it can do, "whole" takes no chunks, "boastful" neither, though it
     says that it does, and "impatient" has a proxy before it that does not wait until chunks are put together. "parts"
     passes chunks on to an object store, where they have no names of their own. "lossy" loses a byte of what it puts
-    together, and at "busy" another client writes the file again before the answer is there.
+    together, "rotten" changes one, and at "busy" another client writes the file again before the answer is there.
     """
 
     def __init__(self, directory: Path, *, config: str = "") -> None:
@@ -129,7 +129,10 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
                     shutil.copyfileobj(piece, file)
         shutil.rmtree(upload)
         if self._kind == "lossy":
-            os.truncate(target, target.stat().st_size - 1)
+            os.truncate(target, size - 1)
+        if self._kind == "rotten":
+            with target.open("r+b") as file:
+                file.write(b"?")
         headers = [("Content-Length", "0")]
         if modified := environ.get("HTTP_X_OC_MTIME"):
             os.utime(target, (int(modified), int(modified)))

@@ -77,8 +77,8 @@ class DavFiles:
                 if refusal.status in _MAYBE_A_DIRECTORY:
                     await self._check_file(path)
                 raise
-        if response.head.header("ETag") is None:
-            # Of a directory, some servers send a page.
+        if response.head.header("ETag") is None or response.code == 204:
+            # Of a directory, some servers send a page, or nothing.
             try:
                 await self._check_file(path)
             except BaseException:

@@ -274,14 +274,16 @@ class DavPlace(PartFilePlace):
             etag = await self._files.move(part, target, condition)
 
         conditions, refusals = self._tools.conditions, self._files.refusals
+        fresh = not replace or over == ""
+        taken = refusals.overtaken if replace else refusals.exists
         try:
-            if replace and over is not None:
-                await conditions.complete(self._store, target, move, replace=True, over=over)
+            if over:
+                await conditions.complete(self._store, target, move, replace=replace, over=over)
             else:
-                await conditions.put(self._store, target, move, replace=replace, check=check)
+                await conditions.put(self._store, target, move, replace=not fresh, check=check)
         except DestinationExists:
             await self._replaced(target)
-            raise
+            raise taken(target) from None
         except (Refused, ConnectionLost, Stalled) as error:
             lost = not isinstance(error, Refused) or error.status >= 500 or error.missing
             # The answer was lost, maybe that to the same request before, and what was asked for may be done.
@@ -291,8 +293,8 @@ class DavPlace(PartFilePlace):
                 raise
             if error.missing:
                 raise refusals.missing(part) from error
-            if await self._replaced(target) is not None and not replace:
-                raise refusals.exists(target) from error  # Not all say it by 412.
+            if await self._replaced(target) is not None and fresh:
+                raise taken(target) from error  # Not all say it by 412.
             raise refusals.of(error, target) from error
         return etag
 
