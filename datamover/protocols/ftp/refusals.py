@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from datamover import errors
-from datamover.errors import DataMoverError
+from datamover.errors import DataMoverError, Scope
 from datamover.protocols.ftp.client.control import UnusableName
 from datamover.protocols.ftp.client.replies import FtpRefusal, encode
 from datamover.protocols.part_files.refusals import GIVE, FileServerRefusals
@@ -52,8 +52,8 @@ class FtpRefusals(FileServerRefusals):
 
     def of(self, refusal: FtpRefusal, path: str) -> DataMoverError:
         """Return the error for a refusal. Words that may hold a path are for administrators."""
-        full = f"{refusal.code} {refusal.reply.words}"
-        return self.told(partial(self._of, refusal, path), str(refusal), full)
+        full = f"{refusal.code} {refusal.reply.words}".rstrip(".")
+        return self.told(partial(self._of, refusal, path), str(refusal).rstrip("."), full)
 
     def _of(self, refusal: FtpRefusal, path: str, said: str, give: str) -> DataMoverError:
         """Return the error, which quotes ``said`` and tells who has to ``give`` a permission."""
@@ -77,7 +77,8 @@ class FtpRefusals(FileServerRefusals):
         if code == 425:
             return errors.ConnectFailed(f"{here}: the server cannot open the data connection: {said}", scope=side)
         if code in (421, 426):
-            return errors.ConnectionLost(f"{what}: the server ended the transfer: {said}", scope=side)
+            look = "; look whether its disk is full" if code == 426 and side is Scope.DESTINATION else ""
+            return errors.ConnectionLost(f"{what}: the server ended the transfer: {said}{look}", scope=side)
         if refusal.unsupported:
             verb = refusal.command.partition(" ")[0]
             return errors.ServerError(f"{what}: the server does not do {verb}: {said}", scope=side, retryable=False)
