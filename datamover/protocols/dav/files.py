@@ -12,7 +12,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import Look, look_in, look_of, members_of, strong, tag_told
+from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, strong, tag_told
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
 from datamover.protocols.dav.service import Answer, DavService, Learnt, Refused
 from datamover.protocols.dav.sink import FedBody
@@ -344,17 +344,5 @@ class DavFiles:
                     return found
                 # With 405 the server says that it is there (RFC 4918 9.3.1), whatever a HEAD is told of directories.
                 if refusal.status != 405:
-                    raise self._unmakeable(path, refusal) from refusal
+                    raise self.refusals.unmakeable(path, refusal) from refusal
         return Look(collection=True)
-
-    def _unmakeable(self, path: str, refusal: Refused) -> Exception:
-        if path or not (refusal.missing or refusal.status == 409):
-            return refusal
-        return self.refusals.unusable(
-            path, "is the destination's root, and is not there, nor the directory that it would be in: make that"
-        )
-
-
-def if_tagged(url: WebUrl, etag: str) -> dict[str, str]:
-    """Return the header that makes a request one for while a resource has an ETag (RFC 4918 10.4.9)."""
-    return {"If": f'<{url.path}> (["{etag}"])'}

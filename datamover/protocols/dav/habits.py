@@ -10,8 +10,8 @@ from twisted.logger import Logger
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError
-from datamover.protocols.dav.files import DavFiles, if_tagged
-from datamover.protocols.dav.looks import Look
+from datamover.protocols.dav.files import DavFiles
+from datamover.protocols.dav.looks import Look, if_tagged
 from datamover.protocols.dav.service import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.part_files.names import PREFIX

@@ -12,6 +12,7 @@ from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import Member
 from datamover.protocols.http.answers import PARTIAL, Head, content_range
 from datamover.protocols.http.dates import http_date
+from datamover.web.url import WebUrl
 
 TAG = "tag "
 """What an identity begins with that is an ETag."""
@@ -131,6 +132,11 @@ def tag_told(head: Head) -> str:
     ownCloud and Nextcloud tell it in OC-ETag as well, which no proxy changes.
     """
     return _plain(head.header("OC-ETag") or head.header("ETag") or "")
+
+
+def if_tagged(url: WebUrl, etag: str) -> dict[str, str]:
+    """Return the header that makes a request one for while a resource has an ETag (RFC 4918 10.4.9)."""
+    return {"If": f'<{url.path}> (["{etag}"])'}
 
 
 def strong(head: Head) -> str | None:

@@ -28,6 +28,14 @@ class DavRefusals(HttpRefusals):
             scope=self.side,
         )
 
+    def unmakeable(self, path: str, refusal: Refused) -> DataMoverError:
+        """Return the error for a collection that cannot be made; the root is not made below what is not there."""
+        if path or not (refusal.missing or refusal.status == 409):
+            return self.of(refusal, path)
+        return self.unusable(
+            path, "is the destination's root, and is not there, nor the directory that it would be in: make that"
+        )
+
     def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
         what, status, side = self.what(path), refusal.status, self.side
         here = f"destination {self.name!r}"
