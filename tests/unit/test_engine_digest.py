@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
+from datamover.concurrency.serial import SerialExecutor
 from datamover.engine.transfer.digest import AHEAD, BATCHES, INLINE, Digest
+from datamover.errors import ConnectionLost
 from tests.unit.lanes import Later, here
 from tests.unit.outcomes import failure
 
@@ -75,3 +77,14 @@ def test_cancelling_does_not_disturb_the_thread() -> None:
     assert not later.called
     thread.work()
     assert result(later)["sha256"] == hashlib.sha256(b"x" * BATCHES.size).hexdigest()
+
+
+def test_threads_that_are_stopped() -> None:
+    """Why a thread cannot be had is told as it is, whichever algorithm meets it first: such an error is retried."""
+
+    def closed(work: object) -> None:
+        raise ConnectionLost("the service is stopping")
+
+    digest = Digest(lambda: SerialExecutor(closed, lambda call, *arguments: call(*arguments)), ["md5"])
+    assert isinstance(failure(Deferred.fromCoroutine(digest.add(b"x" * BATCHES.size))), ConnectionLost)
+    assert isinstance(failure(digest.hexdigests()), ConnectionLost)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
 from datamover.concurrency.buffer_budgets import Buffers
@@ -84,13 +84,15 @@ class Digest:
             self._handed_over([_update(value, pieces) for value in self._hashes.values()], marks)
         else:
             computed = [self._lanes[name].run(_update, value, pieces) for name, value in self._hashes.items()]
-            gatherResults(computed, consumeErrors=True).addBoth(self._handed_over, marks)
+            gatherResults(computed, consumeErrors=True).addErrback(_cause).addBoth(self._handed_over, marks)
 
     def _handed_over(self, result: "Sequence[Sequence[str]] | Failure", marks: Sequence[_Mark]) -> None:
         """End a batch; ``result`` has for each algorithm the digests at the marks."""
         self._under_way -= 1
         if isinstance(result, Failure):
             self._failure = result
+        elif self._failure is not None:
+            result = self._failure  # Bytes before these are missing.
         for number, mark in enumerate(marks):
             if not mark.called:
                 mark.callback(
@@ -101,6 +103,12 @@ class Digest:
         room, self._room = self._room, None
         if room is not None and not room.called:
             room.callback(None)
+
+
+def _cause(failure: Failure) -> Failure:
+    """Return what the first of several calls failed with, which ``gatherResults`` wraps."""
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure
 
 
 def _update(digest: Any, pieces: Sequence[Octets | None]) -> list[str]:
