@@ -1,11 +1,12 @@
 """Wait for the database on behalf of calls that find it away, so that a start or a short failure refuses nobody."""
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import NotNow, Unavailable
 from datamover.postgres.database import Database
 
@@ -26,8 +27,8 @@ class Availability:
         self._database = database
         self._clock = clock
         self._embedded = embedded
-        self._waiting: list[Deferred[bool]] = []
-        self._looking: Deferred[None] | None = None
+        self._waiting: Waiters[bool] = Waiters()
+        self._looking = False
 
     async def back(self, began: float) -> bool:
         """Return True once the database answers, False if it does not in the time of a call that began at ``began``."""
@@ -35,30 +36,21 @@ class Availability:
         left = began + (STARTING if starting else AWAY) - self._clock.seconds()
         if left <= 0:
             return False
-        waiter: Deferred[bool] = Deferred(self._leave)
-        waiter.addTimeout(left, self._clock, onTimeoutCancel=lambda *_: False)
-        self._waiting.append(waiter)
-        if self._looking is None:
-            self._looking = Deferred.fromCoroutine(self._look())
-            self._looking.addErrback(_failed)
+        waiter = self._waiting.wait().addTimeout(left, self._clock, onTimeoutCancel=lambda *_: False)
+        if not self._looking:
+            self._looking = True
+            Deferred.fromCoroutine(self._look()).addErrback(_failed)
         return await waiter
-
-    def _leave(self, waiter: "Deferred[bool]") -> None:
-        self._waiting.remove(waiter)
-        if not self._waiting and self._looking is not None:
-            self._looking.cancel()
 
     async def _look(self) -> None:
         found = False
         try:
-            while not found:
+            while self._waiting and not found:
                 await deferLater(self._clock, PAUSE)
                 found = await self._answers()
         finally:
-            self._looking = None
-            waiting, self._waiting = self._waiting, []
-            for waiter in waiting:
-                waiter.callback(found)
+            self._looking = False
+            self._waiting.wake(found)
 
     async def _answers(self) -> bool:
         try:
@@ -69,5 +61,4 @@ class Availability:
 
 
 def _failed(failure: Failure) -> None:
-    if not failure.check(CancelledError):
-        log.failure("the database is not looked for", failure)
+    log.failure("the database is not looked for", failure)

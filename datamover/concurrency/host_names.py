@@ -132,7 +132,7 @@ class HostNames:
             self._running += 1
             host, family, kind = search.key
             late = self._reactor.callLater(self._patience, self._write_off, search)
-            self._threads.submit(self._look_up, host, 0, family, kind).addBoth(self._ended, search, late)
+            self._threads.run(self._look_up, host, 0, family, kind).addBoth(self._ended, search, late)
 
     def _write_off(self, search: _Search) -> None:
         search.hangs = True

@@ -2,7 +2,8 @@
 
 A call in a thread cannot be stopped. Cancelling a caller only stops its waiting; the call runs to its end, and its
 result is discarded. A call that never returns blocks its thread and nothing else: the process ends without it
-(``pending`` names such calls). Threads that have been idle for a while end.
+(``pending`` names such calls). Threads that have been idle for a while end. Every call raises ConnectionLost after
+``close``, and where the system starts no thread and none is running.
 """
 
 from collections.abc import Callable
@@ -78,7 +79,7 @@ class Threads:
         return answer
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Call in a thread; the Deferred must not be cancelled. Raises ConnectionLost after ``close``."""
+        """Call in a thread; the Deferred must not be cancelled. What ``run`` reports by its Deferred is raised."""
         return self._ask(partial(call, *args, **kwargs))[0]
 
     async def finish(
@@ -153,9 +154,10 @@ class Threads:
     def _start(self) -> None:
         try:
             WorkerThread(self.name, self._take, self._niceness).start()
-        except RuntimeError:  # The system's limit of threads is reached: the existing ones go on.
+        except RuntimeError as error:  # The system's limit of threads is reached: the existing ones go on.
             if not self._started:
-                raise
+                reason = "the system starts no thread: raise its limit of them (TasksMax=, ulimit -u)"
+                raise ConnectionLost(f"{self.name}: {reason}") from error
         else:
             self._started += 1
 

@@ -1,5 +1,6 @@
 """Callers that wait for the same result."""
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -11,8 +12,10 @@ T = TypeVar("T")
 class Waiters(Generic[T]):
     """Any number of callers that wait; ``wake`` gives all of them the same result."""
 
-    def __init__(self) -> None:
+    def __init__(self, deserted: Callable[[], object] = lambda: None) -> None:
+        """``deserted`` is called when the last caller that waits is cancelled."""
         self._waiting: list[Deferred[T]] = []
+        self._deserted = deserted
 
     def __len__(self) -> int:
         """Return the number of callers that wait."""
@@ -34,3 +37,5 @@ class Waiters(Generic[T]):
     def _forget(self, waiter: Deferred[T]) -> None:
         if waiter in self._waiting:
             self._waiting.remove(waiter)
+            if not self._waiting:
+                self._deserted()

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from datamover.concurrency.fair_share import FairShare
 from datamover.concurrency.locks import Locks
 from datamover.concurrency.threads import Threads
+from datamover.concurrency.waiters import Waiters
 from datamover.config.schema import Client
 from datamover.errors import ConfigError, Unavailable
 from datamover.security.login_throttle import Failures, client_network
@@ -196,7 +197,7 @@ class _SharedCheck:
     def __init__(self, forget: Callable[[], object]) -> None:
         """``forget`` is called when no further caller can join."""
         self._forget = forget
-        self._waiters: list[Deferred[bool]] = []
+        self._waiters: Waiters[bool] = Waiters(self._abandon)
         self._whole: Deferred[None]
 
     def begin(self, looking: Coroutine[Any, Any, bool]) -> None:
@@ -204,21 +205,15 @@ class _SharedCheck:
 
     def join(self) -> Deferred[bool]:
         """Return a Deferred that fires with whether the login is right."""
-        waiter: Deferred[bool] = Deferred(self._leave)
-        self._waiters.append(waiter)
-        return waiter
+        return self._waiters.wait()
 
-    def _leave(self, waiter: Deferred[bool]) -> None:
-        self._waiters.remove(waiter)
-        if not self._waiters:
-            self._forget()
-            self._whole.cancel()
+    def _abandon(self) -> None:
+        self._forget()
+        self._whole.cancel()
 
     def _end(self, outcome: Any) -> None:
         self._forget()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(outcome)
+        self._waiters.wake(outcome)
 
 
 def _busy(_: object, __: float) -> None:

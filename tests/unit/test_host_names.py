@@ -17,7 +17,7 @@ from twisted.internet.protocol import ClientFactory, Factory, Protocol
 
 from datamover.app.services import NameResolution
 from datamover.concurrency.host_names import HostNames, addresses
-from datamover.errors import Scope, TimedOut
+from datamover.errors import ConnectionLost, Scope, TimedOut
 from tests.unit.outcomes import failure
 
 PATIENCE = 0.05
@@ -142,6 +142,21 @@ async def test_nobody_waits_any_more(server: Server) -> None:
     server.go.set()
     await gatherResults([hanging, last])
     assert set(server.asked) == {"slow.example", "last.example.org"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_thread_to_be_had(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system starts no thread, who asks is told; the name is looked up once it does."""
+    known = names(server)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(ConnectionLost):
+            await known.look_up("good.example.org")
+    assert len(await known.look_up("good.example.org")) == 2
 
 
 class Caller(Protocol):

@@ -96,3 +96,21 @@ async def test_closing() -> None:
     for again in (threads.run, lane.run, threads.lane().run):
         with pytest.raises(ConnectionLost):
             await again(made.append, 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system starts no thread, each call says so; once it does, the same pool and lane make calls again."""
+    threads = Threads(reactor, "test", 2)
+    lane = threads.lane()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        for run in (threads.run, lane.run, lane.run):
+            with pytest.raises(ConnectionLost, match="the system starts no thread"):
+                await run(int, "1")
+    assert [await threads.run(int, "2"), await lane.run(int, "3")] == [2, 3]
+    await threads.close()

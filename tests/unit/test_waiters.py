@@ -37,3 +37,14 @@ def test_cancelling() -> None:
     waiting[1].addBoth(lambda _: waiting[2].cancel())
     waiters.wake(7)
     assert found == [CancelledError, 7, CancelledError, 7]
+
+
+def test_deserted() -> None:
+    """When the last one is cancelled, that is told, so that nobody goes on for no one."""
+    told: list[int] = []
+    waiters: Waiters[int] = Waiters(lambda: told.append(len(waiters)))
+    waiting = [waiters.wait().addErrback(lambda _: 0) for _ in range(2)]
+    waiting[0].cancel()
+    assert not told
+    waiting[1].cancel()
+    assert told == [0]
