@@ -21,7 +21,7 @@ from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database, Json
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 log = Logger()
 
@@ -102,7 +102,6 @@ class AuditStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = NamedQueries.load()
         self._feed = Feed(database, "read_audit_horizon", "read_audit")
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
@@ -118,7 +117,7 @@ class AuditStore:
             }
             for at, event in entries
         ]
-        await self._database.execute(self._queries["insert_audit"], {"events": Json(rows)})
+        await self._database.execute(QUERIES["insert_audit"], {"events": Json(rows)})
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """Return the entries after a cursor, in order."""
@@ -127,7 +126,7 @@ class AuditStore:
     async def newest(self, limit: int, *, logins: bool = True) -> list[Entry]:
         """Return the newest entries, oldest first; ``logins`` False leaves out those of logins."""
         parameters = {"limit": limit, "logins": logins}
-        found = await self._database.read(self._queries["read_newest_audit"], parameters)
+        found = await self._database.read(QUERIES["read_newest_audit"], parameters)
         return [_entry(row) for row in reversed(found)]
 
 

@@ -19,7 +19,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from datamover.errors import ConfigError, StartError
 from datamover.postgres.database import Cursor, Database
 from datamover.postgres.embedded.cluster import Programs
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 _MAGIC = b"PGDMP"
 """The first bytes of pg_dump's custom format."""
@@ -126,10 +126,9 @@ def opened(path: Path) -> FileIO:
 
 async def is_empty(database: Database) -> bool:
     """Return whether the database has no objects of its own. Raises Unavailable."""
-    queries = NamedQueries.load()
 
     async def look(cursor: Cursor) -> bool:
-        return await cursor.fetch_one(queries["find_relation"]) is None
+        return await cursor.fetch_one(QUERIES["find_relation"]) is None
 
     return await database.transaction(look)
 
@@ -139,5 +138,4 @@ async def renumber(database: Database) -> None:
 
     Raises Unavailable.
     """
-    queries = NamedQueries.load()
-    await database.transaction(lambda cursor: cursor.execute(queries["skip_numbers"]))
+    await database.transaction(lambda cursor: cursor.execute(QUERIES["skip_numbers"]))

@@ -15,7 +15,7 @@ from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 MOST_IDS = 2**31 - 1
 
@@ -26,7 +26,6 @@ class JobControl:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._changes = JobChanges(database)
-        self._queries = NamedQueries.load()
 
     async def cancel_job(self, id: int, owner: str | None) -> None:
         """Cancel the files that have not ended; running ones end soon after. Raises UnknownJob and InvalidState."""
@@ -36,7 +35,7 @@ class JobControl:
             if state is State.CANCELLED:
                 return False
             self._check_unfinished(id, state, "cancelled")
-            await cursor.post(self._queries["mark_cancelled"], {"job": id})
+            await cursor.post(QUERIES["mark_cancelled"], {"job": id})
             return await self._changes.follow(cursor, id)
 
         await self._change(id, do)
@@ -65,7 +64,7 @@ class JobControl:
         async def do(cursor: Cursor) -> bool:
             self._check_unfinished(id, State((await self._locked(cursor, id, owner))["state"]), "resumed")
             paused = await self._set_paused(cursor, id, False)
-            if not paused and not await cursor.fetch(self._queries["read_put_off"], {"job": id}):
+            if not paused and not await cursor.fetch(QUERIES["read_put_off"], {"job": id}):
                 return False
             await self._tell(cursor, id, "resumed_by", {"by": owner or "administrator"})
             return await self._changes.follow(cursor, id)
@@ -82,7 +81,7 @@ class JobControl:
                 raise InvalidState(f"job {id} is {state.value}: only a job that is FAILED or PARTIAL can be retried")
             if not failed:
                 raise InvalidState(f"no file of job {id} failed; its missing files were stopped: submit them again")
-            await cursor.post(self._queries["reopen_job"], {"job": id})
+            await cursor.post(QUERIES["reopen_job"], {"job": id})
             await self._tell(cursor, id, "retrying", {"by": "client", "files": failed})
             return await self._changes.retry(cursor, id, locked["files_total"])
 
@@ -95,7 +94,7 @@ class JobControl:
             state = State((await self._locked(cursor, id, owner))["state"])
             if not state.terminal:
                 raise InvalidState(f"job {id} is {state.value}: its notice is sent when it has ended")
-            if not await cursor.fetch(self._queries["renotify"], {"job": id}):
+            if not await cursor.fetch(QUERIES["renotify"], {"job": id}):
                 raise InvalidState(f"job {id} was submitted without notify: there is no URL to send a notice to")
             await self._tell(cursor, id, "renotified", {"by": owner or "administrator"})
             await notify(cursor, notifications.NOTICE)
@@ -104,13 +103,13 @@ class JobControl:
 
     async def hold(self, destination: str, reason: str) -> None:
         """Start no transfer to or from a destination until ``release``; those that run go on."""
-        await self._database.execute(self._queries["hold"], {"name": endpoint_key(destination), "reason": reason})
+        await self._database.execute(QUERIES["hold"], {"name": endpoint_key(destination), "reason": reason})
 
     async def release(self, destination: str) -> None:
         """End a hold, and reset the destination's breakers."""
 
         async def do(cursor: Cursor) -> None:
-            await cursor.post(self._queries["release"], {"name": endpoint_key(destination)})
+            await cursor.post(QUERIES["release"], {"name": endpoint_key(destination)})
             await notify(cursor, notifications.WORK)
 
         await self._database.transaction(do)
@@ -122,7 +121,7 @@ class JobControl:
         """
 
         async def do(cursor: Cursor) -> None:
-            found = await cursor.fetch(self._queries["drain"], {"node": node, "draining": draining})
+            found = await cursor.fetch(QUERIES["drain"], {"node": node, "draining": draining})
             if node is not None and not found:
                 raise InvalidRequest(f"node: no process is called {node!r}: service.status names those that run")
             if not draining:
@@ -138,21 +137,21 @@ class JobControl:
             await self._changes.complete(job)
 
     async def _set_paused(self, cursor: Cursor, job: int, paused: bool) -> bool:
-        return bool(await cursor.fetch(self._queries["pause_job"], {"job": job, "paused": paused}))
+        return bool(await cursor.fetch(QUERIES["pause_job"], {"job": job, "paused": paused}))
 
     async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> Row:
-        found = await cursor.fetch_one(self._queries["lock_job"], {"job": job}) if 0 < job <= MOST_IDS else None
+        found = await cursor.fetch_one(QUERIES["lock_job"], {"job": job}) if 0 < job <= MOST_IDS else None
         if found is None or owner not in (None, found["owner"]):
             await self._refuse(cursor, job, owner)
         assert found is not None
-        if State(found["state"]).terminal and await cursor.fetch(self._queries["find_retiring"], {"job": job}):
+        if State(found["state"]).terminal and await cursor.fetch(QUERIES["find_retiring"], {"job": job}):
             await self._refuse(cursor, job, owner)
         return found
 
     async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> None:
         """Raise ExpiredJob for a job that the caller may know to have expired, UnknownJob for any other."""
         if 0 < job <= MOST_IDS:
-            expired = await cursor.fetch_one(self._queries["read_expired_job"], {"job": job})
+            expired = await cursor.fetch_one(QUERIES["read_expired_job"], {"job": job})
             if expired is not None and owner in (None, expired["owner"]):
                 raise ExpiredJob(f"job {job} ended so long ago that its history is gone")
         raise UnknownJob(f"there is no job {job}")

@@ -10,12 +10,10 @@ from typing import Any
 
 from datamover.concurrency.batcher import Batch
 from datamover.postgres.database import Database, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 TOGETHER = 1000
 """Readers that share one look at the horizon, at most."""
-
-_QUERIES = NamedQueries.load()
 
 
 class Feed:
@@ -23,8 +21,8 @@ class Feed:
 
     def __init__(self, database: Database, horizon: str, reading: str) -> None:
         self._database = database
-        self._horizon = _QUERIES[horizon]
-        self._reading = _QUERIES[reading]
+        self._horizon = QUERIES[horizon]
+        self._reading = QUERIES[reading]
         self._looking: Batch[None, int] = Batch(self._look, TOGETHER)
 
     async def horizon(self) -> int:

@@ -9,7 +9,7 @@ from psycopg2.errors import QueryCanceled
 from datamover.errors import Unavailable
 from datamover.jobs.endpoints import endpoint_key
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 MOST = 100_000
 """Rows that one count reads, at most; a figure of this value means so many or more."""
@@ -49,7 +49,6 @@ class FigureReader:
         """``lease`` is the seconds without a heartbeat after which a process counts as gone."""
         self._database = database
         self._lease = lease
-        self._queries = NamedQueries.load()
 
     async def read(self) -> Figures:
         """Return the figures; raises Unavailable while the database is away or takes more than 4 s to answer."""
@@ -64,13 +63,13 @@ class FigureReader:
         return True
 
     async def _read(self, cursor: Cursor) -> Figures:
-        await cursor.execute(self._queries["limit_time"])
-        queue = await cursor.fetch(self._queries["figure_queue"], {"most": MOST})
-        rooms = await cursor.fetch(self._queries["figure_rooms"], {"most": MOST})
-        active = await cursor.fetch(self._queries["figure_active"])
-        jobs = await cursor.fetch(self._queries["figure_jobs"], {"most": MOST})
-        endpoints = await cursor.fetch(self._queries["figure_endpoints"], {"most": MOST})
-        nodes = await cursor.fetch(self._queries["figure_nodes"], {"lease": self._lease})
+        await cursor.execute(QUERIES["limit_time"])
+        queue = await cursor.fetch(QUERIES["figure_queue"], {"most": MOST})
+        rooms = await cursor.fetch(QUERIES["figure_rooms"], {"most": MOST})
+        active = await cursor.fetch(QUERIES["figure_active"])
+        jobs = await cursor.fetch(QUERIES["figure_jobs"], {"most": MOST})
+        endpoints = await cursor.fetch(QUERIES["figure_endpoints"], {"most": MOST})
+        nodes = await cursor.fetch(QUERIES["figure_nodes"], {"lease": self._lease})
         without_room = {row["destination"]: row["groups"] for row in rooms}
         closed = [str(row["name"]) for row in endpoints if row["closed"]]
         return Figures(

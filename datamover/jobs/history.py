@@ -7,9 +7,8 @@ from typing import Any
 from datamover.jobs import notifications
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Json
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
-_QUERIES = NamedQueries.load()
 _ENDS = {"CANCELLED": "cancelled", "COMPLETED": "completed"}
 
 
@@ -37,17 +36,17 @@ async def write_events(cursor: Cursor, events: Sequence[JobEvent], detail: Event
         return dict(one.details) if detail is EventDetail.FULL else {}
 
     told = [{"job": job, "file": file, "kind": one.kind, "details": details(one)} for job, file, one in events]
-    await cursor.post(_QUERIES["insert_events"], {"events": Json(told)})
+    await cursor.post(QUERIES["insert_events"], {"events": Json(told)})
 
 
 async def notify(cursor: Cursor, word: str) -> None:
     """Queue a statement that sends ``word`` to every process when the transaction commits (``notifications``)."""
-    await cursor.post(_QUERIES["notify"], {"news": word})
+    await cursor.post(QUERIES["notify"], {"news": word})
 
 
 async def finish_jobs(cursor: Cursor, jobs: Sequence[int], detail: EventDetail = EventDetail.FULL) -> None:
     """End the jobs whose last file has ended, and write their events. The jobs must be locked."""
-    query = _QUERIES["finish_jobs" if detail is not EventDetail.NONE else "finish_jobs.untold"]
+    query = QUERIES["finish_jobs" if detail is not EventDetail.NONE else "finish_jobs.untold"]
     for row in await cursor.fetch(query, {"jobs": list(jobs)}) if jobs else ():
         remark = Remark(_ENDS.get(row["state"], "failed"), {"status": row["state"]})
         await write_events(cursor, [(row["id"], None, remark)], detail)

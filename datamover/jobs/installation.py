@@ -2,7 +2,7 @@
 
 from datamover.jobs.rows import Seal
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 _PROOF = "datamover"
 
@@ -13,13 +13,12 @@ async def identify(database: Database, cipher: Seal) -> str:
     The first call stores a value sealed with the key, as a proof for later calls. Raises StartError for another key,
     and Unavailable.
     """
-    queries = NamedQueries.load()
 
     async def look(cursor: Cursor) -> str:
-        found = await cursor.fetch_one(queries["lock_installation"])
+        found = await cursor.fetch_one(QUERIES["lock_installation"])
         assert found is not None, "migrations make this row"
         if found["proof"] is None:
-            await cursor.execute(queries["prove_key"], {"proof": cipher.seal(_PROOF)})
+            await cursor.execute(QUERIES["prove_key"], {"proof": cipher.seal(_PROOF)})
         else:
             cipher.open(bytes(found["proof"]))
         return str(found["id"])

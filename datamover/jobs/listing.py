@@ -11,7 +11,6 @@ from datamover.jobs import rows
 from datamover.jobs.feed import Feed
 from datamover.jobs.values import Event, JobRecord, State
 from datamover.postgres.database import Database
-from datamover.postgres.named_queries import NamedQueries
 
 _SELECT = """
 SELECT j.id, j.state, j.owner, j.label, j.method, j.archive, j.max_attempts, j.paused, j.priority, j.files_total,
@@ -84,7 +83,6 @@ class Newest:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = NamedQueries.load()
         self._feed = Feed(database, "read_horizon", "read_newest_events")
 
     async def jobs(

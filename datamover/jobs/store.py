@@ -20,6 +20,7 @@ from datamover.jobs.submission import Submissions
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.waiting import WaitingCalls
 from datamover.postgres.database import Database
+from datamover.postgres.named_queries import QUERIES
 
 LEASE = 30.0
 """Seconds without a heartbeat after which other engines take an engine's work."""
@@ -82,7 +83,7 @@ class JobStore(JobControl):
         """Return a job's files in the order of the request; raises UnknownJob."""
         await self.job(id, owner)
         parameters = {"job": id, "state": state.value if state else None, "offset": offset, "limit": limit}
-        return [rows.file(row) for row in await self._database.read(self._queries["read_files"], parameters)]
+        return [rows.file(row) for row in await self._database.read(QUERIES["read_files"], parameters)]
 
     async def jobs(
         self,
@@ -139,37 +140,37 @@ class JobStore(JobControl):
 
         ``pending`` counts at most ``figures.MOST`` groups that wait, and as many of paused jobs.
         """
-        return await self._database.read(self._queries["read_queue"], {"most": MOST})
+        return await self._database.read(QUERIES["read_queue"], {"most": MOST})
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Return name, roles, heartbeat_at, active and draining of the processes that are alive."""
-        return await self._database.read(self._queries["read_nodes"], {"lease": self._lease})
+        return await self._database.read(QUERIES["read_nodes"], {"lease": self._lease})
 
     async def endpoints(self) -> list[dict[str, Any]]:
         """Return name, held, failures, closed_until and error of endpoints that are held or whose breaker is open."""
-        return await self._database.read(self._queries["read_endpoints"])
+        return await self._database.read(QUERIES["read_endpoints"])
 
     async def uploading(self, destination: str, targets: Sequence[str]) -> set[str]:
         """Return those of ``targets`` that unfinished transfers to a destination have, or have left something of."""
         parameters = {"destination": destination, "targets": list(targets)}
-        return {row["target"] for row in await self._database.read(self._queries["read_uploading"], parameters)}
+        return {row["target"] for row in await self._database.read(QUERIES["read_uploading"], parameters)}
 
     async def free(self) -> dict[str, int]:
         """Return the bytes that each destination told last that keeps room free."""
-        return {row["destination"]: row["free"] for row in await self._database.read(self._queries["read_rooms"])}
+        return {row["destination"]: row["free"] for row in await self._database.read(QUERIES["read_rooms"])}
 
     async def active(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the transfers that engines are working on."""
-        found = await self._database.read(self._queries["read_active"], {"limit": limit})
+        found = await self._database.read(QUERIES["read_active"], {"limit": limit})
         return [{**row, "source": rows.shown_source(row)} for row in found]
 
     async def rate(self) -> float:
         """Return the sum of the rates of all running transfers, in bytes a second."""
-        return float((await self._database.read(self._queries["read_rate"]))[0]["rate"])
+        return float((await self._database.read(QUERIES["read_rate"]))[0]["rate"])
 
     async def ids_used(self) -> float:
         """Return the part of all possible job ids that was given out, from 0 to 1."""
-        return float((await self._database.read(self._queries["read_newest_id"]))[0]["id"]) / MOST_IDS
+        return float((await self._database.read(QUERIES["read_newest_id"]))[0]["id"]) / MOST_IDS
 
     # Changing -------------------------------------------------------------------------------------------------
 
@@ -201,7 +202,7 @@ class JobStore(JobControl):
     async def _waiting_for(self, job: int, asking: str | None) -> str | None:
         """Return why a job's next file waits, for the owner who asks; None: nothing of it waits."""
         parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
-        found = await self._database.read(self._queries["read_waiting"], parameters)
+        found = await self._database.read(QUERIES["read_waiting"], parameters)
         if not found:
             return None
         row, bounds, owner, moved = dict(found[0]), self._bounds(), found[0]["owner"], 0
@@ -209,5 +210,5 @@ class JobStore(JobControl):
             own = await self._database.read(*listing.query(ids=[row["behind"]], owner=asking))
             row["behind"] = row["behind"] if own else 0
         if bounds.quota(owner).bytes_per_day is not None:
-            moved = (await self._database.read(self._queries["read_moved"], {"owners": [owner]}))[0]["bytes"]
+            moved = (await self._database.read(QUERIES["read_moved"], {"owners": [owner]}))[0]["bytes"]
         return waiting_for(row, bounds, moved, administrator=asking is None)

@@ -18,7 +18,7 @@ from datamover.jobs import rows
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.values import NewJob, State, Submitted
 from datamover.postgres.database import Cursor, Database, Json, Parameters, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 from datamover.text.quantities import count
 
 SLICE = 500
@@ -34,7 +34,6 @@ COUNTING = 100
 STALEST = 20.0
 """Seconds, at most, of that pause, so that clients are not refused for long after the queue has shrunk."""
 
-_QUERIES = NamedQueries.load()
 
 _Fetch = Callable[[str, Parameters], Awaitable[list[Row]]]
 """Runs one statement, in a transaction or by itself."""
@@ -142,7 +141,7 @@ class Submissions:
                 ]
             ),
         }
-        return {row["position"]: row["id"] for row in await fetch(_QUERIES["insert_jobs"], parameters)}
+        return {row["position"]: row["id"] for row in await fetch(QUERIES["insert_jobs"], parameters)}
 
     async def _answer(self, fetch: _Fetch, call: _Call, made: Mapping[int, int], first: int) -> list[Submitted]:
         """Return a call's answer; its jobs begin at position ``first``. Raises RequestIdConflict."""
@@ -158,7 +157,7 @@ class Submissions:
 
     async def _find(self, fetch: _Fetch, job: NewJob, where: str) -> Submitted:
         """Return the job that an earlier request with this ``request_id`` made. Raises RequestIdConflict."""
-        found = await fetch(_QUERIES["find_request"], {"owner": job.owner, "request_id": job.request_id})
+        found = await fetch(QUERIES["find_request"], {"owner": job.owner, "request_id": job.request_id})
         if not found or found[0]["fingerprint"] != job.fingerprint:
             raise RequestIdConflict(
                 f"{where}request_id {job.request_id!r} was used for another request"
@@ -199,7 +198,7 @@ class Submissions:
         """Count the files that wait, by owner; other calls use the last count meanwhile."""
         began, before, self._recount_at = self._clock.seconds(), self._since.copy(), inf
         try:
-            found = await self._database.read(_QUERIES["read_queued"])
+            found = await self._database.read(QUERIES["read_queued"])
         finally:
             now = self._clock.seconds()
             self._recount_at = now + max(RECOUNT, min(COUNTING * (now - began), STALEST))

@@ -18,7 +18,7 @@ from datamover.errors import DataMoverError
 from datamover.jobs import notifications
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 log = Logger()
 
@@ -34,8 +34,6 @@ READING = 2
 """Woken calls that read at a time."""
 MOST_EVENTS = 10_000
 """New events between two polls beyond which all calls are woken, without reading whose they are."""
-
-_QUERIES = NamedQueries.load()
 
 
 @dataclass(slots=True, eq=False)
@@ -150,7 +148,7 @@ class WaitingCalls:
     async def _find(self) -> None:
         try:
             if self._ends:
-                for row in await self._database.read(_QUERIES["read_ended"], {"jobs": list(self._ends)}):
+                for row in await self._database.read(QUERIES["read_ended"], {"jobs": list(self._ends)}):
                     await self._wake(self._ends.get(row["job"], ()))
             if self._readers:
                 await self._find_written()
@@ -165,7 +163,7 @@ class WaitingCalls:
         self._seen = horizon
         found: set[tuple[str, int]] | None = None
         if horizon - before <= MOST_EVENTS:
-            rows = await self._database.read(_QUERIES["read_written"], {"after": before, "horizon": horizon})
+            rows = await self._database.read(QUERIES["read_written"], {"after": before, "horizon": horizon})
             found = {(row["owner"], row["job"]) for row in rows}
         await self._wake([waiter for waiter in self._readers if found is None or waiter.concerned(found)])
 

@@ -21,7 +21,7 @@ from datamover.jobs.upkeep.quarantine import Quarantine, take_or_isolate
 from datamover.jobs.values import Notice
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Json, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 LEASE = 30.0
 """Seconds of a claim; longer than an attempt takes."""
@@ -54,7 +54,6 @@ class Notices:
         self._lease = lease
         self._refused = refused
         self._aside = Quarantine(monotonic)
-        self._queries = NamedQueries.load()
 
     async def claim(self, room: int, per_host: int, busy: Mapping[str, int]) -> list[Notice]:
         """Claim at most ``room`` due notices: for each host at most ``per_host``, less what is ``busy`` there."""
@@ -69,11 +68,11 @@ class Notices:
         }
 
         async def claim(only: Sequence[int] | None) -> dict[int, Row]:
-            found = await self._database.fetch(self._queries["claim_notices"], {**parameters, "only": only})
+            found = await self._database.fetch(QUERIES["claim_notices"], {**parameters, "only": only})
             return {row["job"]: row for row in found}
 
         taken, refused = await take_or_isolate(
-            claim, lambda: self._database.fetch(self._queries["claim_notices.chosen"], parameters)
+            claim, lambda: self._database.fetch(QUERIES["claim_notices.chosen"], parameters)
         )
         for row, failure in refused:
             await self._pass_over(row, failure)
@@ -111,7 +110,7 @@ class Notices:
     async def release(self, notices: Sequence[Notice]) -> None:
         """Release notices, so that they can be claimed at once."""
         parameters = {"jobs": [one.job for one in notices], "leases": [one.lease for one in notices]}
-        await self._database.execute(self._queries["release_notices"], parameters)
+        await self._database.execute(QUERIES["release_notices"], parameters)
 
     async def _write(self, notice: Notice, query: str, ways: Sequence[_Way]) -> None:
         """Write an outcome in the first of several ways that the database accepts; else set the notice aside."""
@@ -155,7 +154,7 @@ class Notices:
 
     async def _change(self, query: str, parameters: Mapping[str, Any], attempt: int | None, event: _Event) -> None:
         async def do(cursor: Cursor) -> None:
-            found = await cursor.fetch(self._queries[query], parameters)
+            found = await cursor.fetch(QUERIES[query], parameters)
             told = event(found[0]) if found else None
             if told is not None:
                 kind, details = told

@@ -38,7 +38,7 @@ class Prepared(str):
 
 
 class NamedQueries:
-    """Named blocks of SQL: ``queries.claim``, or ``queries["claim"]``."""
+    """Named blocks of SQL."""
 
     def __init__(self, text: str) -> None:
         """Read blocks, each below a line ``-- name: x``; raises ValueError for a name that is given twice.
@@ -75,11 +75,6 @@ class NamedQueries:
             {name: Prepared(text, name, types[name]) if name in types else text for name, text in texts.items()}
         )
 
-    @classmethod
-    def load(cls) -> "NamedQueries":
-        """Return the queries of queries.sql."""
-        return cls((resources.files("datamover.jobs") / "queries.sql").read_text("utf-8"))
-
     def names(self) -> tuple[str, ...]:
         """Return all names, in the file's order."""
         return tuple(self._blocks)
@@ -87,9 +82,6 @@ class NamedQueries:
     def __getitem__(self, name: str) -> str:
         return self._blocks[name]
 
-    def __getattr__(self, name: str) -> str:
-        blocks = self.__dict__.get("_blocks", {})
-        if name not in blocks:
-            raise AttributeError(f"no query is named {name!r}")
-        text: str = blocks[name]
-        return text
+
+QUERIES = NamedQueries((resources.files("datamover.jobs") / "queries.sql").read_text("utf-8"))
+"""The statements of queries.sql."""

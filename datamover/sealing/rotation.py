@@ -16,7 +16,7 @@ from datamover.concurrency.batcher import away, bisect_batch
 from datamover.errors import StartError
 from datamover.postgres.database import Cursor, Database, Row
 from datamover.postgres.failures import one_line
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 from datamover.sealing.keyring import Cipher
 from datamover.security.secret_files import replace
 from datamover.text.quantities import count
@@ -83,17 +83,16 @@ async def settle(
 
 async def reseal(database: Database, cipher: Cipher) -> ResealReport:
     """Go over every sealed row once, and reseal those that another key has sealed."""
-    queries = NamedQueries.load()
-    sealed = await database.transaction(lambda cursor: _reseal_proof(cursor, queries, cipher))
+    sealed = await database.transaction(lambda cursor: _reseal_proof(cursor, cipher))
     lost = 0
     refused: list[Failure] = []
     for reading, writing in _SEALED:
         after = 0
-        while found := await database.fetch(queries[reading], {"after": after, "limit": BATCH}):
+        while found := await database.fetch(QUERIES[reading], {"after": after, "limit": BATCH}):
             after = found[-1]["id"]
             stale = [row for row in found if not cipher.current(bytes(row["sealed"]))]
             fresh = [(row["id"], text) for row in stale if (text := _opened(cipher, row)) is not None]
-            answers = await bisect_batch(partial(_write_rows, database, queries[writing], cipher), fresh)
+            answers = await bisect_batch(partial(_write_rows, database, QUERIES[writing], cipher), fresh)
             failures = [answer for answer in answers if isinstance(answer, Failure)]
             for failure in filter(away, failures):
                 failure.raiseException()
@@ -118,12 +117,12 @@ async def _write_rows(
     return [None] * len(rows)
 
 
-async def _reseal_proof(cursor: Cursor, queries: NamedQueries, cipher: Cipher) -> int:
-    found = await cursor.fetch_one(queries["lock_installation"])
+async def _reseal_proof(cursor: Cursor, cipher: Cipher) -> int:
+    found = await cursor.fetch_one(QUERIES["lock_installation"])
     assert found is not None, "migrations make this row"
     if found["proof"] is None or cipher.current(bytes(found["proof"])):
         return 0
-    await cursor.execute(queries["reseal_proof"], {"proof": cipher.seal(cipher.open(bytes(found["proof"])))})
+    await cursor.execute(QUERIES["reseal_proof"], {"proof": cipher.seal(cipher.open(bytes(found["proof"])))})
     return 1
 
 

@@ -18,7 +18,7 @@ from datamover.jobs import work
 from datamover.jobs.values import State, Transfer
 from datamover.jobs.work import Group, Outcome
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 from tests.engine.rig import PATIENCE, Rig, file, parts, random_bytes, url
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
@@ -332,7 +332,7 @@ async def test_claim_that_waits_for_longer_than_a_lease(rig: Rig, web: Web) -> N
     web.route("/f", File(b"f", etag='"1"'))
 
     async def claim_in_front(cursor: Cursor) -> int:
-        await cursor.execute(NamedQueries.load()["serialise_claims"])
+        await cursor.execute(QUERIES["serialise_claims"])
         job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
         await deferLater(reactor, 2.2)
         return job

@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from datamover.errors import Unavailable
 from datamover.jobs.figures import MOST, FigureReader
 from datamover.postgres.database import Database
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 from tests.servers import postgres
 
 FILL = """
@@ -101,9 +101,8 @@ async def test_history_costs_nothing(history: History) -> None:
     """However much has ended, no figure reads a whole table: each plan stands on the indexes of what has not."""
     history.run(FILL, {"waiting": 500, "jobs": 50_000})
     history.run("ANALYZE")
-    queries = NamedQueries.load()
     for name in ("figure_queue", "figure_rooms", "read_without_room", "figure_active", "figure_jobs", "read_queue"):
-        plan = "\n".join(row[0] for row in history.run(f"EXPLAIN {queries[name]}", {"most": MOST}))
+        plan = "\n".join(row[0] for row in history.run(f"EXPLAIN {QUERIES[name]}", {"most": MOST}))
         assert "Seq Scan on transfers" not in plan, plan
         assert "Seq Scan on jobs" not in plan, plan
     assert sum((await history.reader.read()).pending.values()) == 500
@@ -112,7 +111,7 @@ async def test_history_costs_nothing(history: History) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_queue_by_destination(history: History) -> None:
     """What waits, paused jobs included, and what moves are counted by destination, no further than asked for."""
-    query = NamedQueries.load()["read_queue"]
+    query = QUERIES["read_queue"]
     assert history.run(query, {"most": MOST}) == []
     history.run(FILL, {"waiting": 100, "jobs": 200})
     first = history.run("SELECT min(id) FROM jobs")[0][0]

@@ -153,7 +153,7 @@ def test_the_installed_copy_is_imported(installed: Installed) -> None:
         *installed.python,
         "-c",
         "import datamover, datamover.postgres.migrate as m;"
-        "from datamover.postgres.named_queries import NamedQueries; NamedQueries.load();"
+        "from datamover.postgres.named_queries import QUERIES;"
         "print(datamover.__file__, *(each.number for each in m.available()))",
     )
     file, *numbers = told.split()

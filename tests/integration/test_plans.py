@@ -9,11 +9,10 @@ from twisted.internet import reactor
 
 from datamover.postgres.database import Cursor, Database
 from datamover.postgres.migrate import migrate
-from datamover.postgres.named_queries import NamedQueries, Prepared
+from datamover.postgres.named_queries import QUERIES, Prepared
 from tests.servers.postgres import address, shared
 
 LARGE = {"jobs", "transfers", "events", "notices"}
-QUERIES = NamedQueries.load()
 AGAIN_AND_AGAIN = [name for name in QUERIES.names() if isinstance(QUERIES[name], Prepared)]
 
 SOME_JOBS = """

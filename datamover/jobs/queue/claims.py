@@ -25,11 +25,9 @@ from datamover.jobs.upkeep.quarantine import Quarantine, isolate, take_or_isolat
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 log = Logger()
-
-_QUERIES = NamedQueries.load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,6 @@ class Claims:
         self._refused = refused
         self._quarantine = Quarantine(monotonic)
         self._endings = Endings(database, node, breaker)
-        self._queries = _QUERIES
 
     # Claiming -------------------------------------------------------------------------------------------------
 
@@ -90,7 +87,7 @@ class Claims:
         }
         taken, refused = await take_or_isolate(
             lambda only: self._claim({**parameters, "only": only}),
-            lambda: self._database.read(self._queries["claim.chosen"], parameters),
+            lambda: self._database.read(QUERIES["claim.chosen"], parameters),
         )
         for row, failure in refused:
             if self._refused_again("claims", row, failure):
@@ -114,7 +111,7 @@ class Claims:
         return taken
 
     async def _claim(self, parameters: Mapping[str, Any]) -> dict[int, Row]:
-        found = await self._database.fetch(self._queries["claim"], parameters, behind=self._queries["serialise_claims"])
+        found = await self._database.fetch(QUERIES["claim"], parameters, behind=QUERIES["serialise_claims"])
         return {row["id"]: row for row in found}
 
     async def _start(self, claimed: Sequence[Row]) -> list[Group | _Unreadable]:
@@ -158,7 +155,7 @@ class Claims:
     async def _start_members(self, leaders: Sequence[Row]) -> Sequence[Group | _Unreadable | Failure]:
         async def do(cursor: Cursor) -> Sequence[Group | _Unreadable]:
             fence = {"node": self._node, "transfers": [row["id"] for row in leaders]}
-            await cursor.post(self._queries["start_members"], {**fence, "leases": [row["lease"] for row in leaders]})
+            await cursor.post(QUERIES["start_members"], {**fence, "leases": [row["lease"] for row in leaders]})
             return [self._group(row, [row, *await members(cursor, row)]) for row in leaders]
 
         return await self._database.transaction(do)
@@ -198,7 +195,7 @@ class Claims:
     async def take_over(self) -> int:
         """Put the groups of dead nodes back in the queue; return their number."""
         passed_over = set(self._quarantine.ids)
-        found = await self._database.read(self._queries["read_expired"])
+        found = await self._database.read(QUERIES["read_expired"])
         release = partial(self._release, "release_expired", found, lock="lock_free_jobs")
         released, refused = await isolate(release, [row for row in found if row["id"] not in passed_over])
         for row, failure in refused:
@@ -219,8 +216,8 @@ class Claims:
         """
 
         # A claim whose connection was lost may not have committed yet; it holds the lock of claims until it has.
-        await self._database.execute(self._queries["let_claims_end"])
-        found = await self._database.read(self._queries["read_own"], {"node": self._node})
+        await self._database.execute(QUERIES["let_claims_end"])
+        found = await self._database.read(QUERIES["read_own"], {"node": self._node})
         lost = [row for row in found if (row["id"], row["lease"]) not in running]
         await self._release_held(lost)
         return len(lost)
@@ -240,12 +237,12 @@ class Claims:
 
         async def do(cursor: Cursor) -> dict[int, Row]:
             jobs = sorted({row["job"] for row in wanted})
-            locked = {row["id"] for row in await cursor.fetch(self._queries[lock], {"jobs": jobs})}
+            locked = {row["id"] for row in await cursor.fetch(QUERIES[lock], {"jobs": jobs})}
             free = [row for row in wanted if row["job"] in locked]
             fence = {"transfers": [row["id"] for row in free], "leases": [row["lease"] for row in free]}
-            released = await cursor.fetch(self._queries[query], {**fence, "node": self._node})
+            released = await cursor.fetch(QUERIES[query], {**fence, "node": self._node})
             keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
-            await cursor.post(self._queries["release_members"], keys)
+            await cursor.post(QUERIES["release_members"], keys)
             await notify(cursor, notifications.WORK)
             return {row["id"]: row for row in released}
 
@@ -254,5 +251,5 @@ class Claims:
 
 async def members(cursor: Cursor, leader: Row) -> list[Row]:
     """Return the rows of a group's members, without its leader."""
-    found = await cursor.fetch(_QUERIES["read_members"], {"job": leader["job"], "leader": leader["index"]})
+    found = await cursor.fetch(QUERIES["read_members"], {"job": leader["job"], "leader": leader["index"]})
     return [row for row in found if row["index"] != leader["index"]]

@@ -20,11 +20,9 @@ from datamover.jobs.values import State
 from datamover.jobs.work import Outcome, Remark, ended, error_column, fence, outcome_columns
 from datamover.postgres.database import Cursor, Database, Json
 from datamover.postgres.failures import one_line
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 log = Logger()
-
-_QUERIES = NamedQueries.load()
 
 
 async def _accepted(what: str, write: Callable[[EventDetail], Awaitable[object]], *details: EventDetail) -> bool:
@@ -65,19 +63,19 @@ class Endings:
 
         async def do(cursor: Cursor) -> None:
             jobs = sorted({one.leader.job for one in outcomes})
-            await cursor.post(_QUERIES["lock_jobs"], {"jobs": jobs})
+            await cursor.post(QUERIES["lock_jobs"], {"jobs": jobs})
             held_by_us = fence(self._node, [one.leader for one in outcomes])
-            ours = {row["id"]: row for row in await cursor.fetch(_QUERIES["lock_held"], held_by_us)}
+            ours = {row["id"]: row for row in await cursor.fetch(QUERIES["lock_held"], held_by_us)}
             held = [one for one in outcomes if one.leader.id in ours]
             if not held:
                 return
             now = ours[held[0].leader.id]["now"]
             columns = Json([outcome_columns(one, now) for one in held])
-            await cursor.post(_QUERIES["settle"], {"outcomes": columns})
+            await cursor.post(QUERIES["settle"], {"outcomes": columns})
             waiting = {one.leader.id: one.room_wanted for one in held if one.room_wanted is not None}
             if waiting:
                 wanted = {"transfers": list(waiting), "wanted": list(waiting.values())}
-                await cursor.post(_QUERIES["wait_for_room"], wanted)
+                await cursor.post(QUERIES["wait_for_room"], wanted)
             events: list[JobEvent] = []
             for one in held:
                 end = () if one.leader.id in waiting else (ended(one, now, paused=ours[one.leader.id]["paused"]),)
@@ -135,12 +133,12 @@ class Endings:
     async def _refuse(
         self, cursor: Cursor, transfer: int, lease: int, error: DataMoverError, detail: EventDetail
     ) -> None:
-        found = await cursor.fetch_one(_QUERIES["lock_job_of"], {"transfer": transfer})
+        found = await cursor.fetch_one(QUERIES["lock_job_of"], {"transfer": transfer})
         if found is None:
             return
         column = Json(error_column(error, attempt=found["attempt"], at=found["now"]))
         parameters = {"transfer": transfer, "lease": lease, "error": column}
-        failed = await cursor.fetch(_QUERIES["end_refused"], parameters)
+        failed = await cursor.fetch(QUERIES["end_refused"], parameters)
         if not failed:
             return
         job, index = found["job"], found["index"]
@@ -154,7 +152,7 @@ class Endings:
         broken, mended = judge(held)
         if broken:
             found = [{"side": side, "owner": owner, "error": error} for (side, owner), error in sorted(broken.items())]
-            await cursor.post(_QUERIES["note_endpoint_failures"], {"news": Json(found), **self._breaker})
+            await cursor.post(QUERIES["note_endpoint_failures"], {"news": Json(found), **self._breaker})
         if mended:
             sides, owners = zip(*sorted(mended), strict=True)
-            await cursor.post(_QUERIES["mend_endpoints"], {"sides": list(sides), "owners": list(owners)})
+            await cursor.post(QUERIES["mend_endpoints"], {"sides": list(sides), "owners": list(owners)})

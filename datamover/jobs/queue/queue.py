@@ -23,6 +23,7 @@ from datamover.jobs.store import LEASE
 from datamover.jobs.values import Progress, Transfer
 from datamover.jobs.work import Outcome, Placement, StopReason, fence, placement_columns, stop_reason
 from datamover.postgres.database import Cursor, Database, Json
+from datamover.postgres.named_queries import QUERIES
 
 _Named = tuple[int, int, str]
 """A transfer's id, its leader's lease, and its target."""
@@ -58,21 +59,21 @@ class Queue(Claims):
     async def heartbeat(self, active: int) -> None:
         """Write that this node is alive, and the number of transfers it works on."""
         row = {"node": self._node, "name": self._name, "roles": self._roles, "active": active}
-        await self._database.execute(self._queries["heartbeat"], row)
-        await self._database.execute(self._queries["forget_nodes"])
-        await self._database.execute(self._queries["forget_endpoints"])
+        await self._database.execute(QUERIES["heartbeat"], row)
+        await self._database.execute(QUERIES["forget_nodes"])
+        await self._database.execute(QUERIES["forget_endpoints"])
 
     async def deregister(self) -> None:
         """Remove this node, because its process ends."""
-        await self._database.execute(self._queries["forget_node"], {"node": self._node})
+        await self._database.execute(QUERIES["forget_node"], {"node": self._node})
 
     async def release_dead_node(self) -> tuple[int, bool]:
         """Remove this node and put its groups back in the queue; return their number and whether it was draining.
 
         Must be called only when the node's process is known to have ended.
         """
-        await self._database.execute(self._queries["expire_leases"], {"node": self._node})
-        left = await self._database.fetch(self._queries["forget_node"], {"node": self._node})
+        await self._database.execute(QUERIES["expire_leases"], {"node": self._node})
+        left = await self._database.fetch(QUERIES["forget_node"], {"node": self._node})
         return await self.take_over(), any(row["draining"] for row in left)
 
     async def over_daily_quota(self, bounds: QueueLimits) -> list[str]:
@@ -80,24 +81,24 @@ class Queue(Claims):
         most = bounds.bytes_per_day()
         if not most:
             return []
-        found = await self._database.read(self._queries["read_moved"], {"owners": list(most)})
+        found = await self._database.read(QUERIES["read_moved"], {"owners": list(most)})
         return [row["owner"] for row in found if row["bytes"] >= most[row["owner"]]]
 
     # Working --------------------------------------------------------------------------------------------------
 
     async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], StopReason | None]:
         """Renew leases; return (id, lease) of those that this node still holds, and why to stop each (None: go on)."""
-        renewed = await self._database.fetch(self._queries["renew"], {**fence(self._node, held), "lease": self._lease})
+        renewed = await self._database.fetch(QUERIES["renew"], {**fence(self._node, held), "lease": self._lease})
         return {(row["id"], row["lease"]): stop_reason(row) for row in renewed}
 
     async def stopping(self) -> dict[tuple[int, int], StopReason | None]:
         """Return (id, lease) of the groups that this node must stop, and why."""
-        found = await self._database.read(self._queries["read_stopping"], {"node": self._node})
+        found = await self._database.read(QUERIES["read_stopping"], {"node": self._node})
         return {(row["id"], row["lease"]): stop_reason(row) for row in found}
 
     async def shares(self) -> dict[str, tuple[int, int]]:
         """Return the number of active groups at each destination: this node's, and those of all nodes."""
-        found = await self._database.read(self._queries["read_shares"], {"node": self._node})
+        found = await self._database.read(QUERIES["read_shares"], {"node": self._node})
         return {row["destination"]: (row["here"], row["everywhere"]) for row in found}
 
     async def progress(self, progress: Sequence[Progress]) -> None:
@@ -105,13 +106,13 @@ class Queue(Claims):
         parameters = {"node": self._node, "news": Json(rows.progress_parameters(progress))}
 
         async def do(cursor: Cursor) -> None:
-            await cursor.post(self._queries["progress"], parameters)
-            await cursor.post(self._queries["tell_resumed"], parameters)
+            await cursor.post(QUERIES["progress"], parameters)
+            await cursor.post(QUERIES["tell_resumed"], parameters)
 
         if any(one.resumed for one in progress):
             await self._database.transaction(do)
         else:
-            await self._database.execute(self._queries["progress"], parameters)
+            await self._database.execute(QUERIES["progress"], parameters)
 
     async def set_target(self, transfer: Transfer, leader: Transfer, target: str) -> bool:
         """Write a target's path, once it is known; return False if the lease was lost or another job's file goes first.
@@ -128,9 +129,9 @@ class Queue(Claims):
     async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool]:
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
-        ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
+        ours = [row["id"] for row in await self._database.fetch(QUERIES["set_targets"], parameters)]
         found = await self._database.fetch(
-            self._queries["read_may_go_on"], {"transfers": ours}, behind=self._queries["let_claims_end"]
+            QUERIES["read_may_go_on"], {"transfers": ours}, behind=QUERIES["let_claims_end"]
         )
         first = {row["id"] for row in found}
         return [one[0] in first for one in named]
@@ -138,7 +139,7 @@ class Queue(Claims):
     async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:
         """Store state for later attempts at a group; return False if the lease was lost."""
         parameters = {"transfer": leader.id, "memory": Json(memory), "node": self._node, "lease": leader.lease}
-        return bool(await self._database.fetch(self._queries["remember"], parameters))
+        return bool(await self._database.fetch(QUERIES["remember"], parameters))
 
     async def moving(self, leader: Transfer) -> bool:
         """Write that a group is staged and starts to move; return False if the lease was lost."""
@@ -152,11 +153,11 @@ class Queue(Claims):
 
     async def _advance(self, leader: Transfer, query: str, parameters: Mapping[str, Any]) -> bool:
         async def do(cursor: Cursor) -> bool:
-            await cursor.post(self._queries["lock_jobs"], {"jobs": [leader.job]})
+            await cursor.post(QUERIES["lock_jobs"], {"jobs": [leader.job]})
             leased = {"transfer": leader.id, "node": self._node, "lease": leader.lease}
-            found = await cursor.fetch(self._queries[query], {**leased, **parameters})
+            found = await cursor.fetch(QUERIES[query], {**leased, **parameters})
             if found:
-                await cursor.post(self._queries["job_moves_on"], {"job": leader.job})
+                await cursor.post(QUERIES["job_moves_on"], {"job": leader.job})
             return bool(found)
 
         return await self._database.transaction(do)

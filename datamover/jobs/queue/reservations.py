@@ -26,14 +26,12 @@ from datamover.jobs.queue.room import (
     to_wake,
 )
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 AT_ONCE = 256
 """Requests that one transaction decides, at most."""
 WAKING = 1000
 """Groups that wait for one destination, of which those that fit are woken at a time."""
-
-_QUERIES = NamedQueries.load()
 
 
 class Reservations:
@@ -49,7 +47,7 @@ class Reservations:
 
         The place is yet to be asked.
         """
-        found = await self._database.read(_QUERIES["read_reserved"], {"destinations": list(destinations)})
+        found = await self._database.read(QUERIES["read_reserved"], {"destinations": list(destinations)})
         return Survey(
             None,
             sum({row["destination"]: row["given"] for row in found}.values()),
@@ -69,10 +67,10 @@ class Reservations:
         names = sorted({name for request in requests for name in request.survey.beside})
 
         async def do(cursor: Cursor) -> dict[Key, int]:
-            await cursor.post(_QUERIES["begin_rooms"], {"destinations": names})
-            locked = await cursor.fetch(_QUERIES["lock_rooms"], {"destinations": names})
+            await cursor.post(QUERIES["begin_rooms"], {"destinations": names})
+            locked = await cursor.fetch(QUERIES["lock_rooms"], {"destinations": names})
             asking = {"destinations": names, "transfers": [request.transfer for request in requests]}
-            order = await cursor.fetch(_QUERIES["read_room_order"], asking)
+            order = await cursor.fetch(QUERIES["read_room_order"], asking)
             known = _Known({row["destination"]: row for row in locked}, order)
             given: dict[Key, int] = {}
             rooms: dict[str, Room] = {}
@@ -81,8 +79,8 @@ class Reservations:
                 granted, room = decide(here, known.queue(beside))
                 given |= granted
                 rooms |= known.given(here, granted, room)
-            ours = await cursor.fetch(_QUERIES["reserve_room"], self._granted(requests, given))
-            await cursor.post(_QUERIES["note_rooms"], _noted(rooms))
+            ours = await cursor.fetch(QUERIES["reserve_room"], self._granted(requests, given))
+            await cursor.post(QUERIES["note_rooms"], _noted(rooms))
             return {key: given[key] for key in given if key[0] in {row["id"] for row in ours}}
 
         granted = await self._database.transaction(do)
@@ -103,11 +101,11 @@ class Reservations:
 
     async def due(self, seconds: float) -> list[str]:
         """Return the destinations to be asked for room for those that wait there; others ask after ``seconds``."""
-        found = await self._database.read(_QUERIES["read_without_room"])
+        found = await self._database.read(QUERIES["read_without_room"])
         if not found:
             return []
         parameters = {"destinations": [row["destination"] for row in found], "seconds": seconds}
-        return [row["destination"] for row in await self._database.fetch(_QUERIES["take_room_turn"], parameters)]
+        return [row["destination"] for row in await self._database.fetch(QUERIES["take_room_turn"], parameters)]
 
     async def wake(self, destination: str, survey: Survey, keep: int) -> int:
         """Put those back in the queue that there is room for now; return their number."""
@@ -115,14 +113,14 @@ class Reservations:
         names = list(survey.beside)
 
         async def do(cursor: Cursor) -> int:
-            locked = await cursor.fetch(_QUERIES["lock_rooms"], {"destinations": names})
-            order = await cursor.fetch(_QUERIES["read_room_order"], {"destinations": names, "transfers": []})
+            locked = await cursor.fetch(QUERIES["lock_rooms"], {"destinations": names})
+            order = await cursor.fetch(QUERIES["read_room_order"], {"destinations": names, "transfers": []})
             rows = {row["destination"]: row for row in locked}
             waiters = await self._waiters(cursor, destination)
             queue = _Known(rows, order).queue(survey.beside)
             room = replace(room_of(survey, keep, queue.given), longest=queue.longest, passed=queue.passed)
             noted = {destination: replace(room, given=rows[destination]["given"])} if destination in rows else {}
-            await cursor.post(_QUERIES["note_rooms"], _noted(noted))
+            await cursor.post(QUERIES["note_rooms"], _noted(noted))
             # One that has waited longer where the room is shared is woken there.
             ahead = [
                 Waiter(row["id"], row["room_wanted"], woken=True)
@@ -138,7 +136,7 @@ class Reservations:
 
         async def do(cursor: Cursor) -> int:
             parameters = {"destination": destination, "limit": most}
-            woken = await cursor.fetch(_QUERIES["wake_first_for_room"], parameters)
+            woken = await cursor.fetch(QUERIES["wake_first_for_room"], parameters)
             await notify(cursor, notifications.WORK)
             return len(woken)
 
@@ -146,13 +144,13 @@ class Reservations:
 
     async def _waiters(self, cursor: Cursor, destination: str) -> list[Waiter]:
         parameters = {"destination": destination, "limit": WAKING}
-        found = await cursor.fetch(_QUERIES["read_waiting_for_room"], parameters)
+        found = await cursor.fetch(QUERIES["read_waiting_for_room"], parameters)
         return [Waiter(row["id"], row["room_wanted"], woken=not row["paused"]) for row in found]
 
 
 async def _wake(cursor: Cursor, transfers: Sequence[int]) -> int:
     if transfers:
-        await cursor.post(_QUERIES["wake_for_room"], {"transfers": transfers})
+        await cursor.post(QUERIES["wake_for_room"], {"transfers": transfers})
         await notify(cursor, notifications.WORK)
     return len(transfers)
 

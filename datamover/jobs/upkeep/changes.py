@@ -20,14 +20,13 @@ from datamover.jobs.upkeep.quarantine import PerJobWork
 from datamover.jobs.upkeep.slices import Slices
 from datamover.jobs.work import Remark, error_column
 from datamover.postgres.database import Cursor, Database, Json, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 PATIENCE = 5.0
 """Seconds that the call which asked for a change continues it; then engines continue it."""
 TOGETHER = 200
 """Jobs, at most, whose files one slice changes."""
 
-_QUERIES = NamedQueries.load()
 _BEGINNINGS = ("forget_changes", "begin_overdue_again", "begin_overdue")
 """Queries that remove the changes of ended jobs, and begin those for jobs whose deadline has passed."""
 
@@ -62,19 +61,19 @@ class JobChanges:
 
         The job must be locked. Returns whether there are more files, which ``complete`` changes.
         """
-        await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": 0, "retry": None})
+        await cursor.post(QUERIES["begin_change"], {"job": job, "follow": 0, "retry": None})
         return await self._go_on(cursor, [job], self._slices.size.rows, detail)
 
     async def retry(self, cursor: Cursor, job: int, files: int) -> bool:
         """Begin to put the failed ones of a job's ``files`` back in the queue; otherwise like ``follow``."""
-        await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": None, "retry": files})
+        await cursor.post(QUERIES["begin_change"], {"job": job, "follow": None, "retry": files})
         return await self._go_on(cursor, [job], self._slices.size.rows)
 
     async def complete(self, job: int) -> None:
         """Continue a job's changes to their end, or for ``PATIENCE`` seconds."""
 
         async def do(cursor: Cursor, rows: int) -> bool:
-            await cursor.post(_QUERIES["lock_jobs"], {"jobs": [job]})
+            await cursor.post(QUERIES["lock_jobs"], {"jobs": [job]})
             return await self._go_on(cursor, [job], rows)
 
         ends = self._clock() + PATIENCE
@@ -95,13 +94,13 @@ class JobChanges:
 
     async def _begin(self, query: str, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
         async def do(cursor: Cursor) -> list[Row]:
-            await cursor.post(_QUERIES["limit_slice"])
-            return await cursor.fetch(_QUERIES[query], which)
+            await cursor.post(QUERIES["limit_slice"])
+            return await cursor.fetch(QUERIES[query], which)
 
         return {row["job"]: True for row in await self._database.transaction(do)}
 
     async def _chosen(self, query: str, which: Mapping[str, Any]) -> Sequence[Row]:
-        return await self._database.read(_QUERIES[f"{query}.chosen"], which)
+        return await self._database.read(QUERIES[f"{query}.chosen"], which)
 
     async def _slice(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
         """Change the next files of jobs; return the jobs."""
@@ -109,7 +108,7 @@ class JobChanges:
 
         async def do(cursor: Cursor, rows: int) -> bool:
             nonlocal jobs
-            found = await cursor.fetch(_QUERIES["lock_changing"], {**which, "jobs": TOGETHER})
+            found = await cursor.fetch(QUERIES["lock_changing"], {**which, "jobs": TOGETHER})
             jobs = [row["id"] for row in found]
             return await self._go_on(cursor, jobs, rows, detail)
 
@@ -117,7 +116,7 @@ class JobChanges:
         return dict.fromkeys(jobs, True)
 
     async def _changing(self, which: Mapping[str, Any]) -> Sequence[Row]:
-        return await self._database.read(_QUERIES["lock_changing"], {**which, "jobs": TOGETHER})
+        return await self._database.read(QUERIES["lock_changing"], {**which, "jobs": TOGETHER})
 
     # One slice ------------------------------------------------------------------------------------------------
 
@@ -135,14 +134,14 @@ class JobChanges:
 
     async def _change(self, cursor: Cursor, job: int, rows: int, detail: EventDetail) -> int:
         """Change a job's next ``rows`` files; return the number of files, or ``rows`` if some are left."""
-        change = await cursor.fetch_one(_QUERIES["read_change"], {"job": job})
+        change = await cursor.fetch_one(QUERIES["read_change"], {"job": job})
         if change is None:
             return 0
         follow, retry = change["follow"], change["retry"]
         if retry is not None:
             # Backwards: a group's leader comes last, so that no engine claims it before its members are put back.
             some = FileRange(job, max(0, retry - rows), retry)
-            await cursor.post(_QUERIES["retry_failed"], some.where())
+            await cursor.post(QUERIES["retry_failed"], some.where())
             await notify(cursor, notifications.WORK)
             retry = some.first or None
         else:
@@ -150,9 +149,9 @@ class JobChanges:
             await self._follow(cursor, some, change, detail)
             follow = some.last if some.last < change["files_total"] else None
         if follow is not None or retry is not None or change["begun_overdue"]:
-            await cursor.post(_QUERIES["note_change"], {"job": job, "follow": follow, "retry": retry})
+            await cursor.post(QUERIES["note_change"], {"job": job, "follow": follow, "retry": retry})
         else:
-            await cursor.post(_QUERIES["end_change"], {"job": job})
+            await cursor.post(QUERIES["end_change"], {"job": job})
         return some.last - some.first if follow is None and retry is None else rows
 
     async def _follow(self, cursor: Cursor, some: FileRange, job: Row, detail: EventDetail) -> None:
@@ -164,20 +163,20 @@ class JobChanges:
         elif job["overdue"]:
             await self._fail(cursor, some, job["now"])
         else:
-            await cursor.post(_QUERIES["pause_transfers" if job["paused"] else "unpause_transfers"], some.where())
+            await cursor.post(QUERIES["pause_transfers" if job["paused"] else "unpause_transfers"], some.where())
         await notify(cursor, notifications.STOP)
         await notify(cursor, notifications.WORK)
 
     async def _cancel(self, cursor: Cursor, some: FileRange, detail: EventDetail) -> None:
-        waiting = await cursor.fetch(_QUERIES["cancel_waiting"], some.where())
-        await cursor.post(_QUERIES["cancel_running"], some.where())
+        waiting = await cursor.fetch(QUERIES["cancel_waiting"], some.where())
+        await cursor.post(QUERIES["cancel_running"], some.where())
         if waiting:
-            await cursor.post(_QUERIES["count_cancelled"], {"job": some.job, "files": len(waiting)})
+            await cursor.post(QUERIES["count_cancelled"], {"job": some.job, "files": len(waiting)})
         await write_events(cursor, [(some.job, row["index"], Remark("cancelled")) for row in waiting], detail)
 
     async def _fail(self, cursor: Cursor, some: FileRange, now: datetime) -> None:
         error = Json(error_column(DeadlineExceeded("the job's deadline has passed"), attempt=0, at=now))
-        files = await cursor.fetch(_QUERIES["fail_waiting"], some.where(error=error))
-        await cursor.post(_QUERIES["unpause_transfers"], some.where())
+        files = await cursor.fetch(QUERIES["fail_waiting"], some.where(error=error))
+        await cursor.post(QUERIES["unpause_transfers"], some.where())
         if files:
-            await cursor.post(_QUERIES["count_failed"], {"job": some.job, "files": len(files), "error": error})
+            await cursor.post(QUERIES["count_failed"], {"job": some.job, "files": len(files), "error": error})

@@ -20,9 +20,7 @@ from datamover.jobs.upkeep.quarantine import Quarantine
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import NamedQueries
-
-_QUERIES = NamedQueries.load()
+from datamover.postgres.named_queries import QUERIES
 
 
 class OrphanCleanup:
@@ -65,7 +63,7 @@ class OrphanCleanup:
                 failure = Failure()  # type: ignore[no-untyped-call]
                 if away(failure):
                     raise
-                chosen = await self._database.read(_QUERIES["claim_leftovers.chosen"], parameters)
+                chosen = await self._database.read(QUERIES["claim_leftovers.chosen"], parameters)
                 if not chosen:
                     raise
                 self._quarantine.add(chosen[0]["id"])
@@ -73,7 +71,7 @@ class OrphanCleanup:
                     self._refused("sweeping", f"the cleanup of transfer {chosen[0]['id']}", failure)
 
     async def _take(self, parameters: Mapping[str, Any], cursor: Cursor) -> Group | None:
-        found = await cursor.fetch_one(_QUERIES["claim_leftovers"], parameters)
+        found = await cursor.fetch_one(QUERIES["claim_leftovers"], parameters)
         if found is None:
             return None
         leader = self._transfer(found)
@@ -82,7 +80,7 @@ class OrphanCleanup:
 
     async def done(self, leader: Transfer) -> None:
         """Write that a group has no leftovers."""
-        await self._database.execute(_QUERIES["settle_leftovers"], {"transfer": leader.id, "lease": leader.lease})
+        await self._database.execute(QUERIES["settle_leftovers"], {"transfer": leader.id, "lease": leader.lease})
 
     def _transfer(self, row: Row) -> Transfer:
         """Return a row's transfer. If its URL cannot be opened any more, the masked one will do: it is not read."""

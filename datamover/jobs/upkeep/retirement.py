@@ -16,12 +16,11 @@ from datamover.jobs.history import EventDetail
 from datamover.jobs.upkeep.quarantine import PerJobWork
 from datamover.jobs.upkeep.slices import Slices
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 ROWS_OF_ONE = 5
 """The approximate number of rows of a small job: a file, three events, the job itself."""
 
-_QUERIES = NamedQueries.load()
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -68,19 +67,19 @@ class Retirement:
             jobs, gone = [], 0
             if not await self._ours(cursor):
                 return False
-            found = await cursor.fetch(_QUERIES["read_retiring"], {**which, "jobs": self._jobs})
+            found = await cursor.fetch(QUERIES["read_retiring"], {**which, "jobs": self._jobs})
             jobs = [row["id"] for row in found]
             if not jobs:
                 return False
             where = {"jobs": jobs, "events": [row["event"] for row in found], "files": [row["file"] for row in found]}
             left = rows
             for query in ("retire_events", "retire_files"):
-                removed = await cursor.fetch_one(_QUERIES[query], {**where, "rows": left})
+                removed = await cursor.fetch_one(QUERIES[query], {**where, "rows": left})
                 left -= removed["rows"] if removed else 0
                 if left <= 0:
                     return True
-            await cursor.post(_QUERIES["lift_limit"])
-            await cursor.post(_QUERIES["retire_jobs"], {"jobs": jobs})
+            await cursor.post(QUERIES["lift_limit"])
+            await cursor.post(QUERIES["retire_jobs"], {"jobs": jobs})
             gone = len(jobs)
             return True
 
@@ -89,7 +88,7 @@ class Retirement:
         return dict.fromkeys(jobs, True)
 
     async def _retiring(self, which: Mapping[str, Any]) -> Sequence[Row]:
-        return await self._database.read(_QUERIES["read_retiring"], {**which, "jobs": self._jobs})
+        return await self._database.read(QUERIES["read_retiring"], {**which, "jobs": self._jobs})
 
     async def _begin(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
         """Begin to retire more jobs, which count as expired from now on; return them."""
@@ -98,14 +97,14 @@ class Retirement:
         async def do(cursor: Cursor, rows: int) -> bool:
             nonlocal found
             wanted = {**which, **self._old_enough, "told": detail is not EventDetail.NONE}
-            found = await cursor.fetch(_QUERIES["begin_retiring"], wanted) if await self._ours(cursor) else []
+            found = await cursor.fetch(QUERIES["begin_retiring"], wanted) if await self._ours(cursor) else []
             return bool(found)
 
         await self._slices.run(do)
         return {row["id"]: True for row in found}
 
     async def _old(self, which: Mapping[str, Any]) -> Sequence[Row]:
-        return await self._database.read(_QUERIES["begin_retiring.chosen"], {**which, **self._old_enough})
+        return await self._database.read(QUERIES["begin_retiring.chosen"], {**which, **self._old_enough})
 
     @property
     def _old_enough(self) -> dict[str, Any]:
@@ -113,17 +112,17 @@ class Retirement:
 
     async def _forget_expired(self, cursor: Cursor, rows: int) -> bool:
         """Forget expired jobs that expired longer than the retention ago; they become unknown."""
-        await cursor.post(_QUERIES["lift_limit"])
+        await cursor.post(QUERIES["lift_limit"])
         where = {"retention": self._retention(), "after": self._looked_at, "rows": rows}
-        found = await cursor.fetch_one(_QUERIES["forget_expired"], where)
+        found = await cursor.fetch_one(QUERIES["forget_expired"], where)
         assert found is not None
         self._looked_at = found["at"] or self._looked_at
         return bool(found["rows"] == rows)
 
     async def _forget_audit(self, cursor: Cursor, rows: int) -> bool:
-        found = await cursor.fetch_one(_QUERIES["forget_audit"], {"retention": self._audited(), "rows": rows})
+        found = await cursor.fetch_one(QUERIES["forget_audit"], {"retention": self._audited(), "rows": rows})
         return found is not None and found["rows"] == rows
 
     async def _ours(self, cursor: Cursor) -> bool:
-        found = await cursor.fetch_one(_QUERIES["try_retiring"])
+        found = await cursor.fetch_one(QUERIES["try_retiring"])
         return found is not None and bool(found["ours"])

@@ -18,14 +18,13 @@ from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import Unavailable
 from datamover.jobs.upkeep.slices import Slices
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 log = Logger()
 
 NOTICED = 2.0
 """Seconds by which the clock must have been set back for a correction."""
 
-_QUERIES = NamedQueries.load()
 _WORDS = {"transfers": "the time of file {index}", "notices": "the time of the notice"}
 
 
@@ -45,13 +44,13 @@ class Setbacks:
         """Check whether the clock was set back, and begin a correction; return the seconds, 0 if it was not."""
 
         async def mend(cursor: Cursor) -> float:
-            await cursor.post(_QUERIES["serialise_mending"])  # So that no other process does it too.
+            await cursor.post(QUERIES["serialise_mending"])  # So that no other process does it too.
             seconds = await self._set_back(cursor)
             if seconds >= NOTICED:
                 log.warn("the clock of the database was set back by {seconds:.0f} s", seconds=seconds)
-                await cursor.post(_QUERIES["mend_nodes"])
+                await cursor.post(QUERIES["mend_nodes"])
                 for name in ("mend_leases", "mend_breakers", "begin_mending"):
-                    await cursor.post(_QUERIES[name], {"seconds": seconds})
+                    await cursor.post(QUERIES[name], {"seconds": seconds})
             return seconds
 
         seconds = await self._database.transaction(self._set_back)
@@ -89,7 +88,7 @@ class Setbacks:
         return passed_over is not None
 
     async def _set_back(self, cursor: Cursor) -> float:
-        found = await cursor.fetch_one(_QUERIES["read_set_back"])
+        found = await cursor.fetch_one(QUERIES["read_set_back"])
         return found["seconds"] or 0.0 if found else 0.0
 
     async def _mend(self, cursor: Cursor, rows: int) -> bool:
@@ -97,13 +96,13 @@ class Setbacks:
 
     async def _step(self, cursor: Cursor, rows: int, how: str = "") -> str | None:
         """Correct the next ``rows`` rows; return the last one, in words, or None if no correction is under way."""
-        setback = await cursor.fetch_one(_QUERIES["lock_setback"])
+        setback = await cursor.fetch_one(QUERIES["lock_setback"])
         if setback is None:
             return None
         what = setback["what"]
-        last = await cursor.fetch_one(_QUERIES[f"mend_{what}{how}"], {**setback, "rows": rows})
+        last = await cursor.fetch_one(QUERIES[f"mend_{what}{how}"], {**setback, "rows": rows})
         if last is None:
-            await cursor.post(_QUERIES["end_setback"], {"id": setback["id"]})
+            await cursor.post(QUERIES["end_setback"], {"id": setback["id"]})
             return f"the rest of the {what}"
-        await cursor.post(_QUERIES["note_setback"], {**last, "id": setback["id"]})
+        await cursor.post(QUERIES["note_setback"], {**last, "id": setback["id"]})
         return f"{_WORDS[what]} of job {last['job']}".format(**last)

@@ -8,7 +8,7 @@ from time import monotonic
 
 from datamover.errors import NotNow
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import NamedQueries
+from datamover.postgres.named_queries import QUERIES
 
 FIRST = 1000
 LEAST = 50
@@ -17,7 +17,7 @@ MOST = 20_000
 LONG = 0.2
 """Seconds after which the next slice is smaller; after less than a quarter of them it is larger."""
 
-_LIMIT = NamedQueries.load()["limit_slice"]
+_LIMIT = QUERIES["limit_slice"]
 
 
 class SliceSize:
