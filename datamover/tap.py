@@ -291,10 +291,6 @@ def _listeners(components: Components, account: Account) -> Iterator[Service]:
             yield Listener(components.reactor, listener, spoken, account)
 
 
-def _availability(components: Components) -> Availability:
-    return Availability(components.database, components.reactor, embedded=components.server is not None)
-
-
 def _pages(components: Components) -> dict[str, WebPage]:
     runtimes, watching = components.runtimes, components.watching
     return {

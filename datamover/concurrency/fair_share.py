@@ -59,14 +59,14 @@ class FairShare:
             del self._taken[who]
 
     @contextmanager
-    def held(self, who: str, refusal: str, amount: int = 1) -> Iterator[None]:
-        """Hold units while a block runs; raises Unavailable with the message ``refusal`` if there are too few."""
-        if not self.take(who, amount):
+    def held(self, who: str, refusal: str) -> Iterator[None]:
+        """Hold one unit while a block runs; raises Unavailable with the message ``refusal`` if there are too few."""
+        if not self.take(who):
             raise Unavailable(refusal)
         try:
             yield
         finally:
-            self.give(who, amount)
+            self.give(who)
 
     def of(self, who: str) -> int:
         """Return the units that one holder has."""

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from datamover.config.endpoints import holds_password
 from datamover.config.listeners import certificate_mistakes, listener_mistakes, tls_mistakes
-from datamover.config.schema import Config, Console, DatabaseSection, Service, Sources
+from datamover.config.schema import Config, Console, DatabaseSection, Service
 from datamover.config.suggestions import did_you_mean
 from datamover.errors import ConfigError, Problems
 
@@ -50,7 +50,6 @@ def _mistakes(config: Config) -> Iterator[str]:
     yield from _database(config.database)
     if config.http.proxy is not None and not _is_web(config.http.proxy):
         yield 'http.proxy: expected a URL such as "http://proxy.example.org:3128", without a login'
-    yield from _credentials(config.sources)
     yield from _console(config.console)
 
 
@@ -77,16 +76,6 @@ def _listeners(config: Config) -> Iterator[str]:
     yield from certificate_mistakes(
         {name: client.certificate for name, client in config.clients.items() if client.certificate}, tls
     )
-
-
-def _credentials(sources: Sources) -> Iterator[str]:
-    for index, credential in enumerate(sources.credentials):
-        here = f"sources.credentials.{index}"
-        if not _is_web(credential.url):
-            yield f'{here}.url: expected a prefix such as "https://portal.example.org/data/", without a login'
-        basic = credential.username is not None and credential.password_file is not None
-        if basic == (credential.token_file is not None):
-            yield f"{here}: expected token_file, or username and password_file"
 
 
 def _console(console: Console) -> Iterator[str]:

@@ -2,16 +2,12 @@
 
 from datetime import UTC, datetime
 
+from datamover.text import quantities
+
 
 def size(count: float | None) -> str:
     """Return bytes in decimal units: 1.2 GB; "?" where they are not known."""
-    if count is None:
-        return "?"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} PB"
+    return "?" if count is None else quantities.size(count)
 
 
 def rate(count: float | None) -> str:

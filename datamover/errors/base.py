@@ -59,10 +59,10 @@ class DataMoverError(Exception):
             message, scope=scope or self.scope, retry_after=self.retry_after, retryable=self.retryable, full=full
         )
 
-    def below(self, what: str, *, scope: Scope | None = None) -> Self:
+    def below(self, what: str) -> Self:
         """Return a copy of this error whose messages begin with ``what`` and a colon."""
         full = None if self.full == self.message else f"{what}: {self.full}"
-        return self.saying(f"{what}: {self.message}", scope=scope, full=full)
+        return self.saying(f"{what}: {self.message}", full=full)
 
     def for_administrators(self) -> Self:
         """Return this error with its full message as its message."""

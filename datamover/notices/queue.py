@@ -46,14 +46,13 @@ class Notices:
         lease: float = LEASE,
         *,
         refused: OnRefusal = log_refusal,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``lease``: seconds until a claimed notice without an outcome may be claimed again."""
         self._database = database
         self._cipher = cipher
         self._lease = lease
         self._refused = refused
-        self._aside = Quarantine(monotonic)
+        self._aside = Quarantine(time.monotonic)
 
     async def claim(self, room: int, per_host: int, busy: Mapping[str, int]) -> list[Notice]:
         """Claim at most ``room`` due notices: for each host at most ``per_host``, less what is ``busy`` there."""

@@ -59,11 +59,6 @@ class Rules:
             )
 
 
-def located(error: RequestError, where: str) -> RequestError:
-    """Return the same error with ``where`` before its message."""
-    return error.below(where)
-
-
 def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: Rules) -> NewFile:
     prefix = f"{where}." if where else ""
     if where:
@@ -139,7 +134,7 @@ def web_source(given: str, key: str, rules: Rules) -> UrlSource:
     try:
         url = rules.read_url(given)
     except RequestError as error:
-        raise located(error, key) from None
+        raise error.below(key) from None
     full = url.text
     rules.check_length(full, key)
     return UrlSource(full, full if url.query is None else url.shown)
@@ -165,7 +160,7 @@ def notice_url(value: object, rules: Rules) -> UrlSource:
     try:
         rules.check_notice(url.text)
     except RequestError as error:
-        raise located(error, "notify") from None
+        raise error.below("notify") from None
     return UrlSource(url.text, url.shown)
 
 

@@ -15,7 +15,7 @@ from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import NewFile, NewJob, Overwrite
 from datamover.requests.coercion import array, known_keys, number, struct, text, told, whole
-from datamover.requests.files import FILE_KEYS, Rules, canonical, check_file, located, notice_url
+from datamover.requests.files import FILE_KEYS, Rules, canonical, check_file, notice_url
 from datamover.text.bounds import LONGEST_LABEL, LONGEST_REQUEST_ID
 from datamover.text.quantities import count
 
@@ -115,7 +115,7 @@ def checking_many(given: object, rules: Rules) -> Generator[None, None, list[New
             if left < 0:
                 raise RequestTooLarge(f"more than {count(rules.max_files, 'file')} in one call: send them in several")
         except RequestError as error:
-            raise located(error, f"requests[{index}]") from None
+            raise error.below(f"requests[{index}]") from None
         jobs.append(job)
     return jobs
 

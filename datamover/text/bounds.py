@@ -78,9 +78,9 @@ def short_source(source: str) -> str:
     return cut(source, QUOTED_URL)
 
 
-def quoted(text: str, longest: int = QUOTED) -> str:
-    """Return text in quotation marks with control characters escaped, shortened to ``longest``.
+def quoted(text: str) -> str:
+    """Return text in quotation marks with control characters escaped, shortened to ``QUOTED``.
 
     The text is cut before it is quoted, so that the cost does not grow with its length.
     """
-    return cut(repr(text[:longest]), longest)
+    return cut(repr(text[:QUOTED]))

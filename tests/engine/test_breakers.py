@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 
 from datamover.errors import ConnectFailed, Scope, SourceNotFound
-from datamover.jobs.queue.breaker import USUAL
+from datamover.jobs.queue.breaker import PATIENCE
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome
 from tests.engine.rig import file, url
@@ -24,7 +24,7 @@ async def ask(shared: Shared, owner: str, source: str, files: int = MANY, *, to:
     await shared.rig.ask(*asked, owner=owner, **job)
 
 
-async def fail(shared: Shared, scope: Scope = Scope.SOURCE, times: int = USUAL.patience) -> None:
+async def fail(shared: Shared, scope: Scope = Scope.SOURCE, times: int = PATIENCE) -> None:
     """Have what is held fail, as everything would there; ``times`` as many attempts as there are."""
     for _ in range(times):
         refused = ConnectFailed("refused", scope=scope)
@@ -146,7 +146,7 @@ async def test_what_is_told(tmp_path: Path) -> None:
         await fail(shared, Scope.DESTINATION)
         (side,) = await shared.rig.store.endpoints()
         assert (side["name"], side["held"]) == ("place many", None)
-        assert side["failures"] >= USUAL.patience
+        assert side["failures"] >= PATIENCE
         await ask(shared, "bob", DEAD, 1)
         assert await shared.rig.store.endpoints() == []
         anns, bobs = 1, 2

@@ -25,6 +25,7 @@ from datamover.api.http.channel import HEADER_SIZE, HEADERS
 from datamover.api.http.connections import CROWDED
 from datamover.api.http.pace import ConnectionTimeouts
 from datamover.config.schema import Client, Limits, Tls
+from datamover.errors import Unavailable
 from datamover.security.login_throttle import Failures
 from datamover.security.passwords import Logins
 from datamover.text.bounds import LONGEST_NAME
@@ -349,17 +350,18 @@ async def test_ten_thousand_bad_logins(tmp_path: Path) -> None:
     def login(name: str, password: str) -> bytes:
         return door.post(LIST, "Content-Type: text/xml", f"Authorization: {credentials(name, password)}")
 
-    def guess(guesser: int) -> Counter[int]:
-        statuses: Counter[int] = Counter()
+    def guess(guesser: int) -> Counter[str]:
+        outcomes: Counter[str] = Counter()
         address = f"127.0.0.{10 + guesser % 2}"
         with closing(HTTPConnection("127.0.0.1", door.port, timeout=WAIT, source_address=(address, 0))) as connection:
             for number in range(GUESSES // GUESSERS):
                 headers = {"Content-Type": "text/xml", "Authorization": credentials("portal", f"{guesser} {number}")}
                 connection.request("POST", "/data_mover", LIST, headers)
                 answered = connection.getresponse()
-                answered.read()
-                statuses[answered.status] += 1
-        return statuses
+                # A machine that has no time for a guess within the time of a login refuses it unchecked.
+                unchecked = str(Unavailable.fault).encode() in answered.read()
+                outcomes["unchecked" if unchecked else str(answered.status)] += 1
+        return outcomes
 
     try:
         assert told(await door.raw(login("portal", "portal")))[0] == 200
@@ -367,7 +369,9 @@ async def test_ten_thousand_bad_logins(tmp_path: Path) -> None:
         for _ in range(20):
             assert told(await door.raw(login("portal", "portal")))[0] == 200
         assert told(await door.raw(login("other", "other")))[0] == 200
-        assert sum(await guesses, Counter()) == {401: GUESSES}
+        outcomes = sum(await guesses, Counter())
+        assert outcomes["401"] > 0
+        assert outcomes["401"] + outcomes["unchecked"] == GUESSES
         assert told(await door.raw(login("portal", "portal")))[0] == 200
         assert not logins.waiting
     finally:

@@ -539,7 +539,7 @@ def test_top(sit: Sit, directory: Path) -> None:
         assert person.rows[: len(before) - 1] == before[:-1]
     assert "2 + 2" in person.text
     told = person.ask(f"explain({number})")
-    assert "Destination slow has bandwidth = 100.0 kB/s" in told
+    assert "Destination slow has bandwidth = 100 kB/s" in told
     person.enter(f"cancel({number})")
     told = f"job {number} is being cancelled; follow({number}) shows when its files have stopped"
     person.until(lambda one: told in one.words, "what becomes of it")

@@ -320,25 +320,7 @@ REFUSED = [
     ('[destinations.x]\nurl = "file:///x"\nmax_active = 0', "destinations.x.max_active = 0: expected a whole number"),
     # [sources]
     ('[sources]\nallow = "https://x/"', "sources.allow = 'https://x/': expected an array"),
-    (
-        '[[sources.credentials]]\nurl = "ftp://bob:hunter2@x/"\ntoken_file = "/t"',
-        "sources.credentials.0.url: expected a prefix such as",
-    ),
-    (
-        '[[sources.credentials]]\nurl = "https://bob:hunter2@x/"\ntoken_file = "/t"',
-        "sources.credentials.0.url: expected a prefix",
-    ),
-    (
-        '[[sources.credentials]]\nurl = "https://[x/"\ntoken_file = "/t"',
-        "sources.credentials.0.url: expected a prefix such as",
-    ),
-    ('[[sources.credentials]]\nurl = "https://x/"', "sources.credentials.0: expected token_file, or username and"),
-    ('[[sources.credentials]]\nurl = "https://x/"\nusername = "b"', "sources.credentials.0: expected token_file, or"),
     ('[[sources.credentials]]\nurl = "https://x/"\ntoken = "hunter2"', "sources.credentials.0.token: unknown key"),
-    (
-        '[[sources.credentials]]\nurl = "https://x/"\nusername = "b"\npassword_file = "/p"\ntoken_file = "/t"',
-        "sources.credentials.0: expected token_file, or username and password_file",
-    ),
     # [http], [transfers], [limits]
     ('[http]\nproxy = "http://bob:hunter2@proxy:3128"', 'http.proxy: expected a URL such as "http://proxy'),
     ('[http]\nproxy = "proxy:3128"', 'http.proxy: expected a URL such as "http://proxy'),

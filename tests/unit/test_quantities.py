@@ -19,8 +19,16 @@ def test_plurals_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("number", "told"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (99_960, "100 kB"), (999_600, "1.0 MB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (99_949, "99.9 kB"),
+        (99_960, "100 kB"),
+        (999_600, "1.0 MB"),
+        (9e18, "9.0 EB"),
+    ],
 )
-def test_sizes(number: int, told: str) -> None:
+def test_sizes(number: float, told: str) -> None:
     """A size has the unit that keeps it short."""
     assert size(number) == told

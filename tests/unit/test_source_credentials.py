@@ -110,6 +110,8 @@ def test_secrets_that_cannot_be_used(secret: Path, content: bytes | None, words:
         ({"url": "https://*.example.org/"}, r"url: expected a prefix"),
         ({"url": "https://example.org:*/"}, r"url: expected a prefix"),
         ({"url": "https://me:s3cr3t@example.org/"}, r"url: expected a prefix"),
+        ({"url": "ftp://me:s3cr3t@example.org/"}, r"url: expected a prefix"),
+        ({"url": "https://[example.org/"}, r"url: expected a prefix"),
         ({"url": "https://example.org/"}, "expected token_file, or username and password_file"),
         ({"url": "https://example.org/", "username": "me"}, "expected token_file, or username and password_file"),
         ({"url": "https://example.org/", "password_file": "/p"}, "expected token_file, or username and password_file"),

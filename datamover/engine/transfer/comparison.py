@@ -2,28 +2,10 @@
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import Protocol
 
 from datamover.engine.transfer.digest import MAIN, Digest
-from datamover.jobs.values import Checksum
+from datamover.engine.transfer.spec import TransferSpec
 from datamover.protocols.base import Inspection, Origin
-from datamover.protocols.place import Place
-
-
-class Compared(Protocol):
-    """The attributes of a ``TransferSpec`` that the comparison needs."""
-
-    @property
-    def origin(self) -> Origin: ...
-
-    @property
-    def place(self) -> Place: ...
-
-    @property
-    def checksum(self) -> Checksum | None: ...
-
-    @property
-    def read_back(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +17,7 @@ class HashedContent:
 
 
 async def same_content(
-    spec: Compared, target: str, found: Inspection, source: Inspection, new_digest: Callable[[], Digest]
+    spec: TransferSpec, target: str, found: Inspection, source: Inspection, new_digest: Callable[[], Digest]
 ) -> HashedContent | None:
     """Return the content of an existing ``target`` if it equals the source's, else None.
 

@@ -4,7 +4,6 @@ A breaker opens for the owner whose transfers fail, and for all owners if those 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from datamover.errors import Scope
@@ -19,19 +18,12 @@ Owned = tuple[str, str]
 """An endpoint's key and an owner."""
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
-    """When a breaker opens, and for how long."""
-
-    patience: int = 5
-    """Failures in a row after which it opens."""
-    base: float = 5.0
-    """Seconds until the first probe; every probe that fails doubles them."""
-    cap: float = 600.0
-    """Seconds, at most, until the next probe."""
-
-
-USUAL = Breaker()
+PATIENCE = 5
+"""Failures in a row after which a breaker opens."""
+BASE = 5.0
+"""Seconds until the first probe; every probe that fails doubles them."""
+CAP = 600.0
+"""Seconds, at most, until the next probe."""
 
 
 def judge(outcomes: Sequence[Outcome]) -> tuple[dict[Owned, Any], set[Owned]]:

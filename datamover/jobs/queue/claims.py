@@ -18,7 +18,6 @@ from datamover.concurrency.loops import OnRefusal
 from datamover.errors import InternalError, Unavailable
 from datamover.jobs import notifications, rows
 from datamover.jobs.history import notify
-from datamover.jobs.queue.breaker import Breaker
 from datamover.jobs.queue.endings import Endings
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.upkeep.quarantine import Quarantine, isolate, take_or_isolate
@@ -48,7 +47,6 @@ class Claims:
         *,
         node: str,
         lease: float,
-        breaker: Breaker,
         refused: OnRefusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -58,7 +56,7 @@ class Claims:
         self._lease = lease
         self._refused = refused
         self._quarantine = Quarantine(monotonic)
-        self._endings = Endings(database, node, breaker)
+        self._endings = Endings(database, node)
 
     # Claiming -------------------------------------------------------------------------------------------------
 

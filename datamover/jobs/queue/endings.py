@@ -6,7 +6,6 @@ of one outcome, it is written with less detail (``EventDetail``); if it refuses 
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 
 from twisted.internet.defer import CancelledError
@@ -14,7 +13,7 @@ from twisted.logger import Logger
 
 from datamover.errors import DataMoverError, InternalError, Unavailable
 from datamover.jobs.history import EventDetail, JobEvent, finish_jobs, write_events
-from datamover.jobs.queue.breaker import Breaker, judge
+from datamover.jobs.queue.breaker import BASE, CAP, PATIENCE, judge
 from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome, Remark, ended, error_column, fence, outcome_columns
@@ -52,10 +51,9 @@ class _RehearsedError(Exception):
 class Endings:
     """Writes the outcomes of one node's attempts."""
 
-    def __init__(self, database: Database, node: str, breaker: Breaker) -> None:
+    def __init__(self, database: Database, node: str) -> None:
         self._database = database
         self._node = node
-        self._breaker = asdict(breaker)
         self._changes = JobChanges(database)
 
     async def settle(self, outcomes: Sequence[Outcome], detail: EventDetail = EventDetail.FULL) -> None:
@@ -152,7 +150,8 @@ class Endings:
         broken, mended = judge(held)
         if broken:
             found = [{"side": side, "owner": owner, "error": error} for (side, owner), error in sorted(broken.items())]
-            await cursor.post(QUERIES["note_endpoint_failures"], {"news": Json(found), **self._breaker})
+            opening = {"patience": PATIENCE, "base": BASE, "cap": CAP}
+            await cursor.post(QUERIES["note_endpoint_failures"], {"news": Json(found), **opening})
         if mended:
             sides, owners = zip(*sorted(mended), strict=True)
             await cursor.post(QUERIES["mend_endpoints"], {"sides": list(sides), "owners": list(owners)})

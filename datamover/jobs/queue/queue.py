@@ -16,7 +16,6 @@ from datamover.concurrency.batcher import Batch, bisect_batch
 from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DestinationExists
 from datamover.jobs import rows
-from datamover.jobs.queue.breaker import USUAL, Breaker
 from datamover.jobs.queue.claims import Claims
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import LEASE
@@ -43,10 +42,9 @@ class Queue(Claims):
         name: str,
         roles: Sequence[str],
         lease: float = LEASE,
-        breaker: Breaker = USUAL,
         refused: OnRefusal = log_refusal,
     ) -> None:
-        super().__init__(database, cipher, node=node, lease=lease, breaker=breaker, refused=refused)
+        super().__init__(database, cipher, node=node, lease=lease, refused=refused)
         self._name = name
         self._roles = sorted(roles)
         self._naming: Batch[_Named, bool] = Batch(partial(bisect_batch, self._set_targets), NAMED_AT_ONCE, calls=2)

@@ -4,7 +4,7 @@ Every method raises Unavailable while the database is away.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,18 +26,11 @@ from datamover.postgres.named_queries import QUERIES
 class OrphanCleanup:
     """Hands out ended groups with leftovers, one at a time."""
 
-    def __init__(
-        self,
-        database: Database,
-        cipher: rows.Seal,
-        *,
-        refused: OnRefusal = log_refusal,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, database: Database, cipher: rows.Seal, *, refused: OnRefusal = log_refusal) -> None:
         self._database = database
         self._cipher = cipher
         self._refused = refused
-        self._quarantine = Quarantine(monotonic)
+        self._quarantine = Quarantine(time.monotonic)
 
     @property
     def seconds(self) -> float:

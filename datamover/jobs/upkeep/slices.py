@@ -23,8 +23,8 @@ _LIMIT = QUERIES["limit_slice"]
 class SliceSize:
     """The number of rows of the next slice. Pure."""
 
-    def __init__(self, rows: int = FIRST) -> None:
-        self.rows = rows
+    def __init__(self) -> None:
+        self.rows = FIRST
 
     def took(self, seconds: float) -> None:
         """Adapt the size to the seconds that a full slice took."""
