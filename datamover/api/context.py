@@ -5,7 +5,6 @@ The context holds the job store and the runtime that was in force when the call 
 
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
@@ -15,7 +14,7 @@ from datamover.api.methods.table import Method
 from datamover.api.xmlrpc import records
 from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Config
-from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
+from datamover.errors import NotPermitted, SourceNotAllowed
 from datamover.jobs.store import JobStore
 from datamover.jobs.values import JobRecord, NewJob, Submitted
 from datamover.protocols.http import HttpClient
@@ -23,6 +22,7 @@ from datamover.registry.destinations import Registry
 from datamover.requests.datasets import Datasets
 from datamover.requests.files import Rules
 from datamover.runtime.reload import Reloaded
+from datamover.runtime.request_rules import request_rules
 from datamover.runtime.snapshot import Runtime
 from datamover.text.quantities import count
 from datamover.web.policy import Prefix
@@ -133,34 +133,13 @@ class CallContext:
 
     def rules(self, caller: Caller) -> Rules:
         """Return the rules that requests of this caller are checked by."""
-        return Rules(
-            owner=caller.name,
-            destinations=tuple(self.registry.names()),
-            permitted=caller.destinations,
-            read_url=partial(self._read_url, caller),
-            max_files=self.config.limits.files,
-            max_attempts=self.config.transfers.max_attempts,
-            datasets=Datasets(self.runtime.datasets.by_scheme, caller.datasets),
-            check_notice=partial(self._check_notice, caller),
-            longest_url=self.config.limits.url,
+        return request_rules(
+            self.runtime,
+            caller.name,
+            destinations=caller.destinations,
+            datasets=caller.datasets,
+            check_source=caller.check_source,
         )
-
-    def _check_notice(self, caller: Caller, url: str) -> None:
-        self.runtime.notice_secrets.check(caller.name)
-        caller.check_source(WebUrl.parse(url))
-        self.runtime.policy.check_url(url)
-
-    def _read_url(self, caller: Caller, text: str) -> WebUrl:
-        url = WebUrl.parse(text)
-        caller.check_source(url)
-        if not self.runtime.policy.allows(url):
-            self.runtime.policy.check_url(text)
-        try:
-            self.runtime.credentials.header_for(url)
-        except DataMoverError as error:
-            what = "the login that datamover has for this source cannot be used: ask the administrator"
-            raise Unavailable(what, full=error.full) from None
-        return url
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Store jobs and log them; completes when they are on disk."""

@@ -7,13 +7,10 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from datamover.console.commands.context import CommandContext, Sentence
-from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs.values import NewJob
-from datamover.requests.datasets import Datasets
-from datamover.requests.files import Rules
 from datamover.requests.jobs import checking
+from datamover.runtime.request_rules import request_rules
 from datamover.runtime.snapshot import Runtime
-from datamover.web.url import WebUrl
 
 SLICE = 0.004
 """Seconds of work that are done at once."""
@@ -32,7 +29,7 @@ async def new_job(
     request = {**source, **named} if isinstance(source, Mapping) else {**_ends(source, to), **named}
     if isinstance(source, Mapping) and to is not None:
         raise Sentence("submit: to is given beside a dictionary: put 'destination' and 'path' into that")
-    steps, clock = checking(request, _rules(runtime, context.visitor.who)), context.service.clock
+    steps, clock = checking(request, request_rules(runtime, context.visitor.who)), context.service.clock
     until = clock.seconds() + SLICE
     while True:
         try:
@@ -54,33 +51,3 @@ def _ends(source: str, to: str | None) -> dict[str, Any]:
         "destination": place[1],
         "path": place[2],
     }
-
-
-def _rules(runtime: Runtime, owner: str) -> Rules:
-    settings = runtime.settings
-
-    def read_url(text: str) -> WebUrl:
-        url = WebUrl.parse(text)
-        if not runtime.policy.allows(url):
-            runtime.policy.check_url(text)
-        try:
-            runtime.credentials.header_for(url)
-        except DataMoverError as error:
-            raise Unavailable(f"the login for this source cannot be used: {error.full}") from None
-        return url
-
-    def check_notice(url: str) -> None:
-        runtime.notice_secrets.check(owner)
-        runtime.policy.check_url(url)
-
-    return Rules(
-        owner=owner,
-        destinations=tuple(runtime.registry.names()),
-        permitted=None,
-        read_url=read_url,
-        max_files=settings.limits.files,
-        max_attempts=settings.transfers.max_attempts,
-        datasets=Datasets(runtime.datasets.by_scheme),
-        check_notice=check_notice,
-        longest_url=settings.limits.url,
-    )
