@@ -40,8 +40,8 @@ from datamover.config.schema import Config
 from datamover.console import (
     Access,
     ConsoleBackend,
-    ConsoleBounds,
     ConsoleConnections,
+    ConsoleLimits,
     ConsoleServices,
     Histories,
     SshFactory,
@@ -73,7 +73,7 @@ from datamover.monitor.logs import event
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import ServiceManager, Supervised
-from datamover.notices.notifier import Means, Notifier
+from datamover.notices.notifier import NoticeContext, Notifier
 from datamover.notices.queue import Notices
 from datamover.processes.messages import ChildConfig
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
@@ -142,7 +142,7 @@ def _tree(components: Components, tree: Ordered, *services: Service, first: Iter
         NameResolution(components.reactor, HostNames(components.reactor)),
         ConnectionCloser(components.runtimes),
         DatabaseService(
-            components.database, components.prepare, components.news, components.server, components.give_up
+            components.database, components.prepare, components.notifications, components.server, components.give_up
         ),
         LagProbe(components.reactor, time.monotonic, components.counts.lagged, components.loops),
         *services,
@@ -211,7 +211,7 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
         dependencies = EngineDependencies(
             queue=queue,
             work=Worker(attempt_context, recorder, staging, random.random, components.counts),
-            bounds=components.bounds,
+            limits=components.limits,
             throttles=throttles,
             upkeep=Upkeep(
                 components.database,
@@ -229,7 +229,7 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
         return Dispatcher(
             dependencies,
             max_active=lambda: runtimes.now.settings.service.max_active,
-            notifications=components.news,
+            notifications=components.notifications,
             share=share,
         )
 
@@ -248,17 +248,17 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
 
 def _notices(components: Components) -> Service:
     @contextmanager
-    def means() -> Iterator[Means]:
+    def contexts() -> Iterator[NoticeContext]:
         with components.runtimes.acquire() as runtime:
-            yield Means(runtime.notice_http, runtime.notice_secrets, runtime.settings.transfers)
+            yield NoticeContext(runtime.notice_http, runtime.notice_secrets, runtime.settings.transfers)
 
     notifier = Notifier(
         Notices(components.database, components.key, refused=components.loops.refused),
-        means,
+        contexts,
         clock=components.reactor,
         wall=time.time,
         random=random.random,
-        heard=components.news,
+        notifications=components.notifications,
         loops=components.loops,
     )
     return NoticeService(notifier, components.database.opened, components.loops)
@@ -327,9 +327,9 @@ def _console(components: Components, account: Account, level: Level) -> Iterator
     def key() -> Any:
         return host_key(layout.console_host_key)
 
-    def bounds() -> ConsoleBounds:
+    def bounds() -> ConsoleLimits:
         limits = runtimes.now.settings.limits
-        return ConsoleBounds(limits.console_connections, limits.login_seconds)
+        return ConsoleLimits(limits.console_connections, limits.login_seconds)
 
     connections = ConsoleConnections(components.reactor, bounds)
     for listener, factory in (

@@ -63,19 +63,19 @@ class Components:
         else:
             self.address = ExternalPostgres(settings.database)
         self.database = Database(reactor, self.address.dsn, settings.database.connections, self.loops)
-        self.news = Notifications(self.database)
+        self.notifications = Notifications(self.database)
         self.key = KeyFile(settings.service.key_path)
         refused = self.loops.refused
         lease = settings.service.lease
-        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, lease, refused)
+        self.store = JobStore(self.database, self.key, self.notifications, reactor, self.limits, lease, refused)
         self.audit = AuditTrail(AuditStore(self.database), reactor, refused)
         self.renew: Callable[[], None] = lambda: None
         """Called after a reload: hands the new configuration to child processes."""
         self._told = settings
         self.reload = Reload(self.runtimes, reactor, self._reloaded, check_callers)
 
-    def bounds(self) -> QueueLimits:
-        return self.runtimes.now.bounds
+    def limits(self) -> QueueLimits:
+        return self.runtimes.now.limits
 
     @cached_property
     def watching(self) -> HealthMonitor:
@@ -114,7 +114,7 @@ class Components:
         before, self._told = self._told, self.runtimes.now.settings
         tell_of_local(self._told, before)
         self.renew()
-        self.news.publish(notifications.WORK)
+        self.notifications.publish(notifications.WORK)
 
 
 def _built(settings: Config, reactor: Any) -> Runtime:

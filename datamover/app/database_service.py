@@ -37,14 +37,14 @@ class DatabaseService(StoppableService):
         self,
         database: Database,
         prepare: Callable[[Database], Awaitable[None]],
-        news: Notifications,
+        notifications: Notifications,
         server: EmbeddedServer | None,
         give_up: Callable[[str], None],
     ) -> None:
         """``prepare`` brings the tables up to date and checks the key."""
         self._database = database
         self._prepare = prepare
-        self._news = news
+        self._notifications = notifications
         self._server = server
         self._give_up = give_up
         self._opening: Deferred[None] | None = None
@@ -59,7 +59,7 @@ class DatabaseService(StoppableService):
         try:
             await self._database.opened()
             log.info("the database is open")
-            await self._news.start()
+            await self._notifications.start()
         except StartError as error:
             self._give_up(error.message)
         except (CancelledError, Unavailable):

@@ -46,13 +46,13 @@ LOOPS = MappingProxyType(
         "room": "looking whether there is room for what waits for it",
         "service manager": "telling the service manager how this process is",
         "shares": "sharing bandwidth with other processes",
+        "status messages": "sending status messages to the parent process",
         "stops": "stopping transfers that are cancelled or paused",
         "submissions": "storing new jobs",
         "sweeping": "removing what ended transfers left",
         "takeovers": "taking over the work of processes that are gone",
         "upkeep": "doing the upkeep that any engine does for all jobs",
         "watchdog": "sending the service manager's watchdog signals",
-        "words": "sending status messages to the parent process",
     }
 )
 """Every loop: the name that it is counted under in metrics, and what it does."""

@@ -2,7 +2,7 @@
 
 from datamover.console.backend import ConsoleBackend
 from datamover.console.commands.context import ConsoleServices
-from datamover.console.guarded import ConsoleBounds, ConsoleConnections
+from datamover.console.guarded import ConsoleConnections, ConsoleLimits
 from datamover.console.keys import host_key
 from datamover.console.ssh import Access, SshFactory
 from datamover.console.telnet import TelnetFactory
@@ -11,8 +11,8 @@ from datamover.console.terminal.history import Histories
 __all__ = [
     "Access",
     "ConsoleBackend",
-    "ConsoleBounds",
     "ConsoleConnections",
+    "ConsoleLimits",
     "ConsoleServices",
     "Histories",
     "SshFactory",

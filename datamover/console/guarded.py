@@ -35,7 +35,7 @@ TELLING = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class ConsoleBounds:
+class ConsoleLimits:
     """How many there may be, and for how long."""
 
     connections: int
@@ -46,10 +46,10 @@ class ConsoleBounds:
 class ConsoleConnections:
     """Those of all the console's listeners."""
 
-    def __init__(self, clock: IReactorTime, bounds: Callable[[], ConsoleBounds]) -> None:
-        """``bounds`` tells those that hold now."""
+    def __init__(self, clock: IReactorTime, limits: Callable[[], ConsoleLimits]) -> None:
+        """``limits`` tells those that hold now."""
         self._clock = clock
-        self._bounds = bounds
+        self._limits = limits
         self._there: dict[Guarded, None] = {}
         self._strangers: dict[Guarded, str] = {}
         """With where they came from; who has waited longest is first."""
@@ -58,18 +58,18 @@ class ConsoleConnections:
 
     def come(self, one: "Guarded", origin: str) -> bool:
         """Have a connection stay, as a stranger's; False: there is no room."""
-        bounds = self._bounds()
+        limits = self._limits()
         beside = [each for each, where in self._strangers.items() if where == origin]
         if len(beside) >= STRANGERS:
             self._send_away(beside[0], "others want to log in")
-        elif len(self._there) >= bounds.connections and self._strangers:
+        elif len(self._there) >= limits.connections and self._strangers:
             self._send_away(next(iter(self._strangers)), "others want to log in")
-        if len(self._there) >= bounds.connections:
-            self._tell(f"all {bounds.connections} connections that [limits] console_connections allows are in use")
+        if len(self._there) >= limits.connections:
+            self._tell(f"all {limits.connections} connections that [limits] console_connections allows are in use")
             return False
         self._there[one] = None
         self._strangers[one] = origin
-        seconds = TYPING * bounds.login_seconds
+        seconds = TYPING * limits.login_seconds
         one.due = self._clock.callLater(seconds, self._send_away, one, f"nobody has logged in within {seconds:.0f} s")
         return True
 

@@ -16,7 +16,7 @@ from twisted.conch.manhole import ManholeInterpreter
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from datamover.console.commands.context import Sentence
+from datamover.console.commands.context import CommandError
 from datamover.console.commands.registry import Call, Leave, Typed
 from datamover.console.tables import render
 from datamover.console.visitor import View
@@ -161,7 +161,7 @@ def told_of(failure: Failure) -> str:
     if isinstance(error, DataMoverError):
         hint = next((words for kind, words in HINTS.items() if isinstance(error, kind)), "")
         return f"{error.full}; {hint}" if hint else error.full
-    if isinstance(error, Sentence):
+    if isinstance(error, CommandError):
         return str(error)
     return failure.getTraceback()
 

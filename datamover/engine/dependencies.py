@@ -34,7 +34,7 @@ class EngineDependencies:
 
     queue: Queue
     work: Work
-    bounds: Callable[[], QueueLimits]
+    limits: Callable[[], QueueLimits]
     """Returns the limits at present."""
     throttles: Throttles
     upkeep: Upkeep

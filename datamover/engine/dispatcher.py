@@ -65,7 +65,7 @@ class Dispatcher:
         """``max_active`` returns the limit of this process at present."""
         self._queue = dependencies.queue
         self._work = dependencies.work
-        self._bounds = dependencies.bounds
+        self._limits = dependencies.limits
         self._clock = dependencies.clock
         self._monotonic = dependencies.monotonic
         self._observer = dependencies.observer
@@ -157,32 +157,32 @@ class Dispatcher:
     # Claiming -------------------------------------------------------------------------------------------------
 
     async def _claiming(self) -> None:
-        breath = Wakeup(self._clock)
+        pause = Wakeup(self._clock)
         most = least = self._share.first(BATCH)
         while True:
             if self._unsure:
                 await self._log_and_continue(self._reclaim_unknown)
             active = Counter(run.lease.leader.destination for run in self._runs.values())
             room = min(self._share.part(self._max_active()) - len(self._runs), most)
-            bounds, asked = self._share.room(self._bounds(), active, room)
-            taken = await self._log_and_continue(self._take, bounds, asked) if asked > 0 else 0
+            limits, asked = self._share.room(self._limits(), active, room)
+            taken = await self._log_and_continue(self._take, limits, asked) if asked > 0 else 0
             self._claims.turned()
             if asked <= 0 or taken < asked:
                 most = least if asked > 0 else most
                 await self._work_wakeup.wait(POLL)
             elif asked == most < BATCH:
                 most = min(2 * most, BATCH)
-                await breath.wait(GATHERING)
+                await pause.wait(GATHERING)
 
     async def _reclaim_unknown(self) -> int:
         reclaimed = await self._queue.reclaim_unknown(dict(self._runs))
         self._unsure = False
         return reclaimed
 
-    async def _take(self, bounds: QueueLimits, room: int) -> int:
+    async def _take(self, limits: QueueLimits, room: int) -> int:
         self._unsure = True
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        groups = await self._queue.claim(bounds, room, self._maintenance.spent)
+        groups = await self._queue.claim(limits, room, self._maintenance.over_quota)
         if groups and self._monotonic() >= ends_at:
             # The claim took so long that other nodes may have taken these groups over.
             ends_at = self._monotonic() + self._queue.lease * RELIABLE

@@ -39,7 +39,7 @@ class Maintenance:
         """``active`` returns whether this process works on a group; ``wake`` is called when more may be claimed."""
         self._queue = dependencies.queue
         self._work = dependencies.work
-        self._bounds = dependencies.bounds
+        self._limits = dependencies.limits
         self._throttles = dependencies.throttles
         self._upkeep = dependencies.upkeep
         self._cleanup = dependencies.cleanup
@@ -49,7 +49,7 @@ class Maintenance:
         self._observer = dependencies.observer
         self._active = active
         self._wake = wake
-        self.spent: Sequence[str] = ()
+        self.over_quota: Sequence[str] = ()
         """The owners who have used up their bytes of the day."""
         loops = dependencies.loops
         self._upkeeping, self._sweeping = loops.loop("upkeep"), loops.loop("sweeping")
@@ -98,7 +98,7 @@ class Maintenance:
         self._throttles.share(await self._queue.shares() if self._active() else {})
 
     async def _count(self) -> None:
-        self.spent = await self._queue.over_daily_quota(self._bounds())
+        self.over_quota = await self._queue.over_daily_quota(self._limits())
 
     async def _mend_clock(self) -> None:
         if await self._upkeep.mend_clock():
@@ -136,7 +136,7 @@ class Maintenance:
     async def _begin_to_sweep(self) -> bool:
         ends_at = self._monotonic() + self._cleanup.seconds * RELIABLE
         try:
-            group = await self._cleanup.take(self._bounds().destinations)
+            group = await self._cleanup.take(self._limits().destinations)
         except DataMoverError as error:
             log.warn("leftovers cannot be looked for: {error}", error=error.full)
             return False

@@ -29,7 +29,7 @@ class Meter:
         """The upload that was begun at the destination."""
         self.checkpoint: Checkpoint | None = None
         self.resumed: dict[str, int] | None = None
-        """The offset this attempt resumes from, and the bytes it moves again; None once ``news`` returned it."""
+        """The offset this attempt resumes from, and the bytes it moves again; None once ``unwritten`` returned it."""
         self.went_on = False
         """Whether this attempt resumed an earlier one."""
         self.rate = 0.0
@@ -40,9 +40,9 @@ class Meter:
         """Called when the database refuses this meter's progress: the transfer cannot go on."""
         self._sampled: tuple[float, int] | None = None
         self._last: Progress | None = None
-        """What ``news`` returned last; None: all of it is new."""
+        """What ``unwritten`` returned last; None: all of it is new."""
         self._last_resumed: dict[str, int] | None = None
-        """``resumed`` of what ``news`` returned last."""
+        """``resumed`` of what ``unwritten`` returned last."""
 
     def sample(self, now: float) -> None:
         """Update the rate; ``now`` is in seconds."""
@@ -68,7 +68,7 @@ class Meter:
         self.bytes_done = bytes_done
         self._sampled = None
 
-    def news(self) -> Progress | None:
+    def unwritten(self) -> Progress | None:
         """Return the progress to write, None if nothing changed since the last call."""
         current = Progress(
             self.transfer,
@@ -87,10 +87,10 @@ class Meter:
         return replace(current, resumed=self._last_resumed)
 
     def forget_written(self) -> None:
-        """Return everything again from the next ``news``: the last was not written."""
+        """Return everything again from the next ``unwritten``: the last was not written."""
         self._last = None
         self.resumed = self.resumed or self._last_resumed
 
     def repeat(self) -> None:
-        """Return the figures again from the next ``news``, though the last were written."""
+        """Return the figures again from the next ``unwritten``, though the last were written."""
         self._last = None

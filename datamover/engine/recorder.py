@@ -156,7 +156,7 @@ class Recorder:
         """Write the changed figures of meters whose transfers have not ended; return False if the database is away."""
         ended, now = self._outcomes.transfers, self._clock.seconds()
         awake = [meter for meter in watched if meter.transfer not in ended and self._resting.get(meter, now) <= now]
-        changed = [(meter, progress) for meter in awake if (progress := meter.news()) is not None]
+        changed = [(meter, progress) for meter in awake if (progress := meter.unwritten()) is not None]
         arrived: set[Meter] = set()
         left: list[Failure] = []
         try:

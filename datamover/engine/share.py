@@ -28,18 +28,18 @@ class ProcessShare:
         """
         return most if self.of == 1 else 1
 
-    def room(self, bounds: QueueLimits, active: Mapping[str, int], room: int) -> tuple[QueueLimits, int]:
+    def room(self, limits: QueueLimits, active: Mapping[str, int], room: int) -> tuple[QueueLimits, int]:
         """Return the limits and the number of groups of a claim.
 
         ``active`` counts this process's groups by destination. A process takes its part, rounded up, of each
         destination's limit; a destination where it has that gets a limit of 0, so that the other processes claim there.
         """
         if self.of == 1:
-            return bounds, room
-        free = {name: -(-limit // self.of) - active.get(name, 0) for name, limit in bounds.destinations.items()}
-        left = {name: limit if free[name] > 0 else 0 for name, limit in bounds.destinations.items()}
+            return limits, room
+        free = {name: -(-limit // self.of) - active.get(name, 0) for name, limit in limits.destinations.items()}
+        left = {name: limit if free[name] > 0 else 0 for name, limit in limits.destinations.items()}
         rooms = [part for part in free.values() if part > 0]
-        return replace(bounds, destinations=left), min([room, *rooms]) if rooms else 0
+        return replace(limits, destinations=left), min([room, *rooms]) if rooms else 0
 
 
 ALONE = ProcessShare()

@@ -518,7 +518,7 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 
 -- name: claim
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
--- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
+-- prepared: over_quota text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
 -- prepared: passed_over bigint[], told boolean
 -- The queue consists of lanes: the transfers of one owner from one endpoint to one destination. Each lane is read from
 -- its front, so a lane that is full, held or whose breaker is open costs the others nothing. At most 1000 lanes of one
@@ -598,7 +598,7 @@ WITH RECURSIVE lanes AS (
     JOIN unnest(%(destinations)s::text[], %(limits)s::integer[]) AS limits (destination, max_active) USING (destination)
     LEFT JOIN unnest(%(owners)s::text[], %(quotas)s::integer[]) AS q (owner, max_active) ON q.owner = n.owner
     WHERE 'place ' || n.destination <> ALL (held) AND n.source_host <> ALL (held)
-      AND (n.owner <> ALL (%(spent)s::text[])
+      AND (n.owner <> ALL (%(over_quota)s::text[])
            OR EXISTS (SELECT FROM transfers c WHERE c.owner = n.owner AND c.cancelling AND c.state = 'PENDING'))
       AND (n.source_host NOT LIKE 'place %%' OR substr(n.source_host, 7) = ANY (%(destinations)s))
 ), open_lanes AS MATERIALIZED (
@@ -626,7 +626,7 @@ WITH RECURSIVE lanes AS (
         SELECT t.id, t.job, t.index, t.priority, t.target FROM transfers t
         WHERE t.destination = b.destination AND t.owner = b.owner AND t.source_host = b.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
-          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
+          AND (t.cancelling OR t.owner <> ALL (%(over_quota)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
           AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
                AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner
                                        AND (NOT f.paused OR f.room_wanted IS NOT NULL))
@@ -647,7 +647,7 @@ WITH RECURSIVE lanes AS (
         SELECT t.id, t.job, t.index, t.priority, t.target FROM transfers t
         WHERE t.destination = c.destination AND t.owner = c.owner AND t.source_host = c.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
-          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
+          AND (t.cancelling OR t.owner <> ALL (%(over_quota)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
           AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
                AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner
                                        AND (NOT f.paused OR f.room_wanted IS NOT NULL))

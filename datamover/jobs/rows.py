@@ -201,9 +201,9 @@ def shown_source(row: Row) -> str:
     return str(row["source_url"])
 
 
-def progress_parameters(news: Sequence[Progress]) -> list[dict[str, Any]]:
+def progress_parameters(progress: Sequence[Progress]) -> list[dict[str, Any]]:
     """Return the parameter of ``progress``."""
-    return [asdict(one) for one in news]
+    return [asdict(one) for one in progress]
 
 
 def checkpoint_column(checkpoint: Checkpoint | None) -> dict[str, Any] | None:

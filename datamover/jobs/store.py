@@ -15,7 +15,8 @@ from datamover.jobs import listing, notifications, rows
 from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.feed import Feed
 from datamover.jobs.figures import MOST
-from datamover.jobs.queue.limits import COUNTED, QueueLimits, waiting_for
+from datamover.jobs.queue.explanation import COUNTED, waiting_for
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.submission import Submissions
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.waiting import WaitingCalls
@@ -35,16 +36,16 @@ class JobStore(JobControl):
         cipher: rows.Seal,
         subscriptions: notifications.Notifications,
         clock: IReactorTime,
-        bounds: Callable[[], QueueLimits],
+        limits: Callable[[], QueueLimits],
         lease: float = LEASE,
         refused: OnRefusal = log_refusal,
     ) -> None:
-        """``bounds`` returns the limits in force."""
+        """``limits`` returns the limits in force."""
         super().__init__(database)
         self._clock = clock
-        self._bounds = bounds
+        self._limits = limits
         self._lease = lease
-        self._submissions = Submissions(database, cipher, clock, bounds, refused)
+        self._submissions = Submissions(database, cipher, clock, limits, refused)
         self._feed = Feed(database, "read_horizon", "read_events")
         self._waiting_calls = WaitingCalls(database, self._feed, subscriptions, clock)
 
@@ -205,10 +206,10 @@ class JobStore(JobControl):
         found = await self._database.read(QUERIES["read_waiting"], parameters)
         if not found:
             return None
-        row, bounds, owner, moved = dict(found[0]), self._bounds(), found[0]["owner"], 0
+        row, limits, owner, moved = dict(found[0]), self._limits(), found[0]["owner"], 0
         if asking is not None and row["behind"] is not None:
             own = await self._database.read(*listing.query(ids=[row["behind"]], owner=asking))
             row["behind"] = row["behind"] if own else 0
-        if bounds.quota(owner).bytes_per_day is not None:
+        if limits.quota(owner).bytes_per_day is not None:
             moved = (await self._database.read(QUERIES["read_moved"], {"owners": [owner]}))[0]["bytes"]
-        return waiting_for(row, bounds, moved, administrator=asking is None)
+        return waiting_for(row, limits, moved, administrator=asking is None)

@@ -23,7 +23,7 @@ from datamover.concurrency.loops import Loops
 from datamover.concurrency.wakeup import Wakeup
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
-from datamover.jobs import notifications
+from datamover.jobs.notifications import NOTICE, Notifications
 from datamover.jobs.queue.retry import LONGEST_PAUSE, backoff
 from datamover.jobs.values import Notice
 from datamover.notices.queue import Notices
@@ -59,7 +59,7 @@ class Secrets(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class NoticeContext:
     """The dependencies of one attempt."""
 
     http: Post
@@ -84,23 +84,23 @@ class Notifier:
     def __init__(
         self,
         notices: Notices,
-        means: Callable[[], AbstractContextManager[Means]],
+        contexts: Callable[[], AbstractContextManager[NoticeContext]],
         *,
         clock: IReactorTime,
         wall: Callable[[], float],
         random: Callable[[], float],
-        heard: notifications.Notifications,
-        pace: NotifierLimits = NotifierLimits(),
+        notifications: Notifications,
+        limits: NotifierLimits = NotifierLimits(),
         loops: Loops | None = None,
     ) -> None:
-        """``means`` holds the dependencies during one attempt; ``wall`` returns POSIX seconds."""
+        """``contexts`` holds the dependencies during one attempt; ``wall`` returns POSIX seconds."""
         self._notices = notices
-        self._means = means
+        self._contexts = contexts
         self._clock = clock
         self._wall = wall
         self._random = random
-        self._notifications = heard
-        self._pace = pace
+        self._notifications = notifications
+        self._limits = limits
         self._wakeup = Wakeup(clock)
         # By (job, lease): a notice may be claimed again here before its earlier attempt has ended.
         self._sending: dict[tuple[int, int], tuple[Notice, Deferred[None]]] = {}
@@ -140,7 +140,7 @@ class Notifier:
     # Taking ---------------------------------------------------------------------------------------------------
 
     def _on_notification(self, word: str) -> None:
-        if word in ("", notifications.NOTICE):
+        if word in ("", NOTICE):
             self._wakeup.set()
 
     async def _run(self) -> None:
@@ -148,15 +148,15 @@ class Notifier:
             taken = await self._take()
             self._loop.turned()
             if not taken:
-                await self._wakeup.wait(self._pace.poll)
+                await self._wakeup.wait(self._limits.poll)
 
     async def _take(self) -> int:
-        room = self._pace.at_once - len(self._sending)
+        room = self._limits.at_once - len(self._sending)
         if room <= 0:
             return 0
         busy = Counter(notice.host for notice, _ in self._sending.values())
         try:
-            taken = await self._notices.claim(room, self._pace.per_host, busy)
+            taken = await self._notices.claim(room, self._limits.per_host, busy)
             if self._stopping:
                 await self._notices.release(taken)
                 return 0
@@ -188,18 +188,18 @@ class Notifier:
     async def _deliver(self, notice: Notice) -> None:
         """Make one attempt and write its outcome; if that cannot be written, the notice is sent again."""
         try:
-            with self._means() as means:
-                await self._attempt(notice, means)
+            with self._contexts() as context:
+                await self._attempt(notice, context)
         except Unavailable as error:
             log.warn("the outcome of the notice of job {job} is not written: {error}", job=notice.job, error=error.full)
 
-    async def _attempt(self, notice: Notice, means: Means) -> None:
+    async def _attempt(self, notice: Notice, context: NoticeContext) -> None:
         try:
-            await self._posted(notice, means)
+            await self._posted(notice, context)
         except CancelledError:
             await self._notices.release([notice])
         except DataMoverError as error:
-            pause = backoff(notice.attempt, means.settings, self._random)
+            pause = backoff(notice.attempt, context.settings, self._random)
             if error.retry_after is not None:
                 pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
             log.info(
@@ -213,25 +213,26 @@ class Notifier:
             log.info("{url} knows of the end of job {job}", url=short_source(notice.url.shown), job=notice.job)
             await self._notices.delivered(notice)
 
-    async def _posted(self, notice: Notice, means: Means) -> None:
+    async def _posted(self, notice: Notice, context: NoticeContext) -> None:
         """Send a notice; raises why it was not acknowledged, InternalError for an unexpected error."""
         try:
-            await self._post(notice, means)
+            await self._post(notice, context)
         except (CancelledError, DataMoverError):
             raise
         except Exception as error:
             self._loops.refused("notices", f"the notice of job {notice.job}", Failure())  # type: ignore[no-untyped-call]
             raise InternalError from error
 
-    async def _post(self, notice: Notice, means: Means) -> None:
-        signed = signed_notice(notice, means.secrets.secret(notice.owner), self._wall())
-        posting = Deferred.fromCoroutine(_posted(means.http.treq(notice.owner), notice.url.url, signed))
-        posting.addTimeout(self._pace.timeout, self._clock)
+    async def _post(self, notice: Notice, context: NoticeContext) -> None:
+        signed = signed_notice(notice, context.secrets.secret(notice.owner), self._wall())
+        posting = Deferred.fromCoroutine(_posted(context.http.treq(notice.owner), notice.url.url, signed))
+        posting.addTimeout(self._limits.timeout, self._clock)
         try:
             head = await posting
         except defer.TimeoutError:
             raise TimedOut(
-                f"{short_source(notice.url.shown)} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
+                f"{short_source(notice.url.shown)} did not answer within {self._limits.timeout:g} s",
+                scope=Scope.SERVICE,
             ) from None
         if not 200 <= head.status < 300:
             raise ServerError(head.answered, scope=Scope.SERVICE, retry_after=retry_after(head))

@@ -39,7 +39,7 @@ class ParentLink(MetricsBuffer, Service):
         self._pipe = pipe
         self._write = write
         self.loops = Loops(reactor, self.loop_failed)
-        self._sending = self.loops.loop("words")
+        self._sending = self.loops.loop("status messages")
 
     def startService(self) -> None:  # noqa: N802
         super().startService()

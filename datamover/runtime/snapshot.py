@@ -64,7 +64,7 @@ class Runtime:
     logins: Checks
     operators: Checks
     """Who may log in at the console."""
-    bounds: QueueLimits
+    limits: QueueLimits
     looks: Locks
     """Limit the checks of sources that run while a client waits."""
 
@@ -94,7 +94,7 @@ class Runtime:
             notice_secrets=NoticeSecrets.from_config(settings),
             logins=_logins(settings.clients, settings, reactor, before.logins if before else None),
             operators=_logins(_operators(settings), settings, reactor, before.operators if before else None),
-            bounds=_bounds(settings),
+            limits=_limits(settings),
             looks=before.looks if before else Locks(),
         )
 
@@ -142,7 +142,7 @@ def _operators(settings: Config) -> dict[str, Client]:
     return {console.username: Client(password_hash=console.password_hash, admin=True)}
 
 
-def _bounds(settings: Config) -> QueueLimits:
+def _limits(settings: Config) -> QueueLimits:
     return QueueLimits(
         destinations={name: table.max_active for name, table in settings.destinations.items()},
         total=settings.limits.max_active,

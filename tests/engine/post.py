@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover.config import schema
-from datamover.notices.notifier import Means, Notifier, NotifierLimits
+from datamover.notices.notifier import NoticeContext, Notifier, NotifierLimits
 from datamover.notices.queue import Notices
 from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols.http import HttpClient
@@ -81,7 +81,7 @@ class Post:
         self,
         *,
         policy: SourcePolicy | None = None,
-        pace: NotifierLimits = PACE,
+        limits: NotifierLimits = PACE,
         lease: float = 10.0,
         clients: dict[str, schema.Client] | None = None,
     ) -> Notifier:
@@ -96,15 +96,15 @@ class Post:
             policy or SourcePolicy.from_config(self.rig.settings.sources),
             SourceCredentials(),
         )
-        means = Means(http, NoticeSecrets.from_config(settings), self.rig.settings.transfers)
+        context = NoticeContext(http, NoticeSecrets.from_config(settings), self.rig.settings.transfers)
         notifier = Notifier(
             Notices(self.rig.database, self.rig.seal, lease, refused=self.rig.loops.refused),
-            lambda: nullcontext(means),
+            lambda: nullcontext(context),
             clock=reactor,
             wall=time.time,
             random=lambda: 1.0,
-            heard=self.rig.news,
-            pace=pace,
+            notifications=self.rig.news,
+            limits=limits,
             loops=self.rig.loops,
         )
         notifier.start()

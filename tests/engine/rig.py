@@ -114,7 +114,7 @@ class Rig:
         destinations: Mapping[str, Mapping[str, Any]],
         *,
         transfers: Mapping[str, Any] | None = None,
-        bounds: QueueLimits | None = None,
+        limits: QueueLimits | None = None,
         protocols: Sequence[PlaceProtocol] = (),
     ) -> "Rig":
         """Open the database, and the destinations, which may also be of further ``protocols``."""
@@ -132,10 +132,10 @@ class Rig:
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
         self.protocols = (*PLACES, self.faulty, *protocols)
         self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=self.protocols)
-        limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
-        self.bounds = replace(bounds or QueueLimits(), destinations=limits)
+        of_each = {name: self.registry.get(name).max_active for name in self.registry.names()}
+        self.limits = replace(limits or QueueLimits(), destinations=of_each)
         refused = self.loops.refused
-        self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.bounds, refused=refused)
+        self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.limits, refused=refused)
         return self
 
     def reload(self, destinations: Mapping[str, Mapping[str, Any]]) -> None:
@@ -183,7 +183,7 @@ class Rig:
         dependencies = EngineDependencies(
             queue=queue,
             work=Worker(context, recorder, staging, random.random),
-            bounds=lambda: self.bounds,
+            limits=lambda: self.limits,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),
             cleanup=OrphanCleanup(self.database, self.seal, refused=refused),

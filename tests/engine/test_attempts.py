@@ -69,7 +69,7 @@ async def test_resumed_is_told_at_once(rig: Rig, web: Web) -> None:
 async def test_resumed_under_a_lease_that_was_lost(rig: Rig) -> None:
     """Whoever has lost a lease tells nothing of where it goes on from."""
     await rig.ask(file(place("archive", "a"), "archive", "b"))
-    (group,) = await node(rig).claim(rig.bounds, 1)
+    (group,) = await node(rig).claim(rig.limits, 1)
     leader = group.leader
     for lease in (leader.lease, leader.lease + 1):
         news = Progress(leader.id, lease, 5, 10, 0.0, "moving", None, None, {"from": 5, "resent": 0})
@@ -85,12 +85,12 @@ async def test_takeover_is_no_attempt(rig: Rig) -> None:
     queue = node(rig)
     for failures in (0, 1):
         for _ in range(3):
-            (group,) = await queue.claim(rig.bounds, 1)
+            (group,) = await queue.claim(rig.limits, 1)
             assert group.leader.attempt == failures + 1
             assert (await rig.store.job(job)).attempt == failures + 1
             await rig.database.execute("UPDATE transfers SET lease_until = now() WHERE node IS NOT NULL")
             assert await queue.take_over() == 1
-        (group,) = await queue.claim(rig.bounds, 1)
+        (group,) = await queue.claim(rig.limits, 1)
         state = State.FAILED if failures else State.PENDING
         await queue.settle([Outcome(group.leader, state, failures + 1, error=ConnectionLost("it broke"))])
     record = await rig.store.job(job)
@@ -98,7 +98,7 @@ async def test_takeover_is_no_attempt(rig: Rig) -> None:
     assert record.error is not None
     assert record.error["attempt"] == 2
     await rig.store.retry(job)
-    (group,) = await queue.claim(rig.bounds, 1)
+    (group,) = await queue.claim(rig.limits, 1)
     assert group.leader.attempt == 1
 
 
@@ -106,7 +106,7 @@ async def test_takeover_is_no_attempt(rig: Rig) -> None:
 async def test_numbers_of_the_version_before(rig: Rig) -> None:
     """Rows in which pauses and takeovers were counted never read as more attempts than there may be."""
     job = await rig.ask(file(place("archive", "a"), "archive", "b"), max_attempts=3)
-    await node(rig).claim(rig.bounds, 1)
+    await node(rig).claim(rig.limits, 1)
     await rig.database.execute("UPDATE transfers SET attempt = 7")
     assert (await rig.store.job(job)).attempt == 3
     assert [one.attempt for one in await rig.store.files(job)] == [3]
@@ -118,7 +118,7 @@ async def test_no_next_attempt_of_a_paused_job(rig: Rig) -> None:
     """While a job is paused no time of a next attempt is told: not of it, nor of its files, nor in its history."""
     job = await rig.ask(*(file(place("archive", "a"), "archive", f"{n}") for n in range(2)))
     queue = node(rig)
-    first, second = await queue.claim(rig.bounds, 2)
+    first, second = await queue.claim(rig.limits, 2)
 
     def again(group: Group) -> Outcome:
         return Outcome(group.leader, State.PENDING, 1, 3600.0, ConnectionLost("it broke"))
@@ -136,4 +136,4 @@ async def test_no_next_attempt_of_a_paused_job(rig: Rig) -> None:
     assert ["next_retry_at" in details for details in told] == [True, False]
 
     await rig.store.resume(job)
-    assert len(await queue.claim(rig.bounds, 2)) == 2
+    assert len(await queue.claim(rig.limits, 2)) == 2

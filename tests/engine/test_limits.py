@@ -23,7 +23,7 @@ from tests.engine.test_queue import became
 from tests.servers import postgres
 from tests.servers.web import File, Web
 
-BOUNDS = QueueLimits(total=7, per_owner=4, per_source_host=3)
+LIMITS = QueueLimits(total=7, per_owner=4, per_source_host=3)
 WIDE, NARROW = 6, 2
 """What two destinations allow."""
 
@@ -39,7 +39,7 @@ async def rig(tmp_path: Path) -> Any:
             "wide": {"url": f"faulty://{tmp_path}/wide", "max_active": WIDE},
             "narrow": {"url": f"faulty://{tmp_path}/narrow", "max_active": NARROW},
         },
-        bounds=BOUNDS,
+        limits=LIMITS,
     )
     yield rig
     await rig.close()
@@ -54,8 +54,8 @@ class Node:
         self.queue = Queue(self.database, rig.seal, node=node, name=f"{number}", roles=["engine"])
         self.held: list[Group] = []
 
-    async def take(self, bounds: QueueLimits, room: int) -> int:
-        taken = await self.queue.claim(bounds, room)
+    async def take(self, limits: QueueLimits, room: int) -> int:
+        taken = await self.queue.claim(limits, room)
         self.held += taken
         return len(taken)
 
@@ -70,10 +70,10 @@ class Watched:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._most = {
-            "destination": lambda name: rig.bounds.destinations[name],
-            "owner": lambda name: BOUNDS.per_owner,
-            "source_host": lambda name: BOUNDS.per_source_host,
-            "total": lambda name: BOUNDS.total,
+            "destination": lambda name: rig.limits.destinations[name],
+            "owner": lambda name: LIMITS.per_owner,
+            "source_host": lambda name: LIMITS.per_source_host,
+            "total": lambda name: LIMITS.total,
         }
         self.reached = set[str]()
         """The limits that something was held back by."""
@@ -114,7 +114,7 @@ async def test_all_limits_together(rig: Rig) -> None:
             await node.database.open()
         while True:
             taken = await gatherResults(
-                [Deferred.fromCoroutine(node.take(rig.bounds, dice.randrange(1, 8))) for node in nodes]
+                [Deferred.fromCoroutine(node.take(rig.limits, dice.randrange(1, 8))) for node in nodes]
             )
             if not await watched.check(settled=not any(taken)):
                 break
@@ -153,7 +153,7 @@ class Doors:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "owners", "to", "most"),
+    ("limits", "owners", "to", "most"),
     [
         (QueueLimits(total=3), 6, "wide", 3),
         (QueueLimits(per_owner=3), 1, "wide", 3),
@@ -162,9 +162,9 @@ class Doors:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_limit_over_two_engines(rig: Rig, bounds: QueueLimits, owners: int, to: str, most: int) -> None:
+async def test_limit_over_two_engines(rig: Rig, limits: QueueLimits, owners: int, to: str, most: int) -> None:
     """What one engine has taken counts against the limit of the other, and both have their part of it."""
-    rig.bounds = replace(bounds, destinations=rig.bounds.destinations)
+    rig.limits = replace(limits, destinations=rig.limits.destinations)
     doors = Doors(rig)
     small = await rig.engine(max_active=most - 1)
     jobs = [await rig.ask(file(place("narrow", "a"), to, f"{n}"), owner=f"{n % owners}") for n in range(8)]
@@ -172,7 +172,7 @@ async def test_limit_over_two_engines(rig: Rig, bounds: QueueLimits, owners: int
     large = await rig.engine()
     await until(lambda: len(doors.standing) == most)
     for engine in (small, large):
-        assert await engine.queue.claim(rig.bounds, 8) == []
+        assert await engine.queue.claim(rig.limits, 8) == []
     assert (small.dispatcher.active, large.dispatcher.active) == (most - 1, 1)
     doors.let_in(stay_open=True)
     assert {(await rig.ended(job)).state for job in jobs} == {State.COMPLETED}
@@ -181,7 +181,7 @@ async def test_limit_over_two_engines(rig: Rig, bounds: QueueLimits, owners: int
 async def _second_engine_waits(rig: Rig, doors: Doors, job: int, behind: int) -> Engine:
     """Start another engine; return it when it has left ``job`` alone, which says that it waits for ``behind``."""
     engine = await rig.engine()
-    assert await engine.queue.claim(rig.bounds, 8) == []
+    assert await engine.queue.claim(rig.limits, 8) == []
     record = await rig.store.job(job)
     assert record.waiting_for == f"job {behind}, which has the same target"
     assert len(doors.standing) == 1
@@ -263,7 +263,7 @@ async def test_same_target_found_late(rig: Rig, web: Web, tmp_path: Path) -> Non
     await until(lambda: web.requests and web.requests[-1].path.startswith("/b"))
     waiting = f"job {asked[0]}, which has the same target"
     await became(rig, asked[1], lambda record: record.waiting_for == waiting)
-    assert await second.queue.claim(rig.bounds, 8) == []
+    assert await second.queue.claim(rig.limits, 8) == []
     assert (first.dispatcher.active, second.dispatcher.active, len(doors.standing)) == (1, 0, 1)
     doors.let_in(stay_open=True)
     for job in asked:

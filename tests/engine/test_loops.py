@@ -55,7 +55,7 @@ ENGINE: dict[str, tuple[Any, str]] = {
     "leases": (Lease, "extend"),
     "lost leases": (dispatcher.Dispatcher, "_lose"),
     "notices": (Notices, "claim"),
-    "progress": (Meter, "news"),
+    "progress": (Meter, "unwritten"),
     "quotas": (Queue, "over_daily_quota"),
     "retirement": (Upkeep, "retire_some"),
     "room": (Reservations, "due"),
@@ -78,7 +78,7 @@ OTHERS = {
     "service manager",
     "submissions",
     "watchdog",
-    "words",
+    "status messages",
 }
 """Loops that are broken by tests of their own: ``processes`` in test_processes_kept, the others below."""
 
@@ -391,7 +391,7 @@ def test_what_hangs_gives_no_sign_of_life() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_status_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine process goes on telling its parent how it is; also that one of its own loops broke."""
     ending: list[float] = []
     monkeypatch.setattr(processes.parent, "end_within", ending.append)  # Else it would end the process of the tests.
@@ -426,6 +426,6 @@ async def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ending == [WITHIN]
     assert len(words) >= 3
     told = [StatusMessage.from_fields(json.loads(word)) for word in words]
-    assert ("loop_failed", "words") in told[1].counted
-    assert told[1].troubles == (f"{LOOPS['words']} (words) failed, and has not succeeded since",)
+    assert ("loop_failed", "status messages") in told[1].counted
+    assert told[1].troubles == (f"{LOOPS['status messages']} (status messages) failed, and has not succeeded since",)
     assert told[2].troubles == ()

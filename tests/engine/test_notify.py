@@ -200,7 +200,7 @@ async def test_renotify(post: Post) -> None:
 async def test_told_at_once(post: Post) -> None:
     """A job's end, and the wish to be told again, reach a notifier by a word, not by its next look."""
     post.web.route("/moved", status(200))
-    await post.notifier(pace=NotifierLimits(poll=3600.0))
+    await post.notifier(limits=NotifierLimits(poll=3600.0))
     number = await post.ended()
     await post.told(number, "notified")
     await post.rig.store.renotify(number)

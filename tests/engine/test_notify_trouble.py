@@ -132,7 +132,7 @@ async def test_a_slow_receiver_holds_nobody_up(post: Post) -> None:
             await post.ended_for(f"{dead.url}/moved")
         post.web.route("/moved", status(200))
         number = await post.ended()
-        await post.notifier(pace=NotifierLimits(poll=0.05, timeout=20.0))
+        await post.notifier(limits=NotifierLimits(poll=0.05, timeout=20.0))
         await post.told(number, "notified", seconds=5.0)
         assert len(dead.asked("/moved")) <= 2
     finally:
@@ -143,7 +143,7 @@ async def test_a_slow_receiver_holds_nobody_up(post: Post) -> None:
 async def test_a_receiver_that_does_not_answer(post: Post) -> None:
     """A receiver has so many seconds for its whole answer."""
     post.web.route("/moved", silent)
-    await post.notifier(pace=NotifierLimits(poll=0.05, timeout=0.2))
+    await post.notifier(limits=NotifierLimits(poll=0.05, timeout=0.2))
     number = await post.ended()
     [failed, *_] = await post.told(number, "notify_failed")
     assert failed.details["error"]["code"] == "TIMED_OUT"

@@ -34,7 +34,7 @@ async def rig(tmp_path: Path) -> Any:
             "other": {"url": (tmp_path / "other").as_uri(), "max_active": 4},
             "slow": {"url": (tmp_path / "slow").as_uri(), "bandwidth": "20MB/s"},
         },
-        bounds=QueueLimits(per_source_host=2, queued=50),
+        limits=QueueLimits(per_source_host=2, queued=50),
     )
     yield rig
     await rig.close()
@@ -314,7 +314,7 @@ async def test_expiry(rig: Rig) -> None:
 async def test_files_of_a_client_that_may_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """More are refused, by the quota's name, while others ask as ever; what ends makes room."""
     monkeypatch.setattr(submission, "STALEST", submission.RECOUNT)  # Who is slow to count would count more seldom.
-    rig.bounds = replace(rig.bounds, owners={"portal": Quota(queued=3)})
+    rig.limits = replace(rig.limits, owners={"portal": Quota(queued=3)})
     source = place("archive", "a")
     job = await rig.ask(*(file(source, "other", f"{n}") for n in range(3)), owner="portal")
     with pytest.raises(QueueFull) as refused:
@@ -329,10 +329,10 @@ async def test_files_of_a_client_that_may_wait(rig: Rig, monkeypatch: pytest.Mon
 @pytest_twisted.ensureDeferred
 async def test_transfers_of_a_client_at_once(rig: Rig, tmp_path: Path) -> None:
     """No more than the quota, over several engines, and below what holds for every owner; the others wait, truly."""
-    rig.bounds = replace(
-        rig.bounds, per_source_host=32, owners={"portal": Quota(max_active=2), "vast": Quota(max_active=1000)}
+    rig.limits = replace(
+        rig.limits, per_source_host=32, owners={"portal": Quota(max_active=2), "vast": Quota(max_active=1000)}
     )
-    assert rig.bounds.active_of("vast") == rig.bounds.per_owner
+    assert rig.limits.active_of("vast") == rig.limits.per_owner
     (tmp_path / "other").mkdir()
     (tmp_path / "other/big").write_bytes(bytes(4 * MIB))
     job = await rig.ask(*(file(place("other", "big"), "slow", f"{n}") for n in range(5)), owner="portal")
@@ -361,15 +361,15 @@ async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path, monkeypatch: py
     await became(rig, begun, lambda record: record.bytes_done > 0)
     await rig.store.pause(begun)
     await became(rig, begun, lambda record: record.stage is None)
-    rig.bounds = replace(rig.bounds, owners={"portal": Quota(bytes_per_day=1500)})
+    rig.limits = replace(rig.limits, owners={"portal": Quota(bytes_per_day=1500)})
     for n in range(2):
         record, _ = await rig.moved(file(place("other", "some"), "slow", f"{n}"), owner="portal")
         assert record.state is State.COMPLETED
     known = Deferred[None]()
     count = engine.queue.over_daily_quota
 
-    async def counted(bounds: QueueLimits) -> list[str]:
-        owners = await count(bounds)
+    async def counted(limits: QueueLimits) -> list[str]:
+        owners = await count(limits)
         if owners and not known.called:
             known.callback(None)
         return owners
@@ -387,5 +387,5 @@ async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path, monkeypatch: py
     await rig.store.cancel(begun)
     assert (await rig.ended(begun)).state is State.CANCELLED
     assert not parts(tmp_path / "slow")
-    rig.bounds = replace(rig.bounds, owners={})
+    rig.limits = replace(rig.limits, owners={})
     assert (await rig.ended(job)).state is State.COMPLETED

@@ -252,7 +252,7 @@ async def test_rotation(post: Post, tmp_path: Path) -> None:
 
     async def ask(ring: KeyRing, count: int) -> None:
         write(path, ring)
-        store = JobStore(rig.database, KeyFile(path), rig.news, reactor, lambda: rig.bounds)
+        store = JobStore(rig.database, KeyFile(path), rig.news, reactor, lambda: rig.limits)
         for _ in range(count):
             job = NewJob(files=(file(url("http://127.0.0.1/f?signature=x"), "archive", "f"),), owner="tester")
             await store.submit([job])

@@ -26,9 +26,9 @@ WIDE = QueueLimits(destinations={"one": 1, "six": 6, "many": 100}, total=1000, p
 
 
 @asynccontextmanager
-async def queue(directory: Path, bounds: QueueLimits) -> AsyncIterator["Shared"]:
-    rig = await Rig(reactor, directory).open({name: {"url": directory.as_uri()} for name in bounds.destinations})
-    rig.bounds = bounds
+async def queue(directory: Path, limits: QueueLimits) -> AsyncIterator["Shared"]:
+    rig = await Rig(reactor, directory).open({name: {"url": directory.as_uri()} for name in limits.destinations})
+    rig.limits = limits
     node = Node(rig, 1)
     try:
         await node.database.open()
@@ -57,7 +57,7 @@ class Shared:
     async def take(self, room: int = 64) -> Counter[str]:
         """Claim; return what is held, by owner."""
         before = len(self.node.held)
-        await self.node.take(self.rig.bounds, room)
+        await self.node.take(self.rig.limits, room)
         self.served += [group.leader.owner for group in self.node.held[before:]]
         return self.held
 
@@ -114,11 +114,11 @@ async def test_turns_at_a_destination_that_takes_one(tmp_path: Path) -> None:
         assert [set(shared.served[turn : turn + 3]) for turn in (0, 3, 6)] == [{"ann", "bob", "cat"}] * 3
 
 
-@pytest.mark.parametrize("bounds", [replace(WIDE, total=4), replace(WIDE, per_source_host=4)])
+@pytest.mark.parametrize("limits", [replace(WIDE, total=4), replace(WIDE, per_source_host=4)])
 @pytest_twisted.ensureDeferred
-async def test_a_share_of_all_and_of_a_host(tmp_path: Path, bounds: QueueLimits) -> None:
+async def test_a_share_of_all_and_of_a_host(tmp_path: Path, limits: QueueLimits) -> None:
     """What the cluster, or one source's host, allows is shared by those who wait, to whatever destinations."""
-    async with queue(tmp_path, bounds) as shared:
+    async with queue(tmp_path, limits) as shared:
         await shared.ask("ann", "many", 50, priority=5)
         await shared.ask("bob", "six", 50, priority=1)
         assert await shared.take() == {"ann": 2, "bob": 2}

@@ -22,7 +22,7 @@ MOST = 2**63 - 1
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig = await Rig(reactor, tmp_path).open(
         {"archive": {"url": (tmp_path / "archive").as_uri()}},
-        bounds=QueueLimits(owners={"tester": Quota(None, None, 10**15)}, queued=2 * FILES, total=10, per_owner=10),
+        limits=QueueLimits(owners={"tester": Quota(None, None, 10**15)}, queued=2 * FILES, total=10, per_owner=10),
     )
     yield rig
     await rig.close()
@@ -48,7 +48,7 @@ async def test_as_many_and_large_as_can_be(rig: Rig) -> None:
     assert (await rig.store.job(job)).bytes_done == MOST
     assert (await rig.store.job(job)).rate > MOST
 
-    claimed = await queue.claim(rig.bounds, 2)
+    claimed = await queue.claim(rig.limits, 2)
     leaders = [group.leader for group in claimed]
     told = [
         Progress(each.id, each.lease, LARGEST_SIZE, LARGEST_SIZE - 1, 1.0, "moving", None, None) for each in leaders
@@ -65,7 +65,7 @@ async def test_as_many_and_large_as_can_be(rig: Rig) -> None:
     record = await rig.store.job(job)
     assert (record.bytes_total, record.bytes_done) == (MOST, MOST)
     assert record.files_completed == len(leaders) == 2
-    assert await queue.over_daily_quota(rig.bounds) == ["tester"]
+    assert await queue.over_daily_quota(rig.limits) == ["tester"]
     assert "bytes_per_day" in ((await rig.store.job(job)).waiting_for or "")
 
 
@@ -74,7 +74,7 @@ async def test_sizes_that_become_known(rig: Rig) -> None:
     """Sizes that are told only while their files move add up no further than a sum can."""
     job = await rig.ask(*files(3, None))
     queue = (await rig.engine(max_active=0)).queue
-    leaders = [group.leader for group in await queue.claim(rig.bounds, 3)]
+    leaders = [group.leader for group in await queue.claim(rig.limits, 3)]
     await rig.database.execute(f"UPDATE jobs SET bytes_sized = {MOST - 5} WHERE id = %(job)s", {"job": job})
 
     one, two, three = leaders

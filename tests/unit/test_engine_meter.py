@@ -55,18 +55,18 @@ def test_bytes_from_before_are_no_rate() -> None:
 def test_news_once() -> None:
     """What was told is not told again, unless it did not arrive."""
     meter = Meter(7, 3)
-    first = meter.news()
+    first = meter.unwritten()
     assert first is not None
     assert (first.transfer, first.lease, first.stage) == (7, 3, "connecting")
-    assert meter.news() is None
+    assert meter.unwritten() is None
     meter.forget_written()
-    assert meter.news() == first
+    assert meter.unwritten() == first
 
 
 def test_every_figure_is_news() -> None:
     """Bytes, size, stage, digest and checkpoint are told when they change."""
     meter = Meter(7, 3)
-    meter.news()
+    meter.unwritten()
     changes = {
         "bytes_done": 5,
         "size": 10,
@@ -76,6 +76,6 @@ def test_every_figure_is_news() -> None:
     }
     for name, value in changes.items():
         setattr(meter, name, value)
-        told = meter.news()
+        told = meter.unwritten()
         assert told is not None
         assert getattr(told, name) == value

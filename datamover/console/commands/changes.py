@@ -4,7 +4,7 @@ Everything goes through the functions that the interface calls, and is recorded 
 """
 
 from datamover.console.commands import kinds
-from datamover.console.commands.context import CommandContext, Sentence
+from datamover.console.commands.context import CommandContext, CommandError
 from datamover.console.commands.jobs import standing
 from datamover.console.commands.registry import Commands
 from datamover.console.commands.submission import new_job
@@ -163,7 +163,7 @@ async def reload(context: CommandContext) -> Page:
     try:
         found = await context.change("service.reload", "", do())
     except ConfigError as error:
-        raise Sentence(f"{error.message}; nothing is changed") from None
+        raise CommandError(f"{error.message}; nothing is changed") from None
     page = [f"changed: {', '.join(found.changed) or 'nothing'}"]
     if found.needs_restart:
         page.append(f"these need a restart: {', '.join(found.needs_restart)}")

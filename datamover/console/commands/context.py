@@ -22,8 +22,8 @@ log = Logger()
 T = TypeVar("T")
 
 
-class Sentence(Exception):
-    """What a person is told instead of an answer."""
+class CommandError(Exception):
+    """A command that cannot be run, or an answer that cannot be given; the message is shown to the visitor."""
 
 
 class LogLevel(Protocol):
@@ -62,7 +62,7 @@ class CommandContext:
     async def change(self, action: str, subject: str, doing: Awaitable[T]) -> T:
         """Await a change and record it, with its outcome, as the interface's method ``action``.
 
-        Cancelling lets go of the answer: the change goes on and is recorded; then ``Sentence`` is raised.
+        Cancelling lets go of the answer: the change goes on and is recorded; then ``CommandError`` is raised.
         """
         answer: Deferred[T] = Deferred()
 
@@ -77,4 +77,4 @@ class CommandContext:
         try:
             return await answer
         except CancelledError:
-            raise Sentence(f"{action} goes on without you: audit() tells how it ended") from None
+            raise CommandError(f"{action} goes on without you: audit() tells how it ended") from None

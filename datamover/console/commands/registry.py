@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.console.commands.context import CommandContext, Sentence
+from datamover.console.commands.context import CommandContext, CommandError
 from datamover.console.commands.kinds import Kind, Unfit
 from datamover.console.tables import Page
 from datamover.console.visitor import View
@@ -29,7 +29,7 @@ Answer = Page | Live | Leave
 Run = Callable[..., Coroutine[Any, Any, Answer]]
 
 
-class WrongUse(Sentence):
+class WrongUse(CommandError):
     """A command is not called so; the message says how it is."""
 
 

@@ -10,7 +10,7 @@ from datamover import __version__
 from datamover.audit.trail import masked
 from datamover.console import columns
 from datamover.console.commands import kinds
-from datamover.console.commands.context import CommandContext, Sentence
+from datamover.console.commands.context import CommandContext, CommandError
 from datamover.console.commands.places import queues
 from datamover.console.commands.registry import Commands
 from datamover.console.figures import rate
@@ -84,7 +84,9 @@ async def log(context: CommandContext, level: str | None = None) -> Page:
     """The level of this process's log, or set it"""
     levels = context.service.log_level
     if levels.level is None:
-        raise Sentence("this process was started with a way to log of its own (--logger or --syslog): it has no level")
+        raise CommandError(
+            "this process was started with a way to log of its own (--logger or --syslog): it has no level"
+        )
     if level is None:
         return [f"the log has lines from level {levels.level} on; log('debug') changes that until the next start"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from datamover.console.commands.context import CommandContext, Sentence
+from datamover.console.commands.context import CommandContext, CommandError
 from datamover.jobs.values import NewJob
 from datamover.requests.jobs import checking
 from datamover.runtime.request_rules import request_rules
@@ -24,11 +24,11 @@ async def new_job(
     to: str | None,
     options: Mapping[str, Any],
 ) -> NewJob:
-    """Return the job that is asked for; raises Sentence, and what ``requests.jobs.checking`` raises."""
+    """Return the job that is asked for; raises CommandError, and what ``requests.jobs.checking`` raises."""
     named = {key: value for key, value in options.items() if value is not None}
     request = {**source, **named} if isinstance(source, Mapping) else {**_ends(source, to), **named}
     if isinstance(source, Mapping) and to is not None:
-        raise Sentence("submit: to is given beside a dictionary: put 'destination' and 'path' into that")
+        raise CommandError("submit: to is given beside a dictionary: put 'destination' and 'path' into that")
     steps, clock = checking(request, request_rules(runtime, context.visitor.who)), context.service.clock
     until = clock.seconds() + SLICE
     while True:
@@ -44,7 +44,7 @@ async def new_job(
 def _ends(source: str, to: str | None) -> dict[str, Any]:
     place = _PLACE.fullmatch(to) if to is not None else None
     if place is None:
-        raise Sentence("submit: to says where the file goes, as 'NAME:PATH': 'archive:in/a.csv', or 'archive:in/'")
+        raise CommandError("submit: to says where the file goes, as 'NAME:PATH': 'archive:in/a.csv', or 'archive:in/'")
     registered = _PLACE.fullmatch(source)
     return {
         "source": {"destination": registered[1], "path": registered[2]} if registered else source,

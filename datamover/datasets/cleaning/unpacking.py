@@ -79,10 +79,10 @@ def _beginning(path: Path) -> str:
     return f'; it begins "{words[:100]}"' if words.isprintable() and "\ufffd" not in words and words else ""
 
 
-def member(archive: zipfile.ZipFile, name: str, bounds: UnpackLimits, source: str) -> io.TextIOWrapper:
+def member(archive: zipfile.ZipFile, name: str, limits: UnpackLimits, source: str) -> io.TextIOWrapper:
     """Open a member as UTF-8 text, line breaks as they are; raises DatasetInvalid where there is none of that name.
 
-    Reading it raises DatasetInvalid beyond ``bounds``.
+    Reading it raises DatasetInvalid beyond ``limits``.
     """
     info = next((info for info in archive.infolist() if info.filename == name), None)
     if info is None:
@@ -92,7 +92,7 @@ def member(archive: zipfile.ZipFile, name: str, bounds: UnpackLimits, source: st
     if info.compress_type not in _METHODS:
         raise DatasetInvalid(f"{source} sent a zip whose {name} is compressed in a way that is not known here")
     packed = os.stat(archive.filename or "").st_size
-    raw = Unpacked(archive.open(info), packed, bounds, f"{name} of the zip that {source} sent")
+    raw = Unpacked(archive.open(info), packed, limits, f"{name} of the zip that {source} sent")
     return io.TextIOWrapper(io.BufferedReader(raw, _READ), encoding="utf-8-sig", newline="")
 
 
@@ -110,10 +110,10 @@ def note(archive: zipfile.ZipFile, name: str) -> str | None:
 class Unpacked(io.RawIOBase):
     """A member's bytes; reading raises DatasetInvalid beyond the limits, and for a line that is too long."""
 
-    def __init__(self, file: Any, packed: int, bounds: UnpackLimits, shown: str) -> None:
+    def __init__(self, file: Any, packed: int, limits: UnpackLimits, shown: str) -> None:
         self._file = file
         self._packed = packed
-        self._bounds = bounds
+        self._limits = limits
         self._shown = shown
         self._since_line = 0
         self.size = 0
@@ -130,13 +130,13 @@ class Unpacked(io.RawIOBase):
 
     def _check(self, data: bytes) -> None:
         self.size += len(data)
-        if self.size > self._bounds.size:
+        if self.size > self._limits.size:
             raise DatasetInvalid(
-                f"{self._shown} unpacks to more than {self._bounds.size} bytes, which is more than is allowed here"
+                f"{self._shown} unpacks to more than {self._limits.size} bytes, which is more than is allowed here"
             )
-        if self.size > max(RATIO_FROM, self._bounds.ratio * self._packed):
+        if self.size > max(RATIO_FROM, self._limits.ratio * self._packed):
             raise DatasetInvalid(
-                f"{self._shown} unpacks to more than {self._bounds.ratio} times the size of the zip, which is more "
+                f"{self._shown} unpacks to more than {self._limits.ratio} times the size of the zip, which is more "
                 "than is allowed here"
             )
         found = data.rfind(b"\n")

@@ -274,7 +274,9 @@ class GroupAttempt:
         """Write every file's figures now, since an attempt that rolls forward does not stage it and cannot."""
         for meter in self.meters:
             meter.repeat()
-        await self.context.queue.progress([news for meter in self.meters if (news := meter.news()) is not None])
+        await self.context.queue.progress(
+            [progress for meter in self.meters if (progress := meter.unwritten()) is not None]
+        )
 
     async def _archive(self, staged: Sequence[Staged]) -> None:
         """Make one archive of the staged files."""

@@ -60,22 +60,22 @@ class Claims:
 
     # Claiming -------------------------------------------------------------------------------------------------
 
-    async def claim(self, bounds: QueueLimits, room: int, spent: Sequence[str] = ()) -> list[Group]:
-        """Claim at most ``room`` groups within ``bounds``: by priority, owners taking turns, oldest first.
+    async def claim(self, limits: QueueLimits, room: int, over_quota: Sequence[str] = ()) -> list[Group]:
+        """Claim at most ``room`` groups within ``limits``: by priority, owners taking turns, oldest first.
 
-        Of owners in ``spent``, who have used their bytes of the day, only cancelled groups are claimed. One process
+        Of owners ``over_quota``, who have used their bytes of the day, only cancelled groups are claimed. One process
         claims at a time; the lock for that is taken and released in one round trip, so no process can hold it while it
         hangs.
         """
         parameters = {
-            "destinations": list(bounds.destinations),
-            "limits": list(bounds.destinations.values()),
-            "max_active": bounds.total,
-            "per_owner": bounds.per_owner,
-            "owners": list(bounds.owners),
-            "quotas": [bounds.active_of(owner) for owner in bounds.owners],
-            "spent": list(spent),
-            "per_source_host": bounds.per_source_host,
+            "destinations": list(limits.destinations),
+            "limits": list(limits.destinations.values()),
+            "max_active": limits.total,
+            "per_owner": limits.per_owner,
+            "owners": list(limits.owners),
+            "quotas": [limits.active_of(owner) for owner in limits.owners],
+            "over_quota": list(over_quota),
+            "per_source_host": limits.per_source_host,
             "room": room,
             "node": self._node,
             "lease": self._lease,

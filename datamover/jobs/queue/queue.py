@@ -74,9 +74,9 @@ class Queue(Claims):
         left = await self._database.fetch(QUERIES["forget_node"], {"node": self._node})
         return await self.take_over(), any(row["draining"] for row in left)
 
-    async def over_daily_quota(self, bounds: QueueLimits) -> list[str]:
+    async def over_daily_quota(self, limits: QueueLimits) -> list[str]:
         """Return the owners that have used their bytes of the day."""
-        most = bounds.bytes_per_day()
+        most = limits.bytes_per_day()
         if not most:
             return []
         found = await self._database.read(QUERIES["read_moved"], {"owners": list(most)})
