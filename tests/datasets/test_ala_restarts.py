@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from datamover.datasets.ala.dataset import Ala
@@ -15,15 +14,7 @@ from tests.datasets.atlas import TARGETS, atlas, names_in, refused, subject
 from tests.datasets.bench import TestBench
 from tests.servers.ala import LSID, FakeAla
 from tests.servers.web import trickle
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait, up to ten seconds, until something is so."""
-    for _ in range(1000):
-        if condition():
-            return
-        await task.deferLater(reactor, 0.01, lambda: None)
-    pytest.fail("it did not come so far")
+from tests.waiting import until
 
 
 async def killed(ala: Ala, bench: TestBench, when: Callable[[], bool]) -> None:

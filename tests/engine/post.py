@@ -58,14 +58,6 @@ def read(request: Request, secret: str = SECRET) -> Any:
     return told
 
 
-async def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
-    """Wait until a condition holds."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it never came to be"
-        await deferLater(reactor, 0.01, lambda: None)
-
-
 class Post:
     """A rig, a receiver, and as many notifiers as a test starts."""
 

@@ -22,6 +22,7 @@ from datamover.postgres.named_queries import QUERIES
 from tests.engine.rig import PATIENCE, Rig, file, parts, random_bytes, url
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
+from tests.waiting import until
 
 MIB = 2**20
 BIG = random_bytes(96 * MIB)
@@ -39,14 +40,6 @@ async def rig(tmp_path: Path) -> Any:
     )
     yield rig
     await rig.close()
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until something is so."""
-    deadline = reactor.seconds() + PATIENCE
-    while not condition():
-        assert reactor.seconds() < deadline, "it never came about"
-        await deferLater(reactor, 0.01)
 
 
 async def sent(rig: Rig, job: int, least: int) -> None:

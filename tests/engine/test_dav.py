@@ -13,11 +13,12 @@ from twisted.internet import reactor
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
-from tests.engine.test_object_store import die_midway, until
+from tests.engine.test_object_store import die_midway
 from tests.protocols.dav import DavDisk
 from tests.servers.cloud import Cloud
 from tests.servers.dav import Apache, DavServer, give, running
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 MIB = 2**20
 BIG = random_bytes(48 * MIB)

@@ -14,10 +14,11 @@ from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
-from tests.engine.test_object_store import die_midway, until
+from tests.engine.test_object_store import die_midway
 from tests.servers.certificates import Authority
 from tests.servers.ftp import FtpServer, Vsftpd
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 MIB = 2**20
 BIG = random_bytes(40 * MIB)

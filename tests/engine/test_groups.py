@@ -18,9 +18,9 @@ from datamover.errors import ConnectionLost, DestinationForbidden, InvalidReques
 from datamover.jobs.values import DatasetSource, Naming, NewFile, Overwrite, State
 from datamover.postgres.database import Database
 from tests.engine.rig import Rig, file, parts, url
-from tests.engine.test_breaking import until
 from tests.servers import postgres
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 URL = "letters://letters?word=abc"
 NAMES = ("a.txt", "b.txt", "description.txt")

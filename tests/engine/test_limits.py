@@ -18,10 +18,10 @@ from datamover.jobs.values import Naming, Overwrite, State
 from datamover.jobs.work import Group, Outcome
 from datamover.postgres.database import Database, Row
 from tests.engine.rig import Engine, Rig, file, place, url
-from tests.engine.test_breaking import until
 from tests.engine.test_queue import became
 from tests.servers import postgres
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 LIMITS = QueueLimits(total=7, per_owner=4, per_source_host=3)
 WIDE, NARROW = 6, 2

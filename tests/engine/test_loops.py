@@ -42,10 +42,10 @@ from datamover.processes.parent import EVERY as SAYING
 from datamover.processes.parent import WITHIN, ParentLink
 from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
-from tests.engine.test_breaking import until
 from tests.engine.test_refused import Gate
 from tests.servers import postgres
 from tests.servers.web import status
+from tests.waiting import until
 
 ENGINE: dict[str, tuple[Any, str]] = {
     "changes": (Upkeep, "carry_out"),

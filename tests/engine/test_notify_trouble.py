@@ -10,9 +10,10 @@ from datamover.errors import ConnectionLost
 from datamover.notices.notifier import NotifierLimits
 from datamover.notices.queue import Notices
 from datamover.web.policy import SourcePolicy
-from tests.engine.post import Post, answering, opened, read, until
+from tests.engine.post import Post, answering, opened, read
 from tests.servers.exchange import Exchange
 from tests.servers.web import Web, redirect, silent, status
+from tests.waiting import until
 
 
 @pytest_twisted.async_yield_fixture

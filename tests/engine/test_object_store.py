@@ -10,19 +10,18 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.task import deferLater
 
 from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.errors import ConnectionLost, Scope
 from datamover.jobs.values import Naming, Overwrite, State
 from datamover.postgres.database import Database
-from tests.engine.rig import PATIENCE, Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.protocols.toy import TOY
 from tests.protocols.toy.store import STORES, ObjectStore
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
+from tests.waiting import until
 
 MIB = 2**20
 BIG = random_bytes(64 * MIB)
@@ -66,14 +65,6 @@ def breaks(store: ObjectStore, request: str, times: int = 1) -> Callable[[str, s
             raise ConnectionLost("the connection broke", scope=Scope.DESTINATION)
 
     return fault
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until something is so; ``condition`` may be a coroutine function."""
-    deadline = reactor.seconds() + PATIENCE
-    while not await maybeDeferred(condition):
-        assert reactor.seconds() < deadline, "it never came about"
-        await deferLater(reactor, 0.01)
 
 
 async def die_midway(rig: Rig, job: Callable[[], Any], midway: Callable[[], Any]) -> Any:

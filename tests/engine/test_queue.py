@@ -18,8 +18,9 @@ from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import JobRecord, Overwrite, State
 from tests.engine.rig import PATIENCE, Rig, file, parts, place, url
-from tests.engine.test_breaking import sent, until
+from tests.engine.test_breaking import sent
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 MIB = 2**20
 

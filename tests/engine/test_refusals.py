@@ -23,10 +23,10 @@ from datamover.jobs.values import State
 from datamover.postgres import database
 from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
-from tests.engine.test_breaking import until
 from tests.engine.test_refused import Gate
 from tests.servers.refusing import LASTING, PASSING, Refusal
 from tests.servers.web import status
+from tests.waiting import until
 
 T = TypeVar("T")
 SETTINGS = settings(

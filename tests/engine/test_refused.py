@@ -18,9 +18,9 @@ from datamover.jobs.values import JobRecord, NewJob, State
 from datamover.postgres import database
 from datamover.postgres.database import Database
 from tests.engine.rig import Rig, file, place
-from tests.engine.test_breaking import until
 from tests.servers import postgres
 from tests.servers.refusing import LASTING, PASSING, Refusal
+from tests.waiting import until
 
 FILES = 12
 POISON = 5

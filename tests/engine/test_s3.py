@@ -18,12 +18,13 @@ from datamover.protocols.s3.bucket import LIMITS
 from datamover.registry.strays import with_strays
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
-from tests.engine.test_object_store import die_midway, until
+from tests.engine.test_object_store import die_midway
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
 from tests.servers.ports import free_port
 from tests.servers.s3 import BUCKET, S3Server, Swift
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 MIB = 2**20
 BIG = random_bytes(72 * MIB)

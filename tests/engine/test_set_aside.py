@@ -21,9 +21,9 @@ from datamover.sealing.keyring import Cipher, KeyFile, KeyRing
 from datamover.sealing.rotation import ResealReport, settle
 from tests.engine.post import Post, opened, read
 from tests.engine.rig import file, parts, place, url
-from tests.engine.test_breaking import until
 from tests.servers.refusing import LASTING, Refusal
 from tests.servers.web import File, status
+from tests.waiting import until
 
 NOTICES = 6
 POISON = 3

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from datamover.engine.share import ProcessShare
 from datamover.jobs.values import State
 from tests.engine.rig import Rig, file, place
-from tests.engine.test_breaking import until
+from tests.waiting import until
 
 
 @pytest_twisted.async_yield_fixture

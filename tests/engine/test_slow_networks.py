@@ -10,13 +10,13 @@ from twisted.internet import reactor
 
 from datamover.jobs.values import State
 from tests.engine.rig import Rig, file, place, random_bytes, url
-from tests.engine.test_object_store import until
 from tests.engine.there import between, digest
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
 from tests.servers.s3 import BUCKET, RcloneS3, S3Server
 from tests.servers.sshd import Sshd
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 MIB = 2**20
 FILE = random_bytes(17 * MIB)

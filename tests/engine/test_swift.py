@@ -17,12 +17,13 @@ from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_keep_free import DISK, Gated
-from tests.engine.test_object_store import die_midway, until
+from tests.engine.test_object_store import die_midway
 from tests.engine.test_shared_room import shared
 from tests.protocols.swift import SEGMENTS, ContainerOutside
 from tests.servers.path import Path, path_to
 from tests.servers.swift import CONTAINER, SwiftServer
 from tests.servers.web import File, Web
+from tests.waiting import until
 
 MIB = 2**20
 BIG = random_bytes(72 * MIB)

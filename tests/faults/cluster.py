@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.servers.nginx import Nginx
 from tests.servers.path import Path as TcpPath
 from tests.servers.service import Service
 from tests.servers.sshd import Sshd
+from tests.waiting import wait_until
 
 PATIENCE = 90.0
 """Seconds within which what is waited for must come, on a machine that has much else to do."""
@@ -64,15 +64,6 @@ bandwidth = "{bandwidth}"
 url = "file://{directory}/archive"
 bandwidth = "{bandwidth}"
 """
-
-
-def until(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Wait until ``holds`` returns something true, and return it."""
-    deadline = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.05)
-    return found
 
 
 class Engine(Service):
@@ -217,7 +208,7 @@ class Cluster:
     def start_engine(self, engine: Engine) -> None:
         """Start an engine, and return once others know of it or it has ended by itself."""
         engine.start()
-        until(
+        wait_until(
             lambda: engine.returncode is not None or engine.pid in self.nodes(),
             f"{engine.directory.name} at work: {engine.log.read_text()[-3000:]}",
         )

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.faults.cluster import Cluster, running, until
+from tests.faults.cluster import Cluster, running
 from tests.faults.process import command
 from tests.faults.work import MIB, Work, write_noise
+from tests.waiting import wait_until
 
 LARGE = 12 * MIB
 SMALL = 10_000
@@ -66,7 +67,7 @@ def crash(cluster: Cluster, crashes: Sequence[Crash], *, between: Callable[[], N
     for number, each in enumerate(crashes):
         jobs.append(asked(cluster, f"crash-{number}", each.request(cluster.web.url)))
         engine = cluster.engine(command=command(each.point), lease="1m")
-        assert until(partial(getattr, engine, "returncode"), f"death: {each}") == -signal.SIGKILL
+        assert wait_until(partial(getattr, engine, "returncode"), f"death: {each}") == -signal.SIGKILL
         # Nobody goes on with it before all have died.
         cluster.mover.destinations.hold(f"crash-{number}", "")
         if each.cancelled:
@@ -78,7 +79,7 @@ def crash(cluster: Cluster, crashes: Sequence[Crash], *, between: Callable[[], N
         cluster.mover.destinations.release(f"crash-{number}")
     cluster.engine()
     for each, job in zip(crashes, jobs, strict=True):
-        status = until(partial(ended, cluster, job), f"the end: {each}")
+        status = wait_until(partial(ended, cluster, job), f"the end: {each}")
         assert status == ("CANCELLED" if each.cancelled else "COMPLETED"), each
     Work(cluster).check_clean()
 

@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.clock import WrongClock
-from tests.faults.cluster import Cluster, running, until
+from tests.faults.cluster import Cluster, running
 from tests.faults.work import MIB, Work
 from tests.servers import postgres
+from tests.waiting import wait_until
 
 
 def test_clock_set(cluster: Cluster) -> None:
@@ -21,7 +22,7 @@ def test_clock_set(cluster: Cluster) -> None:
         clock.set(hours)
         # They are four seconds apart: before the second the process has looked at its clock.
         for _ in range(2):
-            until(partial(_renewed_after, cluster, _first_end(cluster)), "another renewal")
+            wait_until(partial(_renewed_after, cluster, _first_end(cluster)), "another renewal")
     work.midway(big)
     for asked in big:
         assert [event["kind"] for event in work.events(asked)] == ["submitted", "started"]
@@ -45,7 +46,7 @@ def test_lease_under_a_clock_set_back(cluster: Cluster) -> None:
     clock.set(-5)
     cluster.database.kill()
     try:
-        until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
+        wait_until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
         assert not any(asked.targets[0].exists() for asked in big)
     finally:
         cluster.database.start()
@@ -66,11 +67,11 @@ def test_clock_of_the_database(open_directory: Path) -> None:
         work.midway(big, done=8 * MIB)
         cluster.sshd.stop()
         waiting = work.one(MIB, "visualiser")
-        until(lambda: work.events(waiting, "retrying"), "an attempt that fails")
+        wait_until(lambda: work.events(waiting, "retrying"), "an attempt that fails")
         engine.kill()
         before = cluster.sql("SELECT now()")[0][0]
         clock.set(-5)
-        until(lambda: cluster.sql("SELECT now()")[0][0] < before, "the database to look at its clock")
+        wait_until(lambda: cluster.sql("SELECT now()")[0][0] < before, "the database to look at its clock")
         cluster.sshd.start()
         cluster.open_gate()
         asked_at = cluster.sql("SELECT now()")[0][0]
@@ -96,7 +97,7 @@ def test_waiting_by_a_wrong_clock(cluster: Cluster) -> None:
     cluster.sshd.stop()
     try:
         asked = work.one(MIB, "visualiser")
-        told = until(lambda: work.events(asked, "retrying"), "an attempt that fails")[0]
+        told = wait_until(lambda: work.events(asked, "retrying"), "an attempt that fails")[0]
     finally:
         cluster.sshd.start()
     now = cluster.sql("SELECT now()")[0][0]

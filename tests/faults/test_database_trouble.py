@@ -8,10 +8,11 @@ from xmlrpc.client import Fault
 
 import pytest
 
-from tests.faults.cluster import UNAVAILABLE, Cluster, running, until
+from tests.faults.cluster import UNAVAILABLE, Cluster, running
 from tests.faults.work import MIB, Work
 from tests.servers import postgres
 from tests.servers.path import path_to
+from tests.waiting import wait_until
 
 
 def test_slow_and_silent(open_directory: Path) -> None:
@@ -30,11 +31,11 @@ def test_slow_and_silent(open_directory: Path) -> None:
         work.one(MIB, "archive")
         work.ended(work.asked[-1])
         renewed = _renewals(cluster)
-        until(lambda: _renewals(cluster) > renewed, "a renewal")
+        wait_until(lambda: _renewals(cluster) > renewed, "a renewal")
         assert not engine.lost()
 
         path.stand()
-        until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
+        wait_until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
         assert not any(asked.targets[0].exists() for asked in big)
         path.slow(0)
         path.go_on()
@@ -71,7 +72,7 @@ def test_full(open_directory: Path, small_server: postgres.TestDatabases) -> Non
         _fill(ballast)
         _ask_until_refused(cluster)
         cluster.gate(36 * MIB)
-        until(lambda: sum(part.stat().st_size >= 32 * MIB for part in cluster.parts()) == len(big), "more of each")
+        wait_until(lambda: sum(part.stat().st_size >= 32 * MIB for part in cluster.parts()) == len(big), "more of each")
 
         ballast.unlink()
         if server.process is None or server.process.poll() is not None:
@@ -103,4 +104,4 @@ def _ask_until_refused(cluster: Cluster) -> None:
 
     there = {"destination": "archive", "path": "is not there"}
     files = [{"source": there, "destination": "small", "path": f"{number}"} for number in range(500)]
-    assert "the disk of the database is full" in until(refused, "a refusal")
+    assert "the disk of the database is full" in wait_until(refused, "a refusal")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.faults import crashes
-from tests.faults.cluster import until
 from tests.faults.crashes import SMALL, cluster_to, crash
 from tests.protocols.dav import DavDisk
 from tests.servers.cloud import Cloud
 from tests.servers.dav import Apache, DavServer, give
 from tests.servers.dav import running as serving
+from tests.waiting import wait_until
 
 OLD = b"what was there before"
 
@@ -80,7 +80,7 @@ def test_killed_at_every_point(
 
         crash(cluster, kinds, between=an_hour_passes)
         assert len(tried) == sum(each.point == "server tried" for each in kinds)
-        until(lambda: not any(path.exists() for path in tried), "the removal of what was tried")
+        wait_until(lambda: not any(path.exists() for path in tried), "the removal of what was tried")
         for name, each in zip(destinations, kinds, strict=True):
             there = DavDisk(server.root / name, hides=False)
             assert there.names() == ([] if each.cancelled else ["f"]), each

@@ -5,10 +5,11 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tests.faults.cluster import Cluster, running, until
+from tests.faults.cluster import Cluster, running
 from tests.faults.points import STORY
 from tests.faults.process import command
 from tests.faults.work import MIB, Asked, Work
+from tests.waiting import wait_until
 
 
 def test_killed(cluster: Cluster) -> None:
@@ -45,11 +46,11 @@ def test_stalled(cluster: Cluster) -> None:
 
     first.stall()
     for asked in big:
-        until(partial(_started, work, asked, 2), "the second engine's turn")
+        wait_until(partial(_started, work, asked, 2), "the second engine's turn")
     first.go_on()
     cluster.open_gate()
     work.check()
-    until(first.lost, "it has learnt of it")
+    wait_until(first.lost, "it has learnt of it")
 
     second.drain()
     work.tiny()
@@ -69,7 +70,7 @@ def test_stalled_to_the_end(cluster: Cluster) -> None:
     for asked in big:
         work.ended(asked)
     first.go_on()
-    until(lambda: len(first.lost()) == len(big), "it has learnt of it")
+    wait_until(lambda: len(first.lost()) == len(big), "it has learnt of it")
     work.check()
 
 
@@ -83,7 +84,7 @@ def test_drained(cluster: Cluster) -> None:
     work.midway(big)
 
     first.drain()
-    until(lambda: not first.alive, "its end")
+    wait_until(lambda: not first.alive, "its end")
     cluster.open_gate()
     work.tiny()
     work.check()
@@ -110,7 +111,7 @@ def test_cancelled(cluster: Cluster) -> None:
         assert status["bytes_done"] < asked.size
         assert not asked.targets[0].exists()
         assert [event["kind"] for event in work.events(asked)][-2:] == ["cancelled", "cancelled"]
-    until(lambda: len(cluster.parts()) <= 1, "the part files are gone")
+    wait_until(lambda: len(cluster.parts()) <= 1, "the part files are gone")
     work.asked = big[:1]
     cluster.open_gate()
     work.check()
@@ -139,10 +140,10 @@ def test_stalled_with_a_lock(cluster: Cluster) -> None:
     first = cluster.engine(command=command("claiming", signal.SIGSTOP))
     cluster.engine()
     work.archive(size=MIB)
-    until(lambda: first.stalled or work.status(work.asked[0])["status"] != "PENDING", "a claim")
+    wait_until(lambda: first.stalled or work.status(work.asked[0])["status"] != "PENDING", "a claim")
     while not first.stalled:
         work.archive(size=MIB)
-        until(lambda: first.stalled or work.status(work.asked[-1])["status"] != "PENDING", "a claim")
+        wait_until(lambda: first.stalled or work.status(work.asked[-1])["status"] != "PENDING", "a claim")
     asked_at = time.monotonic()
     work.one(MIB, "archive")
     work.ended(work.asked[-1])
@@ -162,7 +163,7 @@ def test_killed_at_every_point(cluster: Cluster) -> None:
             work.one(MIB, "visualiser")
             work.one(MIB, "archive")
         engine = cluster.engine(command=command(point))
-        assert until(partial(getattr, engine, "returncode"), f"death: {point}") == -signal.SIGKILL
+        assert wait_until(partial(getattr, engine, "returncode"), f"death: {point}") == -signal.SIGKILL
 
     cluster.engine()
     work.check()
@@ -198,7 +199,7 @@ def test_cut_between_renames(open_directory: Path) -> None:
         asked.targets[0].parent.mkdir()
         asked.targets[0].write_bytes(b"old")
         engine = cluster.engine(command=command("old file set aside", signal.SIGSTOP))
-        until(lambda: engine.stalled, "the file set aside")
+        wait_until(lambda: engine.stalled, "the file set aside")
         assert not asked.targets[0].exists()
         cluster.sshd.stop()
         engine.go_on()
@@ -206,9 +207,9 @@ def test_cut_between_renames(open_directory: Path) -> None:
         assert cluster.parts()
 
         cluster.sshd.start()
-        until(lambda: not cluster.parts(), "nothing left")
+        wait_until(lambda: not cluster.parts(), "nothing left")
         assert asked.targets[0].read_bytes() == b"old"
-        until(lambda: not cluster.sql("SELECT id FROM transfers WHERE traces"), "that is written down")
+        wait_until(lambda: not cluster.sql("SELECT id FROM transfers WHERE traces"), "that is written down")
 
 
 def _set_aside(work: Work) -> Asked:
@@ -217,6 +218,6 @@ def _set_aside(work: Work) -> Asked:
     asked.targets[0].parent.mkdir(exist_ok=True)
     asked.targets[0].write_bytes(b"old")
     engine = work.cluster.engine(command=command("old file set aside"))
-    assert until(partial(getattr, engine, "returncode"), "death") == -signal.SIGKILL
+    assert wait_until(partial(getattr, engine, "returncode"), "death") == -signal.SIGKILL
     assert not asked.targets[0].exists()
     return asked

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-from tests.faults.cluster import UNAVAILABLE, Cluster, running, until
+from tests.faults.cluster import UNAVAILABLE, Cluster, running
 from tests.servers import postgres
+from tests.waiting import wait_until
 
 CLIENTS = 4
 BEFORE = 200
@@ -116,13 +117,13 @@ def test_the_primary_dies(open_directory: Path) -> None:
         cluster.engine()
         clients = Clients(cluster.door.url)
         with clients.at_work():
-            until(lambda: len(clients.accepted) >= BEFORE, "jobs")
+            wait_until(lambda: len(clients.accepted) >= BEFORE, "jobs")
             primary.destroy()
             time.sleep(AWAY)
             standby.promote()
             cluster.database = standby
             enough = len(clients.accepted) + AFTER
-            until(lambda: len(clients.accepted) >= enough, f"jobs: {clients.wrong[:3]}")
+            wait_until(lambda: len(clients.accepted) >= enough, f"jobs: {clients.wrong[:3]}")
         assert clients.wrong == []
         assert clients.unavailable
         _check(cluster, clients)
@@ -131,7 +132,7 @@ def test_the_primary_dies(open_directory: Path) -> None:
 def _check(cluster: Cluster, clients: Clients) -> None:
     accepted = set(clients.accepted.values())
     assert len(accepted) == len(clients.accepted), "two requests have one job"
-    until(lambda: not cluster.sql("SELECT id FROM jobs WHERE finished_at IS NULL"), "the end of every job")
+    wait_until(lambda: not cluster.sql("SELECT id FROM jobs WHERE finished_at IS NULL"), "the end of every job")
     states = dict(cluster.sql("SELECT id, state FROM jobs"))
     assert set(states) == accepted
     assert Counter(states.values()) == {"COMPLETED": len(accepted)}

@@ -13,9 +13,10 @@ from functools import partial
 import pytest
 
 from tests.engine.outcome import There, look
-from tests.faults.cluster import Cluster, Engine, running, until
+from tests.faults.cluster import Cluster, Engine, running
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour
 from tests.servers.mounts.mount import Mount, mounted
+from tests.waiting import wait_until
 
 SMALL, LARGE = 3_000, 300_000
 NO_LINKS = (Misbehaviour("link", "EPERM"), Misbehaviour("exclusive", "EINVAL"))
@@ -106,13 +107,13 @@ def test_crashes(cluster: Cluster, mount: Mount) -> None:
     for number, crash in enumerate(CRASHES):
         engine = cluster.engine()
         jobs.append(ask(cluster, number, crash))
-        until(partial(_is_dead, engine), f"it dies: {crash}")
+        wait_until(partial(_is_dead, engine), f"it dies: {crash}")
         assert engine.returncode == -signal.SIGKILL
         torn = [f"{crash}" for crash, there in zip(CRASHES, targets(), strict=True) if there is There.OTHER]
         assert not torn
 
     cluster.engine()
-    until(lambda: all(cluster.mover.jobs.status(job)["status"] == "COMPLETED" for job in jobs), "everything moved")
+    wait_until(lambda: all(cluster.mover.jobs.status(job)["status"] == "COMPLETED" for job in jobs), "everything moved")
     assert [times for times, each in zip(mount.met(), told, strict=True) if each.kills] == [1] * len(CRASHES)
     assert targets() == [There.WHOLE] * len(CRASHES)
     assert not [str(path) for path in mount.back.rglob(".datamover-*")]

@@ -12,9 +12,10 @@ from pathlib import Path
 from xmlrpc.client import Fault
 
 from tests.faults.clock import WrongClock
-from tests.faults.cluster import Cluster, running, until
+from tests.faults.cluster import Cluster, running
 from tests.faults.process import command
 from tests.faults.work import MIB, Asked, Work
+from tests.waiting import wait_until
 
 SEED = int(os.environ.get("FAULTS_SEED") or 20)
 SECONDS = float(os.environ.get("FAULTS_SECONDS") or 8)
@@ -119,7 +120,7 @@ class Chaos:
 
     def check(self) -> None:
         """Assert that everything ended as it should."""
-        until(lambda: self.cluster.nodes(), "an engine")
+        wait_until(lambda: self.cluster.nodes(), "an engine")
         for asked in self.cancelled:
             status = self.work.ended(asked)["status"]
             if status != "COMPLETED":  # The word came too late, at the last moment.

@@ -8,7 +8,6 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from tests.faults.cluster import until
 from tests.integration.test_monitor import base, get, scraped, value
 from tests.integration.test_supervised import Listener
 from tests.servers import postgres
@@ -16,6 +15,7 @@ from tests.servers.exchange import Exchange
 from tests.servers.refusing import Refusal
 from tests.servers.service import Service
 from tests.servers.web import File, Handler, Web
+from tests.waiting import wait_until
 
 FILES = 120
 LIARS = {17: 2**63, 18: 2**62, 19: 2**62}
@@ -82,8 +82,10 @@ def _liar_among_many(directory: Path, web: str) -> None:
         paths = [str(number) for number in range(FILES)]
         wanted = [{"source": f"{web}/{path}", "destination": "archive", "path": path} for path in paths]
         job = service.proxy.jobs.submit({"files": wanted})["id"]
-        until(lambda: service.proxy.jobs.status(job)["files_completed"] == FILES - len(FAILED) - 1, "all the others")
-        until(
+        wait_until(
+            lambda: service.proxy.jobs.status(job)["files_completed"] == FILES - len(FAILED) - 1, "all the others"
+        )
+        wait_until(
             lambda: service.proxy.jobs.status(job)["files_failed"] == len(FAILED), "the end of those that can be ended"
         )
         assert value(scraped(base(service)), "loop_failures_total", loop="progress") > 0
@@ -93,7 +95,9 @@ def _liar_among_many(directory: Path, web: str) -> None:
         service.start()
         again = service.proxy.jobs.submit({**wanted[0], "path": "again"})["id"]
         assert service.ended(again)["status"] == "COMPLETED"
-        until(lambda: value(scraped(base(service)), "loop_failures_total", loop="claims"), "it is refused once more")
+        wait_until(
+            lambda: value(scraped(base(service)), "loop_failures_total", loop="claims"), "it is refused once more"
+        )
         assert get(base(service) + "/health/ready").body == "ok\n"
 
         sql(url, stubborn.end)
@@ -121,16 +125,16 @@ def test_readiness_is_true(open_directory: Path, processes: int) -> None:
         whose = "engine process 1: " if processes > 1 else ""
         trouble = f"{whose}taking work from the queue (claims) failed, and has not succeeded since"
         page = base(service) + "/health/ready"
-        answer = until(lambda: trouble in (said := get(page)).body.splitlines() and said, "it is told")
+        answer = wait_until(lambda: trouble in (said := get(page)).body.splitlines() and said, "it is told")
         assert answer.status == 503
-        heard = until(
+        heard = wait_until(
             lambda: [one for one in manager.until("WATCHDOG", "1") if trouble in one.get("STATUS", "")], "too"
         )
         assert "READY" not in heard[-1]
         assert get(base(service) + "/health/live").status == 200
 
         sql(url, "ALTER TABLE hidden RENAME TO sides")
-        until(lambda: get(page).body == "ok\n", "readiness")
+        wait_until(lambda: get(page).body == "ok\n", "readiness")
         manager.until("STATUS", "ready")
         request = {"source": {"destination": "archive", "path": "a"}, "destination": "archive", "path": "b"}
         (open_directory / "archive").mkdir(exist_ok=True)

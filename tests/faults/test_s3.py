@@ -9,13 +9,14 @@ import pytest
 
 from datamover.protocols.object_store.trials import is_trial
 from tests.faults import crashes
-from tests.faults.cluster import Cluster, until
+from tests.faults.cluster import Cluster
 from tests.faults.crashes import LARGE, SMALL, cluster_to, crash, ended
 from tests.faults.process import command
 from tests.faults.work import BIG, MIB, RESENT, Work, write_noise
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
 from tests.servers.s3 import BUCKET, S3Server, Swift
+from tests.waiting import wait_until
 
 LATE = 104 * MIB
 """Bytes that have moved when an engine dies late: sent all over again, they would be more than may be sent again."""
@@ -97,11 +98,11 @@ def test_killed_late(cluster: Cluster, swift: S3Server, path: Path) -> None:
     first = cluster.engine()
     cluster.gate(LATE)
     job = cluster.mover.jobs.submit({"source": f"{cluster.web.url}/f", "destination": "late", "path": "f"})["id"]
-    until(lambda: cluster.mover.jobs.status(job)["bytes_done"] >= LATE, "it is late")
+    wait_until(lambda: cluster.mover.jobs.status(job)["bytes_done"] >= LATE, "it is late")
     first.kill()
     cluster.open_gate()
     cluster.engine()
-    until(lambda: ended(cluster, job) == "COMPLETED", "its end")
+    wait_until(lambda: ended(cluster, job) == "COMPLETED", "its end")
     outside = BucketOutside(swift, "late")
     assert outside.read("f") == (cluster.web.directory / "f").read_bytes()
     assert outside.uploads() == 0
@@ -121,11 +122,11 @@ def test_killed_before_the_abort(cluster: Cluster, swift: S3Server) -> None:
     cluster.gate(6 * MIB)
     engine = cluster.engine(command=command("about to be aborted", gate=gate))
     job = cluster.mover.jobs.submit({"source": f"{cluster.web.url}/f", "destination": "late", "path": "g"})["id"]
-    until(BucketOutside(swift, "late").uploads, "it is under way")
+    wait_until(BucketOutside(swift, "late").uploads, "it is under way")
     cluster.mover.jobs.cancel(job)
-    assert until(lambda: engine.returncode, "death") == -signal.SIGKILL
+    assert wait_until(lambda: engine.returncode, "death") == -signal.SIGKILL
     assert BucketOutside(swift, "late").uploads() == 1
     cluster.engine()
-    until(lambda: ended(cluster, job) == "CANCELLED", "its end")
+    wait_until(lambda: ended(cluster, job) == "CANCELLED", "its end")
     Work(cluster).check_clean()
     assert BucketOutside(swift, "late").uploads() == 0

@@ -16,7 +16,6 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from tests.faults.cluster import until
 from tests.faults.work import MIB, sha256, write_noise
 from tests.servers import postgres
 from tests.servers.gbif import DATASET, Gbif, record
@@ -25,6 +24,7 @@ from tests.servers.service import Service, twistd
 from tests.servers.ssh import children, send_signal
 from tests.servers.sshd import Sshd
 from tests.servers.web import Web, status
+from tests.waiting import wait_until
 
 LONGEST = 30.0
 """Seconds that a stop may take."""
@@ -82,11 +82,11 @@ class World:
 
     def moving(self, about: str) -> None:
         """Wait until some of it has arrived."""
-        until(lambda: self.status(about)["bytes_done"] > 0, f"bytes of {about!r}: {self.status(about)}")
+        wait_until(lambda: self.status(about)["bytes_done"] > 0, f"bytes of {about!r}: {self.status(about)}")
 
     def ended(self, about: str) -> dict[str, Any]:
         """Wait until a job has ended, on a service that was started again."""
-        until(lambda: self.status(about)["status"] in ENDED, f"the end of {about!r}")
+        wait_until(lambda: self.status(about)["status"] in ENDED, f"the end of {about!r}")
         return self.status(about)
 
     def whole(self, about: str, place: Path) -> None:
@@ -201,9 +201,9 @@ async def test_all_around_it_hangs(open_directory: Path, gbif: Gbif) -> None:
             world.ask("name", source="http://hangs.example/file", max_attempts=1)
             world.ask("told", source={"destination": "feed", "path": "nothing"}, notify=f"http://127.0.0.1:{port}/told")
             world.ask("dataset", "feed", source="gbif://gbif?taxonKey=2440012", path="dataset/")
-            cleaning = until(lambda: running(world.service.pid, "gbif.cleaning"), "a dataset's process")
+            cleaning = wait_until(lambda: running(world.service.pid, "gbif.cleaning"), "a dataset's process")
             thawing.enter_context(frozen(cleaning))
-            until(lambda: world.status("told")["status"] == "FAILED", "what a notice is sent of")
+            wait_until(lambda: world.status("told")["status"] == "FAILED", "what a notice is sent of")
             time.sleep(1.0)  # For what cannot be seen from outside: a thread that asks for a name, a notice on its way.
 
         await deferToThread(hang)
@@ -229,7 +229,7 @@ async def test_all_around_it_hangs(open_directory: Path, gbif: Gbif) -> None:
             world.whole("disk", mount.back / "hung")
             assert world.ended("name")["error"]["code"] in ("CONNECT_FAILED", "TIMED_OUT")
             assert world.ended("dataset")["status"] == "COMPLETED"
-            until(lambda: web.asked("/told"), "the notice")
+            wait_until(lambda: web.asked("/told"), "the notice")
             world.service.stop()
 
         await deferToThread(go_on)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import Cluster, until
+from tests.faults.cluster import Cluster
 from tests.faults.work import BIG, MIB, Work, sha256
 from tests.servers.nginx import Nginx
 from tests.servers.service import Service
+from tests.waiting import wait_until
 
 
 def test_connections_cut(cluster: Cluster) -> None:
@@ -45,7 +46,7 @@ def test_sources_changed(cluster: Cluster) -> None:
     work.midway(work.asked)
     for asked in work.asked:
         cluster.mover.jobs.pause(asked.job)
-    until(lambda: not cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all at rest")
+    wait_until(lambda: not cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all at rest")
     for number, asked in enumerate(changed):
         (source,) = asked.sources
         # Its time and not its size, and the other way round.
@@ -72,7 +73,7 @@ def test_ssh_server_away(cluster: Cluster) -> None:
     cluster.sshd.stop()
     cluster.open_gate()
     for asked in big[1:]:
-        until(partial(work.events, asked, "retrying"), "an attempt that fails")
+        wait_until(partial(work.events, asked, "retrying"), "an attempt that fails")
     cluster.sshd.start()
     work.check()
 
@@ -104,8 +105,8 @@ def test_database_away(cluster: Cluster) -> None:
 
     cluster.database.kill()
     try:
-        until(lambda: not work.status(big[0]), "an answer that it is away")
-        until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
+        wait_until(lambda: not work.status(big[0]), "an answer that it is away")
+        wait_until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
         cluster.open_gate()
         assert not any(asked.targets[0].exists() for asked in big)
     finally:
@@ -130,7 +131,7 @@ def test_full_disk(cluster: Cluster, small_disk: Path) -> None:
     work = Work(cluster)
     cluster.engine()
     asked = work.one(20 * MIB, "small")
-    until(lambda: work.status(asked).get("error", {}).get("code") == "NO_SPACE", "NO_SPACE")
+    wait_until(lambda: work.status(asked).get("error", {}).get("code") == "NO_SPACE", "NO_SPACE")
     work.tiny()
     work.ended(work.asked[-1])
     assert work.status(asked)["status"] not in ("FAILED", "COMPLETED")
@@ -157,11 +158,11 @@ allow = ["http://127.0.0.1:*/"]
         try:
             jobs = service.proxy.jobs
             job = jobs.submit({"source": f"{web.url}/big", "destination": "archive", "path": "big"})["id"]
-            until(lambda: jobs.status(job)["bytes_done"] > 8 * MIB, "some of it")
+            wait_until(lambda: jobs.status(job)["bytes_done"] > 8 * MIB, "some of it")
             pid_file = open_directory / "data/postgresql/cluster/postmaster.pid"
             os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
-            until(lambda: (open_directory / "archive/big").exists(), "the file")
-            until(lambda: _is_completed(service, job), "the end of the job")
+            wait_until(lambda: (open_directory / "archive/big").exists(), "the file")
+            wait_until(lambda: _is_completed(service, job), "the end of the job")
             assert sha256(open_directory / "archive/big") == sha256(open_directory / "web/big")
             assert not list((open_directory / "archive").rglob(".datamover-*"))
         finally:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.faults import crashes
-from tests.faults.cluster import Cluster, until
+from tests.faults.cluster import Cluster
 from tests.faults.crashes import LARGE, SMALL, asked, cluster_to, crash, ended
 from tests.faults.work import write_noise
 from tests.protocols.swift import ContainerOutside
 from tests.servers.swift import CONTAINER, SwiftServer
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def test_killed_at_every_point(cluster: Cluster, swift: SwiftServer) -> None:
     old = {"source": f"{cluster.web.url}/old", "path": "f"}
     first = cluster.engine()
     for job in [asked(cluster, f"before-{number}", old) for number, each in enumerate(CRASHES) if each.replaces]:
-        assert until(partial(ended, cluster, job), "what is there before") == "COMPLETED"
+        assert wait_until(partial(ended, cluster, job), "what is there before") == "COMPLETED"
     first.kill()
 
     crash(cluster, CRASHES)

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.faults.cluster import Cluster, until
+from tests.faults.cluster import Cluster
+from tests.waiting import wait_until
 
 MIB = 2**20
 BIG = 48 * MIB
@@ -117,7 +118,7 @@ class Work:
     ) -> Asked:
         # As a client would: the same request until it is answered.
         request = {"request_id": f"{self._next()}", **request}
-        answer = until(lambda: self.cluster.ask(lambda: self.cluster.mover.jobs.submit(request)), "an answer")
+        answer = wait_until(lambda: self.cluster.ask(lambda: self.cluster.mover.jobs.submit(request)), "an answer")
         size = sum(path.stat().st_size for path in contents)
         asked = Asked(answer["id"], tuple(targets), tuple(contents), size, archive)
         self.asked.append(asked)
@@ -152,7 +153,9 @@ class Work:
     def midway(self, some: list[Asked], done: int = 36 * MIB) -> None:
         """Wait until every one of ``some`` has brought ``done`` bytes; there they stay until the gate is moved."""
         self.cluster.gate(done)
-        until(lambda: all(self.status(asked).get("bytes_done", 0) >= done for asked in some), f"{done} bytes of each")
+        wait_until(
+            lambda: all(self.status(asked).get("bytes_done", 0) >= done for asked in some), f"{done} bytes of each"
+        )
 
     def ended(self, asked: Asked) -> dict[str, Any]:
         """Wait until a job is terminal."""
@@ -162,7 +165,7 @@ class Work:
             return status if status.get("status") in ENDED else None
 
         try:
-            found: dict[str, Any] = until(told, f"the end of job {asked.job}")
+            found: dict[str, Any] = wait_until(told, f"the end of job {asked.job}")
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.status(asked)}\n{self.events(asked)}") from None
         return found
@@ -191,9 +194,9 @@ class Work:
 
     def check_clean(self) -> None:
         """Assert that nothing is left: no part file, nothing staged, no lease."""
-        until(lambda: not self.cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all leases ended")
-        until(lambda: not self.cluster.staged(), f"nothing staged: {self.cluster.staged()}")
-        until(lambda: not self.cluster.sql(_LEFT), "what was left is swept")
+        wait_until(lambda: not self.cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all leases ended")
+        wait_until(lambda: not self.cluster.staged(), f"nothing staged: {self.cluster.staged()}")
+        wait_until(lambda: not self.cluster.sql(_LEFT), "what was left is swept")
         assert self.cluster.parts() == []
 
     def _check_content(self, asked: Asked) -> None:

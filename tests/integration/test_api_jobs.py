@@ -2,8 +2,7 @@
 
 import re
 import socket
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as Flag
@@ -12,11 +11,11 @@ from xmlrpc.client import Fault
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor, task
 from twisted.internet.defer import gatherResults
 
 from datamover.jobs.values import State
 from tests.servers.door import URL, Door, config_of, faulted, one
+from tests.waiting import until
 
 
 @pytest_twisted.async_yield_fixture
@@ -25,14 +24,6 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     door = Door(config_of(tmp_path))
     yield door
     await door.close()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until a condition holds."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it never came to be"
-        await task.deferLater(reactor, 0.01, lambda: None)
 
 
 @pytest_twisted.ensureDeferred

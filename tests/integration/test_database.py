@@ -1,7 +1,7 @@
 """The database against a real PostgreSQL: transactions, losses, notifications, migrations."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -23,7 +23,7 @@ from datamover.postgres.external import ExternalPostgres
 from datamover.postgres.migrate import Migration, available, migrate
 from datamover.postgres.named_queries import NamedQueries
 from tests.servers.postgres import Postgres, address, running, shared
-from tests.waiting import Waiting
+from tests.waiting import Waiting, until
 
 PATIENCE = 60.0
 
@@ -48,14 +48,6 @@ async def opened(url: str, connections: int = 8) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for ``condition``, asked again and again, or fail."""
-    deadline = time.monotonic() + PATIENCE
-    while not await condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        await deferLater(reactor, 0.02)
 
 
 async def count(database: Database, table: str = "things") -> int:

@@ -1,7 +1,7 @@
 """Several hosts of one database: which is asked when, and what becomes of sessions with one that no longer writes."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import psycopg2
@@ -18,6 +18,7 @@ from datamover.postgres.hosts import Host, hosts
 from tests.integration.test_database import opened
 from tests.servers.path import path_to
 from tests.servers.postgres import Postgres, address, replicated
+from tests.waiting import until
 
 PATIENCE = 60.0
 ALONE = 2
@@ -153,13 +154,6 @@ async def _writes(database: Database) -> bool:
         await _at_once(database)
         return True
     return False
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not await holds():
-        assert time.monotonic() < deadline
-        await deferLater(reactor, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.service import PATIENCE, Service
+from tests.waiting import wait_until
 
 MIB = 2**20
 
@@ -104,13 +105,6 @@ def copy(mover: Any, name: str) -> int:
     return job
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
-
-
 def test_of_a_service(service: Service, disk: Path) -> None:
     """What would not fit waits and says so, over a kill; a reload that keeps less free lets it go on."""
     mover = service.proxy
@@ -121,7 +115,7 @@ def test_of_a_service(service: Service, disk: Path) -> None:
         f"{24 * MIB}"
     ]
     job = copy(mover, "big")
-    until(lambda: "room for" in mover.jobs.status(job).get("waiting_for", ""))
+    wait_until(lambda: "room for" in mover.jobs.status(job).get("waiting_for", ""))
     told = f"destination full: room for {30 * MIB} bytes: {44 * MIB} are free, keep_free is {24 * MIB}"
     assert mover.jobs.status(job)["waiting_for"] == told
     described = mover.destinations.describe("full")
@@ -134,7 +128,7 @@ def test_of_a_service(service: Service, disk: Path) -> None:
     service.kill()
     service.start()
     mover = service.proxy
-    until(lambda: mover.jobs.status(job)["waiting_for"] == told)
+    wait_until(lambda: mover.jobs.status(job)["waiting_for"] == told)
     assert service.ended(copy(mover, "small"))["status"] == "COMPLETED"
 
     service.config.write_text(service.config.read_text().replace('"24MiB"', '"8MiB"'))
@@ -149,11 +143,11 @@ def test_of_two_processes(processes: Processes, disk: Path) -> None:
     mover = processes.proxy
     request = {"source": f"{processes.web.url}/slow", "destination": "full", "path": "slow"}
     slow = mover.jobs.submit(request)["id"]
-    until(lambda: mover.jobs.status(slow)["bytes_done"])
+    wait_until(lambda: mover.jobs.status(slow)["bytes_done"])
     [holder] = processes.holders()
     waiting = {name: copy(mover, name) for name in "ab"}
     for job in waiting.values():  # The process that moves the first file takes no other: the second one has asked.
-        until(lambda job=job: "transfers under way need" in mover.jobs.status(job).get("waiting_for", ""))  # type: ignore[misc]
+        wait_until(lambda job=job: "transfers under way need" in mover.jobs.status(job).get("waiting_for", ""))  # type: ignore[misc]
 
     os.kill(holder, signal.SIGKILL)
     mover.jobs.cancel(slow)
@@ -168,4 +162,4 @@ def test_of_two_processes(processes: Processes, disk: Path) -> None:
             (disk / name).unlink()
             del left[name]
     assert mover.jobs.status(slow)["status"] == "CANCELLED"
-    until(lambda: os.listdir(disk) == ["filler"])
+    wait_until(lambda: os.listdir(disk) == ["filler"])

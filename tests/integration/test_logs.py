@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -21,15 +20,9 @@ import pytest
 from datamover.app.announcing import PATH
 from tests.servers.nginx import Nginx
 from tests.servers.service import TWISTD, Service
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +38,7 @@ def service() -> Iterator[Service]:
 
 def test_the_first_lines(service: Service) -> None:
     """The start tells what was read, where everything is and where to call; one line tells when it is ready."""
-    eventually(lambda: "is ready" in service.log.read_text())
+    wait_until(lambda: "is ready" in service.log.read_text())
     log = service.log.read_text()
     data = service.directory / "data"
     for line in (
@@ -100,7 +93,7 @@ def test_sighup_by_its_name(service: Service) -> None:
     """A reload by signal is in the trail as SIGHUP's."""
     os.kill(service.pid, signal.SIGHUP)
     trail = service.proxy.service.audit
-    eventually(lambda: "SIGHUP" in [one["who"] for one in trail()["entries"] if one["action"] == "service.reload"])
+    wait_until(lambda: "SIGHUP" in [one["who"] for one in trail()["entries"] if one["action"] == "service.reload"])
 
 
 def into_a_file(directory: Path) -> Service:
@@ -153,11 +146,11 @@ def test_logrotate(open_directory: Path) -> None:
 
     def rotated(*how: str, clock: tuple[str, ...] = ()) -> None:
         """Rotate while lines are written; return once some are in the new file."""
-        eventually(lambda: "asked for job" in current.read_text())
+        wait_until(lambda: "asked for job" in current.read_text())
         before = current.stat().st_ino
         rotate(open_directory, *how, clock=clock)
-        eventually(lambda: current.exists() and current.stat().st_ino != before)
-        eventually(lambda: "asked for job" in current.read_text())
+        wait_until(lambda: current.exists() and current.stat().st_ino != before)
+        wait_until(lambda: "asked for job" in current.read_text())
         assert current.stat().st_mode & 0o777 == 0o640
 
     client = Thread(target=ask)
@@ -187,7 +180,7 @@ def test_twisted_rotates(open_directory: Path) -> None:
     service.start()
     try:
         os.kill(service.pid, signal.SIGUSR1)
-        eventually((open_directory / "log/datamover.log.1").exists)
+        wait_until((open_directory / "log/datamover.log.1").exists)
     finally:
         service.stop()
 

@@ -13,12 +13,13 @@ from twisted.internet.threads import deferToThread
 from datamover.config.schema import Client, Sources
 from datamover.config.schema import Service as ServiceTable
 from datamover.jobs.values import State
-from tests.engine.post import headers, until, verified
+from tests.engine.post import headers, verified
 from tests.fakes import PlainLogins
 from tests.servers import postgres
 from tests.servers.door import Door, config_of, faulted, one
 from tests.servers.service import Service
 from tests.servers.web import Web, status
+from tests.waiting import until
 
 SECRET = "s3cret-of-the-portal"
 TOLD = "https://portal.example.org/moved?key=k3y"
@@ -183,9 +184,9 @@ async def test_a_service_that_is_killed(open_directory: Path) -> None:
         await deferToThread(service.kill)
         await web.start()
         await deferToThread(service.start)
-        await until(lambda: web.requests, 30)
+        await until(lambda: web.requests)
         assert (await asking(service, lambda s: s.jobs.renotify(number)))["id"] == number
-        await until(lambda: len(web.requests) > 1, 30)
+        await until(lambda: len(web.requests) > 1)
 
         told = [verified(headers(request), request.body, SECRET) for request in web.requests]
         assert {(one["job"], one["status"], one["id"]) for one in told} == {(number, "COMPLETED", told[0]["id"])}

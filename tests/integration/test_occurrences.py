@@ -18,6 +18,7 @@ from tests.servers import postgres
 from tests.servers.ala import EMAIL, GOOD_ROWS, LSID, FakeAla, records_csv, records_zip
 from tests.servers.service import PATIENCE, Service
 from tests.servers.sshd import Sshd
+from tests.waiting import until
 
 NAMES = (f"{LSID}.csv", f"{LSID}.json", f"{LSID}.dataset.json")
 
@@ -50,13 +51,6 @@ class Portal:
                 return dict(told)
             assert reactor.seconds() < deadline, told
             await deferLater(reactor, 0.05)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    deadline = reactor.seconds() + PATIENCE
-    while not condition():
-        assert reactor.seconds() < deadline
-        await deferLater(reactor, 0.01)
 
 
 @pytest_twisted.async_yield_fixture

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.service import PATIENCE, TWISTD, Service, twistd
+from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 SIZE = 600_000
@@ -113,14 +114,6 @@ def lives(pid: int) -> bool:
         return False
 
 
-def until(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    deadline = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.05)
-    return found
-
-
 def tac(_: Path) -> list[str]:
     return [str(TWISTD), "-n", "--pidfile=", "-y", str(CHECKOUT / "datamover.tac")]
 
@@ -134,14 +127,16 @@ def test_work_is_shared(open_directory: Path, web: Nginx) -> None:
     service = Processes(open_directory)
     service.start()
     try:
-        until(service.ready, "both processes at work")
+        wait_until(service.ready, "both processes at work")
         one, other = children = service.children()
         job = service.work(web, 8)
         # Eight at once are allowed at the destination; each process takes its part of them.
-        until(lambda: service.holders() == sorted(children * 4), "eight transfers, four with each")
+        wait_until(lambda: service.holders() == sorted(children * 4), "eight transfers, four with each")
         assert service.ended(job)["status"] == "COMPLETED"
-        until(lambda: service.value("attempts_total", outcome="completed") == 8, "eight attempts told")
-        until(lambda: service.value("bytes_moved_total", destination="archive") == 8 * SIZE, "every byte told once")
+        wait_until(lambda: service.value("attempts_total", outcome="completed") == 8, "eight attempts told")
+        wait_until(
+            lambda: service.value("bytes_moved_total", destination="archive") == 8 * SIZE, "every byte told once"
+        )
         assert service.value("claims_total") == 8
         assert service.value("lease_takeovers_total") == service.value("engine_process_ends_total") == 0
         assert service.value("engine_processes") == 2
@@ -154,9 +149,9 @@ def test_work_is_shared(open_directory: Path, web: Nginx) -> None:
             assert f"[datamover.engine.worker#info,{pid}] job {job}: moved" in service.log.read_text()
 
         # The next job is interrupted.
-        until(lambda: not service.holders(), "everything written")
+        wait_until(lambda: not service.holders(), "everything written")
         service.work(web, 2, 50 * SIZE, path="again/")
-        until(lambda: len(service.holders()) == 2, "both files on their way")
+        wait_until(lambda: len(service.holders()) == 2, "both files on their way")
         for _ in range(2):  # As a supervisor does that tells every process, and has no patience.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGTERM)
@@ -177,19 +172,21 @@ def test_a_process_that_is_killed(open_directory: Path, web: Nginx) -> None:
     service = Processes(open_directory, command=tac)
     service.start({"DATAMOVER_CONFIG": str(service.config)})
     try:
-        until(service.ready, "both processes at work")
+        wait_until(service.ready, "both processes at work")
         job = service.work(web, 4, 2 * SIZE)
-        holders = until(lambda: len(found := service.holders()) == 4 and found, "four files on their way")
+        holders = wait_until(lambda: len(found := service.holders()) == 4 and found, "four files on their way")
         killed = holders[0]
         left = [pid for pid in service.children() if pid != killed]
-        until(lambda: service.value("claims_total") == 4, "the claims told")
+        wait_until(lambda: service.value("claims_total") == 4, "the claims told")
         os.kill(killed, signal.SIGKILL)
-        until(lambda: killed not in service.holders() and len(service.holders()) == 4, "all four on their way again")
+        wait_until(
+            lambda: killed not in service.holders() and len(service.holders()) == 4, "all four on their way again"
+        )
         assert service.ended(job)["status"] == "COMPLETED"
-        until(service.ready, "both processes at work again")
+        wait_until(service.ready, "both processes at work again")
         assert set(left) < set(service.children())
         assert len(service.children()) == 2
-        until(lambda: service.value("attempts_total", outcome="completed") == 4, "four attempts told")
+        wait_until(lambda: service.value("attempts_total", outcome="completed") == 4, "four attempts told")
         assert service.value("lease_takeovers_total") == holders.count(killed)
         assert service.value("claims_total") == 4 + holders.count(killed)
         assert service.value("engine_process_ends_total") == 1
@@ -205,15 +202,17 @@ def test_a_reload_renews_them(open_directory: Path, web: Nginx) -> None:
     service = Processes(open_directory)
     service.start()
     try:
-        until(service.ready, "both processes at work")
+        wait_until(service.ready, "both processes at work")
         before = service.children()
         job = service.work(web, 2)
-        until(lambda: len(service.holders()) == 2, "both files on their way")
-        until(lambda: service.proxy.jobs.status(job)["bytes_done"] > SIZE / 4, "some of them here")
+        wait_until(lambda: len(service.holders()) == 2, "both files on their way")
+        wait_until(lambda: service.proxy.jobs.status(job)["bytes_done"] > SIZE / 4, "some of them here")
         added = f'[destinations.later]\nurl = "file://{service.directory}/later"\n'
         service.config.write_text(service.config.read_text() + added)
         assert "destinations.later" in str(service.proxy.service.reload())
-        until(lambda: len(service.children()) == 2 and not set(service.children()) & set(before), "two new processes")
+        wait_until(
+            lambda: len(service.children()) == 2 and not set(service.children()) & set(before), "two new processes"
+        )
         assert service.ended(job)["status"] == "COMPLETED"
         later = {"source": f"{web.url}/0.bin", "destination": "later", "path": "a.bin"}
         assert service.ended(service.proxy.jobs.submit(later)["id"])["status"] == "COMPLETED"
@@ -231,12 +230,12 @@ def test_the_parent_is_killed(open_directory: Path, web: Nginx) -> None:
     """Processes whose parent is gone hand back their work and end by themselves."""
     service = Processes(open_directory, command=twist)
     service.start()
-    until(service.ready, "both processes at work")
+    wait_until(service.ready, "both processes at work")
     children = service.children()
     service.work(web, 4, 20 * SIZE)
-    until(lambda: len(service.holders()) == 4, "four files on their way")
+    wait_until(lambda: len(service.holders()) == 4, "four files on their way")
     service.kill()
-    until(lambda: not any(lives(pid) for pid in children), "both ended", patience=20)
+    wait_until(lambda: not any(lives(pid) for pid in children), "both ended")
     assert not service.holders()
     assert service.sql("SELECT count(*) FROM nodes") == [(0,)]
 
@@ -251,18 +250,18 @@ def test_in_the_background(open_directory: Path) -> None:
     stray = staging / "stray.lock"
     stray.mkdir(parents=True)  # Where a lock would be a file.
     subprocess.run(command, cwd=open_directory, check=True, timeout=PATIENCE)
-    until(lambda: log.exists() and "Server Shut Down" in log.read_text(), "its end")
-    until(lambda: not pidfile.exists(), "its end")
+    wait_until(lambda: log.exists() and "Server Shut Down" in log.read_text(), "its end")
+    wait_until(lambda: not pidfile.exists(), "its end")
     assert log.read_text().count(f"the staging directory {staging} cannot be used") == 1
     assert "datamover cannot run: " in log.read_text()
 
     stray.rmdir()
     subprocess.run(command, cwd=open_directory, check=True, timeout=PATIENCE)
     pid = int(pidfile.read_text())
-    until(lambda: _answers(service) and service.ready(), "both processes at work")
+    wait_until(lambda: _answers(service) and service.ready(), "both processes at work")
     children = engines_of(pid)
     os.kill(pid, signal.SIGTERM)
-    until(lambda: not pidfile.exists(), "its end")
+    wait_until(lambda: not pidfile.exists(), "its end")
     assert len(children) == 2
     assert not any(lives(child) for child in children)
     for child in children:

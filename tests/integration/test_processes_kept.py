@@ -2,14 +2,11 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from datamover.concurrency.loops import Loops
@@ -22,7 +19,7 @@ from datamover.processes.messages import ChildConfig, StatusMessage
 from datamover.processes.metrics_buffer import MetricsBuffer
 from datamover.processes.service import EngineProcesses
 from tests.servers import postgres
-from tests.servers.service import PATIENCE
+from tests.waiting import until
 
 NODE = "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
 
@@ -36,13 +33,6 @@ def settings(open_directory: Path) -> Config:
         f'[destinations.archive]\nurl = "file://{open_directory}/archive"\n'
     )
     return load(file, CONFIG)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    ends = reactor.seconds() + PATIENCE
-    while not condition():
-        assert reactor.seconds() < ends, "it never came about"
-        await deferLater(reactor, 0.02)
 
 
 @pytest_twisted.ensureDeferred

@@ -2,8 +2,7 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -12,8 +11,9 @@ import pytest
 
 from datamover.security.passwords import hash_password
 from tests.servers import postgres
-from tests.servers.service import PATIENCE, Service
+from tests.servers.service import Service
 from tests.servers.sshd import Sshd
+from tests.waiting import wait_until
 
 MIB = 2**20
 READ = "the configuration was read again"
@@ -50,7 +50,7 @@ def service(running: Service) -> Iterator[Service]:
     rewrite(running, tables(running.directory))
     read = running.log.read_text().count(READ)
     os.kill(running.pid, signal.SIGHUP)
-    until(lambda: running.log.read_text().count(READ) > read)
+    wait_until(lambda: running.log.read_text().count(READ) > read)
 
 
 @pytest.fixture
@@ -64,13 +64,6 @@ def rewrite(service: Service, text: str) -> None:
     service.config.write_text(head + text)
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
-
-
 def copy(proxy: Any, name: str, destination: str) -> int:
     source = {"destination": "store", "path": name}
     request = {"source": source, "destination": destination, "path": name, "overwrite": "always"}
@@ -82,7 +75,7 @@ def test_a_destination_goes_and_nothing_is_lost(service: Service, directory: Pat
     """What runs ends well, what waits says that its destination is gone, and goes on when it is back."""
     mover = service.proxy
     running = copy(mover, "big", "slow")
-    until(lambda: mover.jobs.status(running)["bytes_done"] > 0)
+    wait_until(lambda: mover.jobs.status(running)["bytes_done"] > 0)
     mover.destinations.hold("slow", "for the test")
     waiting = copy(mover, "small", "slow")
 
@@ -121,10 +114,10 @@ def test_where_a_destination_is_changes_while_files_move(service: Service, direc
     """What runs ends where it began; what is asked for afterwards goes to the new place."""
     mover = service.proxy
     running = copy(mover, "big", "slow")
-    until(lambda: mover.jobs.status(running)["bytes_done"] > 0)
+    wait_until(lambda: mover.jobs.status(running)["bytes_done"] > 0)
     rewrite(service, tables(directory).replace("/slow", "/elsewhere"))
     os.kill(service.pid, signal.SIGHUP)
-    until(lambda: f"{READ}; changed: destinations.slow" in service.log.read_text())
+    wait_until(lambda: f"{READ}; changed: destinations.slow" in service.log.read_text())
     assert service.ended(copy(mover, "small", "slow"))["status"] == "COMPLETED"
     assert service.ended(running)["status"] == "COMPLETED"
     assert (directory / "elsewhere/small").exists()
@@ -160,13 +153,13 @@ bandwidth = "3MB/s"
     assert sshd.connections() == connected
 
     running = copy(mover, "big", "far")
-    until(lambda: mover.jobs.status(running)["bytes_done"] > 0)
+    wait_until(lambda: mover.jobs.status(running)["bytes_done"] > 0)
     rewrite(service, tables(directory))
     mover.service.reload()
     assert set(connected) <= set(sshd.connections())
     assert service.ended(running)["status"] == "COMPLETED"
     assert (sshd.root / "big").read_bytes() == (directory / "store/big").read_bytes()
-    until(lambda: not sshd.connections())
+    wait_until(lambda: not sshd.connections())
 
 
 def test_secrets_that_others_may_read(service: Service, directory: Path) -> None:
@@ -210,7 +203,7 @@ def test_a_file_that_cannot_be_used(service: Service, directory: Path) -> None:
     line = f"{service.config}: limits.queued = 'many': expected a whole number above 0"
     assert (refused.value.faultCode, refused.value.faultString) == (1001, line)
     os.kill(service.pid, signal.SIGHUP)
-    until(lambda: service.log.read_text().count(f"the configuration is left as it was: {line}") == 2)
+    wait_until(lambda: service.log.read_text().count(f"the configuration is left as it was: {line}") == 2)
     assert [told["name"] for told in service.proxy.destinations.list()] == ["store", "slow"]
     assert service.ended(copy(service.proxy, "small", "slow"))["status"] == "COMPLETED"
 
@@ -244,7 +237,7 @@ def test_clients_come_and_go(service: Service, directory: Path) -> None:
 def test_draining_and_back(service: Service) -> None:
     """A process that drains takes nothing, says so, and takes work again when it is told to."""
     mover = service.proxy
-    until(lambda: mover.service.status()["nodes"])
+    wait_until(lambda: mover.service.status()["nodes"])
     (node,) = mover.service.status()["nodes"]
     with pytest.raises(Fault, match="no process is called 'moon'"):
         mover.service.drain("moon")

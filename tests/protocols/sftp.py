@@ -2,12 +2,12 @@
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Never
 
-from twisted.internet import reactor, task
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover.errors import Scope
@@ -90,15 +90,6 @@ async def pour(sink: PartFileSink) -> Never:
 
 def noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, ten seconds at most."""
-    for _ in range(500):
-        if condition():
-            return
-        await task.deferLater(reactor, 0.02)
-    raise AssertionError("it did not come about")
 
 
 def started(awaitable: object) -> Deferred[object]:

@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.protocols.place import Place
-from tests.engine.test_object_store import until
 from tests.protocols.conformance import KEY, MIB, Conformance, Outside, Premises, arrive, get, put
 from tests.protocols.dav import DavDisk, DavPremises, premises_on
 from tests.protocols.part_files import PART, DiskPremises, PartFileConformance, fill, give_name
 from tests.servers.cloud import Cloud
 from tests.servers.dav import Apache, DavServer, Lighttpd, NginxDav, WsgiDav, give, running
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from datamover.protocols.place import DestinationPool
 from datamover.protocols.upload import Saved
 from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, read, write
 from tests.protocols.ftp import pool_at
-from tests.protocols.sftp import until
 from tests.servers.certificates import Authority
 from tests.servers.wayward_ftp import PASSWORD, Doing, Session, WaywardFtp
+from tests.waiting import until
 
 DATA = content(300_000)
 PART = part_path("file", KEY)

@@ -23,9 +23,9 @@ from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read, write
-from tests.protocols.sftp import until
 from tests.servers.certificates import Authority, ServerTLS
 from tests.servers.web import Exchange, Web
+from tests.waiting import until
 
 KEY = UploadKey("1", "a")
 MIB = 2**20

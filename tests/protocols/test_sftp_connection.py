@@ -30,11 +30,11 @@ from tests.protocols.sftp import (
     send,
     sha256,
     started,
-    until,
     writing,
 )
 from tests.servers.ssh import descendants
 from tests.servers.sshd import Sshd
+from tests.waiting import until
 
 
 @pytest.fixture
