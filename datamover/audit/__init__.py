@@ -1,1 +1,1 @@
-"""Who did what: the audit trail."""
+"""The audit trail: who did what."""

@@ -1,1 +1,1 @@
-"""What `datamover.toml` says: read, checked, and given as frozen values."""
+"""The configuration: reads and checks `datamover.toml`, and returns it as frozen values."""

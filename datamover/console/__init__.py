@@ -1,4 +1,4 @@
-"""The console of the running service: a prompt over telnet and SSH, and the commands that an operator types there."""
+"""The console of the running service: a prompt over telnet and SSH, and its commands."""
 
 from datamover.console.backend import ConsoleBackend
 from datamover.console.commands.context import ConsoleServices

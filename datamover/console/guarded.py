@@ -1,9 +1,9 @@
 """Limits on the console's connections: their number, and the time until a login.
 
-A stranger has so many seconds and so many bytes to log in. Where an address has as many strangers as it may, or the
-console as many connections, the stranger who has waited longest makes room for the next: so that whoever only holds
-connections open keeps no operator out. Who has logged in stays, however idle. What a peer sends out of order ends its
-connection, with one line in the log.
+A connection without a login has a limited time, and may send a limited number of bytes, until it logs in. Where an
+address has as many of them as it may, or the console as many connections, the oldest of them is closed for the next, so
+that nobody keeps operators out by holding connections open. After the login there is no limit. A peer that sends what
+is out of order is disconnected, with one line in the log.
 """
 
 # ruff: noqa: N802 - the names of what is overridden are Twisted's
@@ -22,95 +22,95 @@ from twisted.python.failure import Failure
 
 log = Logger()
 
-STRANGERS = 16
-"""Connections of one address that have not logged in."""
+WITHOUT_LOGIN = 16
+"""Connections of one address that have not logged in, at most."""
 BYTES = 2**18
-"""That a stranger may send."""
+"""The bytes that a connection may send before its login."""
 TYPING = 6
-"""How many times as long as any login one at the console may take, where people type."""
+"""The time for a login at the console, where people type, as a multiple of ``login_seconds``."""
 LEAVING = 2.0
-"""Seconds that a connection has to take its last words."""
+"""Seconds from a farewell until the connection is aborted."""
 TELLING = 60.0
-"""Seconds between two lines of the log about strangers who were sent away."""
+"""Seconds, at least, between two lines of the log about connections that were closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleLimits:
-    """How many there may be, and for how long."""
+    """The limits of the console's connections."""
 
     connections: int
     login_seconds: float
-    """That a login may take where nobody types."""
+    """Seconds for a login where nobody types."""
 
 
 class ConsoleConnections:
-    """Those of all the console's listeners."""
+    """The connections of all of the console's listeners."""
 
     def __init__(self, clock: IReactorTime, limits: Callable[[], ConsoleLimits]) -> None:
-        """``limits`` tells those that hold now."""
+        """``limits`` returns the limits in force."""
         self._clock = clock
         self._limits = limits
         self._there: dict[Guarded, None] = {}
-        self._strangers: dict[Guarded, str] = {}
-        """With where they came from; who has waited longest is first."""
-        self._sent_away = 0
+        self._without_login: dict[Guarded, str] = {}
+        """Those that have not logged in, with their origins, the oldest first."""
+        self._closed = 0
         self._told_at = -TELLING
 
     def come(self, one: "Guarded", origin: str) -> bool:
-        """Have a connection stay, as a stranger's; False: there is no room."""
+        """Admit a connection, which has not logged in yet; return False if there is no room."""
         limits = self._limits()
-        beside = [each for each, where in self._strangers.items() if where == origin]
-        if len(beside) >= STRANGERS:
-            self._send_away(beside[0], "others want to log in")
-        elif len(self._there) >= limits.connections and self._strangers:
-            self._send_away(next(iter(self._strangers)), "others want to log in")
+        beside = [each for each, where in self._without_login.items() if where == origin]
+        if len(beside) >= WITHOUT_LOGIN:
+            self._close(beside[0], "others want to log in")
+        elif len(self._there) >= limits.connections and self._without_login:
+            self._close(next(iter(self._without_login)), "others want to log in")
         if len(self._there) >= limits.connections:
             self._tell(f"all {limits.connections} connections that [limits] console_connections allows are in use")
             return False
         self._there[one] = None
-        self._strangers[one] = origin
+        self._without_login[one] = origin
         seconds = TYPING * limits.login_seconds
-        one.due = self._clock.callLater(seconds, self._send_away, one, f"nobody has logged in within {seconds:.0f} s")
+        one.due = self._clock.callLater(seconds, self._close, one, f"nobody has logged in within {seconds:.0f} s")
         return True
 
     def let_in(self, one: "Guarded") -> None:
-        """Let one stay who has logged in."""
-        if one in self._strangers:
-            del self._strangers[one]
+        """Take note that a connection has logged in."""
+        if one in self._without_login:
+            del self._without_login[one]
             one.due.cancel()
 
-    def is_stranger(self, one: "Guarded") -> bool:
-        return one in self._strangers
+    def has_no_login(self, one: "Guarded") -> bool:
+        return one in self._without_login
 
     def end(self, one: "Guarded", why: str) -> None:
-        """Close a connection, which is told why; it is forgotten at once."""
+        """Send a connection the reason and close it; it is forgotten at once."""
         self.forget(one)
         transport: Any = one.transport
-        with suppress(Exception):  # How far the connection had come, nobody knows.
+        with suppress(Exception):  # Its protocol may not be ready to send anything.
             one.farewell(why)
         transport.loseConnection()
         one.due = self._clock.callLater(LEAVING, transport.abortConnection)
 
     def forget(self, one: "Guarded") -> None:
-        """Take note that a connection is over."""
+        """Take note that a connection has ended."""
         self._there.pop(one, None)
-        self._strangers.pop(one, None)
+        self._without_login.pop(one, None)
         if one.due is not None and one.due.active():
             one.due.cancel()
 
-    def _send_away(self, one: "Guarded", why: str) -> None:
+    def _close(self, one: "Guarded", why: str) -> None:
         one.end(why)
         self._tell(why)
 
     def _tell(self, why: str) -> None:
-        self._sent_away += 1
+        self._closed += 1
         if self._clock.seconds() - self._told_at >= TELLING:
-            log.warn("console: {count} connections were closed: {why}", count=self._sent_away, why=why)
-            self._sent_away, self._told_at = 0, self._clock.seconds()
+            log.warn("console: {count} connections were closed: {why}", count=self._closed, why=why)
+            self._closed, self._told_at = 0, self._clock.seconds()
 
 
 class Guarded(Protocol):
-    """What is mixed into a protocol, before it, so that its connections are guarded."""
+    """A mix-in for a protocol, before it in the bases, that applies the limits to its connections."""
 
     connections: ConsoleConnections
     origin: str
@@ -130,7 +130,7 @@ class Guarded(Protocol):
         self.connections.let_in(self)
 
     def end(self, why: str) -> None:
-        """Close the connection; nothing of what still comes is looked at."""
+        """Close the connection; data that still arrives is ignored."""
         if not self._over:
             self._over = True
             self.connections.end(self, why)
@@ -149,14 +149,14 @@ class Guarded(Protocol):
         if self._over:
             return
         self._taken += len(data)
-        if self._taken > BYTES and self.connections.is_stranger(self):
+        if self._taken > BYTES and self.connections.has_no_login(self):
             self._refuse("it sends more than a login takes")
             return
         try:
             super().dataReceived(data)
         except CancelledError:
             raise
-        except Exception as error:  # Whatever it sent, nothing else is to suffer.
+        except Exception as error:  # Whatever it sent, only this connection ends.
             place = traceback.extract_tb(error.__traceback__)[-1]
             self._refuse("what it sends is out of order", f": {error!r} in {place.name}")
 

@@ -23,7 +23,7 @@ BETWEEN = "  "
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What text is shown on."""
+    """The screen that text is shown on."""
 
     width: int | None = None
     """Cells of a line; None: no terminal, lines are as long as they are."""

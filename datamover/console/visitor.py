@@ -1,4 +1,4 @@
-"""One visitor of the console: the login, the address, and what answers are shown on."""
+"""One visitor of the console: the name, the address, and the view in which answers are shown."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from datamover.console.tables import Page, Screen
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who is at the console."""
+    """An operator at the console."""
 
     who: str
     origin: str

@@ -1,1 +1,1 @@
-"""Doing what was asked: claim it, move it, try again, say how it ended."""
+"""The engine: it claims transfers, moves their files, tries again, and records the outcomes."""

@@ -1,1 +1,1 @@
-"""Telling clients of the ends of their jobs."""
+"""Notices to clients of the ends of their jobs."""

@@ -1,1 +1,1 @@
-"""The registered destinations: the places that files come from and go to."""
+"""The registered destinations, and the check that they are apart from the service's own files."""

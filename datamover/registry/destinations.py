@@ -205,9 +205,8 @@ class Registry:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
         With ``uploads``, a list of UnfinishedUpload, where its side tells of such; with ``free`` where the place tells
-        its room, and ``keep_free`` where some is kept free, in bytes.
-        Cancelling drops the answer alone: the test goes on, and removes what it has written.
-        Raises UnknownDestination.
+        its room, and ``keep_free`` where some is kept free, in bytes. Raises UnknownDestination. Cancelling drops the
+        answer alone: the test goes on, and removes what it has written.
         """
         destination = self.get(name)
         answer: Deferred[dict[str, Any]] = Deferred()

@@ -1,1 +1,1 @@
-"""What registry, protocols and datasets all need to know of the web."""
+"""URLs, source rules, credentials, and names and paths of files, for registry, protocols and datasets."""

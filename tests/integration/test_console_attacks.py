@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from datamover.console.guarded import STRANGERS, TYPING
+from datamover.console.guarded import TYPING, WITHOUT_LOGIN
 from tests.integration.test_console import PASSWORD, Ssh, Telnet, console_tables, ssh
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
@@ -21,7 +21,7 @@ from tests.servers.service import PATIENCE, Service
 __all__ = ["ssh"]
 LOGIN = 1.0
 """Seconds that a login may take."""
-CONNECTIONS = 2 * STRANGERS + 4
+CONNECTIONS = 2 * WITHOUT_LOGIN + 4
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.console.terminal.completion import CursorContext, Offer, place
+from datamover.console.terminal.completion import CursorContext, Offer, cursor_context
 from datamover.console.terminal.display import Display
 from datamover.console.terminal.history import KEPT, Histories, History, Recall, kept
 from datamover.console.terminal.keys import UNREADABLE, Keys
@@ -109,13 +109,13 @@ def test_keys(sent: bytes, keys: list[str]) -> None:
 )
 def test_where_the_cursor_is(text: str, expected: CursorContext) -> None:
     """A line is read up to the cursor, however little of it makes sense yet."""
-    assert place(text) == expected
+    assert cursor_context(text) == expected
 
 
 @given(st.text(alphabet="ab'\"()[]{}=,\\# ", max_size=40))
 def test_any_line_has_a_place(text: str) -> None:
     """Whatever is typed, the word before the cursor is the end of it."""
-    found = place(text)
+    found = cursor_context(text)
     assert text.endswith(found.word)
 
 

@@ -27,11 +27,11 @@ class CommandError(Exception):
 
 
 class LogLevel(Protocol):
-    """What is written to this process's log."""
+    """The level of this process's log."""
 
     @property
     def level(self) -> str | None:
-        """The least level that is; None: whoever started the process chose another way to log, and decides."""
+        """The least level that is written; None: the process was started with another observer of the log."""
         ...
 
     def set(self, name: str) -> None: ...
@@ -39,7 +39,7 @@ class LogLevel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
-    """What all visitors' commands use."""
+    """The dependencies of all commands."""
 
     store: JobStore
     newest: Newest
@@ -54,7 +54,7 @@ class ConsoleServices:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CommandContext:
-    """What one visitor's commands run with."""
+    """The dependencies of one visitor's commands, and the visitor."""
 
     service: ConsoleServices
     visitor: Visitor

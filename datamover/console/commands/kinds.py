@@ -18,7 +18,7 @@ COMPLETED = 100
 
 
 class Unfit(ValueError):
-    """A value that an argument is not; the message says why, where the kind's own words do not."""
+    """A value that does not fit its argument; the message says why, if the kind's own words do not."""
 
 
 async def _none(context: CommandContext) -> Sequence[str]:

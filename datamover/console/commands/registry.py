@@ -30,7 +30,7 @@ Run = Callable[..., Coroutine[Any, Any, Answer]]
 
 
 class WrongUse(CommandError):
-    """A command is not called so; the message says how it is."""
+    """A wrong call of a command; the message says how it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Typed:
 
 
 class Commands:
-    """Several of them, in the order in which help() lists them."""
+    """Several commands, in the order in which help() lists them."""
 
     def __init__(self, *parts: "Commands") -> None:
         self.by_name: dict[str, Command] = {name: one for part in parts for name, one in part.by_name.items()}

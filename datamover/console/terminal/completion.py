@@ -1,7 +1,7 @@
 """Completion by Tab: names of commands, the arguments of the one that is being typed, and their values.
 
-``place`` reads the line up to the cursor without running any of it; what Python's own names and attributes are, the
-standard library's completer tells.
+``cursor_context`` reads the line up to the cursor without running any of it; Python's own names and attributes come
+from the standard library's completer.
 """
 
 import builtins
@@ -32,8 +32,8 @@ class CursorContext:
     """Within other brackets, where nothing is known of what may stand there."""
 
 
-def place(text: str) -> CursorContext:
-    """Return where the end of a text is."""
+def cursor_context(text: str) -> CursorContext:
+    """Return the context of the end of a text."""
     stack: list[tuple[str, str, int]] = []  # The bracket, the name before it, and its arguments' number.
     quote, keyword, start, word, item, index = "", "", 0, 0, 0, 0
     while index < len(text):
@@ -89,7 +89,7 @@ class Offer:
 
 async def offer(text: str, names: Mapping[str, Typed], namespace: Mapping[str, Any]) -> Offer:
     """Return what may stand at the end of a text; nothing where what it would be is not at hand."""
-    where = place(text)
+    where = cursor_context(text)
     typed = names.get(where.call)
     if where.bracket:
         return Offer(where.word, ())

@@ -1,4 +1,4 @@
-"""Draw on a terminal: the line that is typed, answers, and tables that are redrawn.
+"""Drawing on a terminal: the line that is typed, answers, and tables that are redrawn.
 
 The line has one row, and shows the part around the cursor where it is longer than that: so whatever size the terminal
 is given, and however it breaks what stands on it, there is one row to draw again. A picture is drawn on the terminal's

@@ -21,7 +21,7 @@ KEPT = 1000
 
 
 class History:
-    """One operator's, shared by all sessions of this process; what the disk refuses is logged once."""
+    """The history of one operator, shared by all sessions of this process; an error of the disk is logged once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +77,7 @@ def kept(line: str) -> bool:
 
 
 class Histories:
-    """Those of all operators, in one directory."""
+    """The histories of all operators, in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -91,7 +91,7 @@ class Histories:
 
 
 class Recall:
-    """Looking back from one prompt: up, down, and the search of Ctrl-R."""
+    """Recalls earlier lines at one prompt: up, down, and the search of Ctrl-R."""
 
     def __init__(self, history: History) -> None:
         self._own: list[str] = list(history.lines)
@@ -100,7 +100,7 @@ class Recall:
         self._typed = ""
 
     def keep(self, line: str) -> None:
-        """Remember a line for the sessions that come."""
+        """Store a line for later sessions."""
         self._history.add(line)
 
     def add(self, line: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.conch.insults.insults import FUNCTION_KEYS, ServerProtocol
 
 UNREADABLE = "\ufffd"
-"""In the place of bytes that are no UTF-8."""
+"""Stands for bytes that are not UTF-8."""
 
 _CONTROL = {
     b"\x01": "home", b"\x02": "left", b"\x03": "interrupt", b"\x04": "eof", b"\x05": "end", b"\x06": "right",
@@ -38,7 +38,7 @@ LONGEST_SEQUENCE = 64
 
 
 class Keys:
-    """Reads one terminal's."""
+    """Decodes the keys of one terminal."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -67,7 +67,7 @@ class Keys:
 
 
 class ConsoleTerminal(ServerProtocol):
-    """conch's side of a terminal, mended: it clears nothing by itself, bounds sequences, and says when all is read."""
+    """conch's terminal protocol, corrected: it clears nothing by itself, bounds sequences, and calls ``allRead``."""
 
     escBuf: list[bytes]  # noqa: N815
     terminalProtocol: Any  # noqa: N815

@@ -91,8 +91,8 @@ class Pipe:
         """Move until the source ends; return the whole file's size in bytes.
 
         Raises the errors of source and sink, Stalled, TooSlow, NoSpace if what was reserved at the destination is used
-        up and there is no more, and Parked if the lease is to be parked. Cancelling
-        stops at once; ``rescue`` may be called then, as after an error.
+        up and there is no more, and Parked if the lease is to be parked. Cancelling stops at once; ``rescue`` may be
+        called then, as after an error.
         """
         watch = _Watch(self._clock, self._settings, self._figures)
         return await watch.over(self._pump())
