@@ -56,18 +56,6 @@ class Move:
     alone: bool = False
     """To a destination of its own: what befalls its connection befalls no other file."""
 
-    @property
-    def before(self) -> bytes | None:
-        """What is under the target's name before."""
-        if self.way is Way.NEW:
-            return None
-        return b"\1" * (self.size or 1) if self.way is Way.IF_DIFFERENT else b"old"
-
-    @property
-    def path(self) -> str:
-        """Where it goes below its directory; where there is nothing yet, the target's own is to be made too."""
-        return "new/file" if self.way is Way.NEW else "file"
-
     def __str__(self) -> str:
         return f"{self.size} bytes {self.way.value}, to {self.server}"
 
@@ -153,7 +141,7 @@ class ServerRig:
         jobs = await self.rig.store.submit(
             [
                 NewJob(
-                    files=(file(place("sources", str(move.size)), f"{at}", f"{directory}/{move.path}"),),
+                    files=(file(place("sources", str(move.size)), f"{at}", f"{directory}/{move.way.path}"),),
                     owner="tester",
                     overwrite=move.way.overwrite,
                     max_attempts=move.attempts,
@@ -181,8 +169,8 @@ class ServerRig:
     def _prepare(self, move: Move, directory: Path) -> None:
         self.content(move.size)
         directory.mkdir(parents=True)
-        if move.before is not None:
-            (directory / "file").write_bytes(move.before)
+        if (before := move.way.before(move.size)) is not None:
+            (directory / "file").write_bytes(before)
 
     def _misbehave(
         self, moves: Sequence[Move], places: Sequence["_At"], directories: Sequence[str]
@@ -204,8 +192,8 @@ class ServerRig:
     async def _end(self, ended: Moves, move: Move, directory: Path, job: int) -> None:
         await self.rig.store.wait(job, PATIENCE)
         (record,) = await self.rig.store.files(job)
-        target = directory / move.path
-        there = look(target, self.content(move.size), move.before)
+        target = directory / move.way.path
+        there = look(target, self.content(move.size), move.way.before(move.size))
         ended.outcomes.append(Outcome.of(str(move), record, there, parts(directory)))
         ended.statuses.append(target.stat() if target.exists() else None)
         ended.events.append([(event.kind, event.details) for event in await self._history(job)])

@@ -41,6 +41,17 @@ class Way(Enum):
     def overwrite(self) -> Overwrite:
         return {Way.ALWAYS: Overwrite.ALWAYS, Way.IF_DIFFERENT: Overwrite.IF_DIFFERENT}.get(self, Overwrite.NEVER)
 
+    def before(self, size: int) -> bytes | None:
+        """Return what is under the target's name before a file of this size is moved there."""
+        if self is Way.NEW:
+            return None
+        return b"\1" * (size or 1) if self is Way.IF_DIFFERENT else b"old"
+
+    @property
+    def path(self) -> str:
+        """Where a file goes below its directory; where there is nothing yet, the target's own is to be made too."""
+        return "new/file" if self is Way.NEW else "file"
+
 
 WRITING = (Way.NEW, Way.ALWAYS, Way.IF_DIFFERENT)
 """The ways in which a file is to be there in the end."""
@@ -58,18 +69,6 @@ class Move:
     """What is expected of it."""
     destination: str = "mount"
     attempts: int = 2
-
-    @property
-    def before(self) -> bytes | None:
-        """What is under the target's name before."""
-        if self.way is Way.NEW:
-            return None
-        return b"\1" * (self.size or 1) if self.way is Way.IF_DIFFERENT else b"old"
-
-    @property
-    def path(self) -> str:
-        """Where it goes below its directory; where there is nothing yet, the target's own is to be made too."""
-        return "new/file" if self.way is Way.NEW else "file"
 
     def __str__(self) -> str:
         wrong = "; ".join(f"{each} for {each.path}" for each in self.misbehaviours)
@@ -148,8 +147,8 @@ class MountRig:
         for directory, move in zip(directories, moves, strict=True):
             self.content(move.size)
             (self.mount.back / directory).mkdir()
-            if move.before is not None:
-                (self.mount.back / directory / "file").write_bytes(move.before)
+            if (before := move.way.before(move.size)) is not None:
+                (self.mount.back / directory / "file").write_bytes(before)
         self.mount.tell(
             *(
                 replace(misbehaviour, path=f"{directory}/{misbehaviour.path}")
@@ -160,7 +159,7 @@ class MountRig:
         jobs = await self.rig.store.submit(
             [
                 NewJob(
-                    files=(file(place("sources", str(move.size)), move.destination, f"{directory}/{move.path}"),),
+                    files=(file(place("sources", str(move.size)), move.destination, f"{directory}/{move.way.path}"),),
                     owner="tester",
                     overwrite=move.way.overwrite,
                     max_attempts=move.attempts,
@@ -180,9 +179,9 @@ class MountRig:
 
     async def _end(self, ended: Moves, move: Move, directory: Path, job: int) -> None:
         (record,) = await self.rig.store.files(job)
-        target = directory / move.path
+        target = directory / move.way.path
         latest = time.monotonic() + self._delay
-        while (there := look(target, self.content(move.size), move.before)) is not There.WHOLE:
+        while (there := look(target, self.content(move.size), move.way.before(move.size))) is not There.WHOLE:
             if record.state is not State.COMPLETED or time.monotonic() > latest:
                 break
             await deferLater(self._reactor, 0.01)

@@ -10,15 +10,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import datamover.protocols
-from datamover.protocols.base import Ability
-from datamover.protocols.local import LOCAL
-from datamover.protocols.place import DestinationPool, PlaceSettings, ProtocolOptions
+from datamover.protocols.place import DestinationPool, PlaceSettings
+from tests.protocols.over_local import OverLocal
 
 
 @dataclass(slots=True)
@@ -44,37 +43,21 @@ class Plan:
         raise OSError(self.error, os.strerror(self.error))
 
 
-class Broken:
+class Broken(OverLocal):
     """``protocols.place.PlaceProtocol`` of ``broken:///…``."""
 
-    name: ClassVar[str] = "broken"
+    name = "broken"
     schemes: ClassVar[tuple[str, ...]] = ("broken",)
-    other_schemes: ClassVar[tuple[str, ...]] = ()
-    abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
-    counts_arriving: ClassVar[bool] = LOCAL.counts_arriving
-    options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def __init__(self) -> None:
         self.plans: list[Plan] = []
-
-    def check_url(self, url: str) -> None:
-        LOCAL.check_url(_file(url))
-
-    def root(self, url: str) -> str:
-        return LOCAL.root(_file(url))
-
-    def host(self, url: str) -> None:
-        return None
-
-    def user(self, url: str) -> None:
-        return None
 
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         told = {key: value for key, (value,) in parse_qs(urlsplit(settings.url).query).items()}
         error = getattr(errno, told["error"])
         at, times = int(told.get("at", 0)), int(told.get("times", 1))
         self.plans.append(Plan(self.root(settings.url), told["call"], error, at, times))
-        return LOCAL.open(replace(settings, url=_file(settings.url)), options, reactor)
+        return super().open(settings, options, reactor)
 
     def check(self, call: str, path: str, offset: int = 0) -> None:
         for plan in self.plans:
@@ -124,7 +107,3 @@ def _size(data: Any) -> int:
 
 def _path(descriptor: int) -> str:
     return str(Path(f"/proc/self/fd/{descriptor}").readlink())
-
-
-def _file(url: str) -> str:
-    return urlsplit(url)._replace(scheme="file", query="").geturl()

@@ -1,8 +1,6 @@
 """The console for an hour, as an operator uses it: what stands on the screen, over SSH and over telnet."""
 
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,13 +12,12 @@ from unicodedata import normalize
 import pytest
 
 from datamover.security.passwords import hash_password
-from tests.integration.test_console import PASSWORD, Ssh, ssh
+from tests.integration.test_console import PASSWORD, Ssh, directory, port, ssh
 from tests.servers import postgres
-from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
 from tests.servers.terminal import Person
 
-__all__ = ["ssh"]
+__all__ = ["directory", "port", "ssh"]
 
 GREETING = "datamover: help() lists what there is; Tab completes, Ctrl-D leaves."
 CTRL_A, CTRL_C, CTRL_D, CTRL_E, CTRL_K, CTRL_L, CTRL_R, CTRL_U, CTRL_W = map(chr, (1, 3, 4, 5, 11, 12, 18, 21, 23))
@@ -28,18 +25,6 @@ UP, DOWN, RIGHT, LEFT, HOME, END = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b
 
 Sit = Callable[..., Person]
 """Has somebody log in at a terminal."""
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="datamover-test-"))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture(scope="module")

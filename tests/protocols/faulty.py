@@ -2,15 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from datamover.errors import DestinationExists, Scope
-from datamover.protocols.base import Ability, Inspection, Lack, Origin
-from datamover.protocols.local import LOCAL
+from datamover.protocols.base import Inspection, Lack, Origin
 from datamover.protocols.part_files import PartFilePlace
 from datamover.protocols.part_files.seam import PartFileSink, ProvePath
-from datamover.protocols.place import DestinationPool, PlaceSettings, ProtocolOptions
+from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.upload import Check, Stored
+from tests.protocols.over_local import OverLocal
 
 Fault = Callable[[str, str], Awaitable[None]]
 """Called before an operation ("place", "write", "list", "remove") with its path; may raise, or take its time."""
@@ -91,46 +90,18 @@ class FaultyPool:
         await self._pool.close()
 
 
-class Faulty:
+class Faulty(OverLocal):
     """``protocols.place.PlaceProtocol`` of ``faulty:///…``; ``before`` is the test's to replace."""
 
-    name: ClassVar[str] = "faulty"
+    name = "faulty"
     schemes: ClassVar[tuple[str, ...]] = ("faulty",)
-    other_schemes: ClassVar[tuple[str, ...]] = ()
-    abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
-    counts_arriving: ClassVar[bool] = LOCAL.counts_arriving
-    options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def __init__(self) -> None:
         self.before: Fault = _nothing
 
-    def check_url(self, url: str) -> None:
-        LOCAL.check_url(_file(url))
-
-    def root(self, url: str) -> str:
-        return LOCAL.root(_file(url))
-
-    def host(self, url: str) -> None:
-        return None
-
-    def user(self, url: str) -> None:
-        return None
-
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
-        local = PlaceSettings(
-            name=settings.name,
-            url=_file(settings.url),
-            file_mode=settings.file_mode,
-            directory_mode=settings.directory_mode,
-            connect_timeout=settings.connect_timeout,
-            idle_timeout=settings.idle_timeout,
-        )
-        return FaultyPool(LOCAL.open(local, options, reactor), self)
+        return FaultyPool(super().open(settings, options, reactor), self)
 
 
 async def _nothing(operation: str, path: str) -> None:
     """Nothing breaks."""
-
-
-def _file(url: str) -> str:
-    return urlsplit(url)._replace(scheme="file").geturl()
