@@ -6,7 +6,8 @@ The callers decide what an unusable file means; each raises an error of its own.
 import os
 import stat
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -56,38 +57,38 @@ def read(path: Path) -> bytes:
 def make(path: Path, content: bytes) -> None:
     """Write a new file atomically, readable for its owner alone; an existing file is kept. Raises OSError."""
     directories.make(path.parent, directories.PASSABLE)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # The umask may have removed bits.
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with _written(path, content, 0o600) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
             return
-        sync(path.parent)
-    finally:
-        os.unlink(temporary)
+    sync(path.parent)
 
 
 def replace(path: Path, content: bytes) -> None:
     """Replace a file's content atomically, keeping its owner and permissions. Raises OSError."""
     before = path.stat()
+    with _written(path, content, stat.S_IMODE(before.st_mode), before) as temporary:
+        os.rename(temporary, path)
+    sync(path.parent)
+
+
+@contextmanager
+def _written(path: Path, content: bytes, mode: int, owned_as: os.stat_result | None = None) -> Iterator[str]:
+    """Yield a temporary file beside ``path`` that is on disk; after the block it is gone, unless it was renamed."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if owned_as is not None:
+                os.fchown(descriptor, owned_as.st_uid, owned_as.st_gid)
+            os.fchmod(descriptor, mode)  # The umask may have removed bits.
             file.write(content)
-            os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
             file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    sync(path.parent)
+            os.fsync(descriptor)
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
 
 
 def sync(directory: Path) -> None:
