@@ -10,8 +10,8 @@ import pytest
 from twisted.internet import reactor
 
 from datamover.datasets.base import Dataset, Made
+from datamover.datasets.gbif.client import Patience
 from datamover.datasets.gbif.dataset import NAMES, Gbif
-from datamover.datasets.gbif.questions import Patience
 from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DataMoverError
 from datamover.protocols.http import HttpClient

@@ -45,7 +45,7 @@ def test_nobody_knows_one_by_name() -> None:
     assert found == ORIGINAL
 
 
-@pytest.mark.parametrize("module", ["ala.clean", "gbif.cleaning", "gbif.citing"])
+@pytest.mark.parametrize("module", ["ala.clean", "gbif.clean", "gbif.cite"])
 def test_cleaners_are_small(module: str) -> None:
     """A process that cleans imports nothing of the service, whichever datasets there are."""
     program = f"import sys, datamover.datasets.{module}; print(*sys.modules)"

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datamover.datasets.cleaning.occurrences import number
-from datamover.datasets.gbif import citing, cleaning
+from datamover.datasets.gbif import cite, clean
 from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DatasetEmpty, DatasetInvalid, ServerError
 from tests.servers.gbif import DATASET, record
@@ -29,7 +29,7 @@ def cleaned(
 ) -> tuple[Mapping[str, Any], list[str], list[str]]:
     """Clean pages; returns what is told, the lines of the occurrences and the datasets' keys."""
     (directory / "pages").write_text("".join(f"{one}\n" for one in pages), encoding="utf-8")
-    request = cleaning.PagesRequest(
+    request = clean.PagesRequest(
         str(directory / "pages"),
         size,
         size * len(pages) if count is None else count,
@@ -38,7 +38,7 @@ def cleaned(
         "Macropus rufus",
         GbifSection().bad_issues,
     )
-    told = cleaning.work(json.loads(json.dumps(asdict(request))), lambda _: None)
+    told = clean.work(json.loads(json.dumps(asdict(request))), lambda _: None)
     lines = (directory / "occurrences").read_text("utf-8").split("\n")
     assert lines.pop() == ""
     return told, lines, (directory / "keys").read_text().split()
@@ -206,8 +206,8 @@ def test_citations(tmp_path: Path) -> None:
     ]
     lines = [f"{key} {json.dumps(answer) if answer else ''}\n" for key, answer in answers]
     (tmp_path / "answers").write_text("".join(lines))
-    request = citing.CitationsRequest(str(tmp_path / "answers"), str(tmp_path / "citations"))
-    told = citing.work(asdict(request), lambda _: None)
+    request = cite.CitationsRequest(str(tmp_path / "answers"), str(tmp_path / "citations"))
+    told = cite.work(asdict(request), lambda _: None)
     text = (tmp_path / "citations").read_text("utf-8")
     assert text.split("\n\n") == [
         "Frogs. GBIF dataset k4.",
@@ -223,4 +223,4 @@ def test_an_answer_for_a_dataset_that_is_none(tmp_path: Path) -> None:
     """What is no object instead of a dataset is an error that may be gone next time."""
     (tmp_path / "answers").write_text("k1 {oops\n")
     with pytest.raises(ServerError, match="dataset k1 is not a JSON object"):
-        citing.work(asdict(citing.CitationsRequest(str(tmp_path / "answers"), str(tmp_path / "x"))), lambda _: None)
+        cite.work(asdict(cite.CitationsRequest(str(tmp_path / "answers"), str(tmp_path / "x"))), lambda _: None)

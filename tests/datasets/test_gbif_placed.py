@@ -8,8 +8,8 @@ from typing import Any
 import pytest_twisted
 from twisted.internet import reactor
 
+from datamover.datasets.gbif.client import Patience
 from datamover.datasets.gbif.dataset import NAMES, Gbif
-from datamover.datasets.gbif.questions import Patience
 from datamover.datasets.gbif.section import GbifSection
 from datamover.jobs.values import Naming, NewFile, State
 from datamover.protocols.http import HttpClient

@@ -44,10 +44,10 @@ async def told(rig: Rig, after: int = 0) -> list[str]:
     return [event.kind for event in await rig.store.events(after=after, limit=1000)]
 
 
-async def until(rig: Rig, condition: Callable[[list[Event]], Any], after: int = 0) -> list[Event]:
+async def until(rig: Rig, condition: Callable[[list[Event]], Any]) -> list[Event]:
     """Read the history until it is as it should be."""
     deadline = reactor.seconds() + PATIENCE
-    while not condition(events := await rig.store.events(after=after, limit=1000)):
+    while not condition(events := await rig.store.events(limit=1000)):
         assert reactor.seconds() < deadline, events
         await deferLater(reactor, 0.02)
     return events

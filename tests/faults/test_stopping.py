@@ -201,7 +201,7 @@ async def test_all_around_it_hangs(open_directory: Path, gbif: Gbif) -> None:
             world.ask("name", source="http://hangs.example/file", max_attempts=1)
             world.ask("told", source={"destination": "feed", "path": "nothing"}, notify=f"http://127.0.0.1:{port}/told")
             world.ask("dataset", "feed", source="gbif://gbif?taxonKey=2440012", path="dataset/")
-            cleaning = wait_until(lambda: running(world.service.pid, "gbif.cleaning"), "a dataset's process")
+            cleaning = wait_until(lambda: running(world.service.pid, "gbif.clean"), "a dataset's process")
             thawing.enter_context(frozen(cleaning))
             wait_until(lambda: world.status("told")["status"] == "FAILED", "what a notice is sent of")
             time.sleep(1.0)  # For what cannot be seen from outside: a thread that asks for a name, a notice on its way.

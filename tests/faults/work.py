@@ -71,19 +71,19 @@ class Work:
     cluster: Cluster
     asked: list[Asked] = field(default_factory=list)
 
-    def big(self, *, size: int = BIG) -> list[Asked]:
-        """Ask for one file of ``size`` bytes each way: web to disk, web to SFTP, SFTP to disk, disk to SFTP."""
+    def big(self) -> list[Asked]:
+        """Ask for one file of ``BIG`` bytes each way: web to disk, web to SFTP, SFTP to disk, disk to SFTP."""
         ways = [
-            (self._web(size), "archive"),
-            (self._web(size), "visualiser"),
-            (self._placed(size, "visualiser"), "archive-too"),
-            (self._placed(size, "archive"), "visualiser-too"),
+            (self._web(BIG), "archive"),
+            (self._web(BIG), "visualiser"),
+            (self._placed(BIG, "visualiser"), "archive-too"),
+            (self._placed(BIG, "archive"), "visualiser-too"),
         ]
         return [self._ask(source, destination) for source, destination in ways]
 
-    def tiny(self, count: int = 20) -> list[Asked]:
+    def tiny(self) -> list[Asked]:
         """Ask for many files of a few bytes, in one job, to both places."""
-        sources = [self._web(100 + index) for index in range(count)]
+        sources = [self._web(100 + index) for index in range(20)]
         number = self._next()
         files, targets = [], []
         for index, (source, _) in enumerate(sources):

@@ -19,13 +19,13 @@ MIB = 2**20
 READ = "the configuration was read again"
 
 
-def tables(directory: Path, *, bandwidth: str = "2MB/s", more: str = "") -> str:
+def tables(directory: Path, *, more: str = "") -> str:
     return f"""
 [destinations.store]
 url = "file://{directory}/store"
 [destinations.slow]
 url = "file://{directory}/slow"
-bandwidth = "{bandwidth}"
+bandwidth = "2MB/s"
 {more}
 """
 

@@ -141,11 +141,9 @@ def run(members: list[Member], slowly: bool) -> None:
 
 
 @contextmanager
-def crowd(
-    kind: str, port: int, connections: int, *, login: str = "", job: int = 0, address: str = ""
-) -> Iterator[None]:
+def crowd(kind: str, port: int, connections: int, *, login: str = "", job: int = 0) -> Iterator[None]:
     """Run a crowd against a port while a block runs; a ``kind`` may end in "-slowly"."""
-    arguments = [kind, str(port), str(connections), address or "127.0.0.1", login, str(job)]
+    arguments = [kind, str(port), str(connections), "127.0.0.1", login, str(job)]
     with Ended(subprocess.Popen([sys.executable, "-m", "tests.servers.crowds", *arguments], stdin=subprocess.PIPE)):
         yield
 

@@ -12,7 +12,6 @@ from datamover.requests import coercion
 from datamover.requests.coercion import WrittenInt
 
 NAN, INFINITE = float("nan"), float("inf")
-NEITHER = object()
 READ: list[tuple[Callable[[object], object], dict[Any, Any]]] = [
     (coercion.text, {"": "", "é": "é", 0: "0", -5: "-5", 2**63: "9223372036854775808"}),
     (coercion.url, {"https://example.org": "https://example.org"}),

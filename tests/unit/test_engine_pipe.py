@@ -74,9 +74,9 @@ class Basin:
 class Stream:
     """A pipe between the two, under way."""
 
-    def __init__(self, *, rate: int | None = None, offset: int = 0, resumable: bool = True) -> None:
+    def __init__(self, *, rate: int | None = None, resumable: bool = True) -> None:
         self.clock = Clock()
-        self.tap, self.basin = Tap(offset), Basin(offset)
+        self.tap, self.basin = Tap(), Basin()
         self.meter = Meter(1, 1)
         self.lease = Lease(LEADER, 1e9, self.clock.seconds)
         self.kept: list[tuple[int, str]] = []

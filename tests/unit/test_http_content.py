@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from datamover.datasets.gbif.questions import Patience, Questions
+from datamover.datasets.gbif.client import GbifClient, Patience
 from datamover.errors import DatasetInvalid, RateLimited
 from datamover.protocols.http.answers import retry_after
 from datamover.protocols.http.content import beginning, whole
@@ -88,7 +88,7 @@ def test_gbif_is_asked_again() -> None:
     """A request that GBIF puts off is sent again after the pause that it asks for, and no earlier."""
     answers = Answers((429, {"Retry-After": "3"}, b""), (200, {}, b'{"count": 1}'))
     clock = Clock()
-    questions = Questions("http://gbif.example/v1/", client(answers), clock)
+    questions = GbifClient("http://gbif.example/v1/", client(answers), clock)
     asking = Deferred.fromCoroutine(questions.ask("/species", {"q": "a b"}, about="it"))
     assert answers.asked == [b"/v1/species?q=a+b"]
     clock.advance(2.9)
@@ -102,7 +102,7 @@ def test_gbif_is_asked_again() -> None:
 def test_gbif_is_given_up() -> None:
     """What GBIF puts off for longer than one is patient is an error, which says for how long."""
     answers = Answers((503, {"Retry-After": "100"}, b'{"message": "tomorrow"}'))
-    questions = Questions("http://gbif.example/v1", client(answers), Clock(), Patience(longest_pause=60))
+    questions = GbifClient("http://gbif.example/v1", client(answers), Clock(), Patience(longest_pause=60))
 
     async def asked() -> RateLimited:
         with pytest.raises(RateLimited, match='come again in 100 s: "tomorrow"') as raised:

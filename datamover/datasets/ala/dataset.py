@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.ala.clean import ZipRequest
+from datamover.datasets.ala.client import AlaClient
 from datamover.datasets.ala.lsid import SCHEME, subject_of
 from datamover.datasets.ala.offline import Offline
 from datamover.datasets.ala.section import AlaSection as Settings

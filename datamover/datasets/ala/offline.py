@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.datasets.ala.answers import DownloadStage, DownloadStatus, status_of
-from datamover.datasets.ala.asking import AlaClient
+from datamover.datasets.ala.client import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.base import Bench
 from datamover.errors import (

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from datamover.datasets.ala.answers import json_of, words
-from datamover.datasets.ala.asking import AlaClient
+from datamover.datasets.ala.client import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.taxon import Taxon
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError

@@ -17,9 +17,9 @@ from twisted.internet.defer import DeferredSemaphore
 from datamover.datasets.base import Bench, Made, Subject
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
-from datamover.datasets.gbif import citing, cleaning
+from datamover.datasets.gbif import cite, clean
 from datamover.datasets.gbif.answers import common_name_of, count_of, taxon_of
-from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
+from datamover.datasets.gbif.client import SMALL, GbifClient, Patience, in_order
 from datamover.datasets.gbif.section import GbifSection
 from datamover.datasets.taxon import Taxon
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
@@ -59,7 +59,7 @@ class Gbif:
         """
         self._settings = settings
         self._wall = wall
-        self._questions = Questions(settings.url, http.treq(), clock, patience)
+        self._client = GbifClient(settings.url, http.treq(), clock, patience)
         # Each is a process that takes a core for a second or two.
         self._cleaning = DeferredSemaphore(1)
 
@@ -125,10 +125,10 @@ class Gbif:
 
     async def _taxon(self, subject: Subject) -> tuple[Taxon, bytes]:
         """Return what a taxon is called, and GBIF's answer for it as it came."""
-        head, body = await self._questions.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
+        head, body = await self._client.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
         taxon = taxon_of(body, head.url)
         if taxon.common_name is None:
-            answered, names = await self._questions.ask(
+            answered, names = await self._client.ask(
                 f"/species/{subject.key}/vernacularNames",
                 {"limit": "100"},
                 about=f"the names of taxon {subject.key}",
@@ -152,7 +152,7 @@ class Gbif:
         return count
 
     async def _search(self, subject: Subject, limit: int, offset: int) -> tuple[Head, bytes]:
-        return await self._questions.ask(
+        return await self._client.ask(
             SEARCH,
             {**_sought(subject), "limit": str(limit), "offset": str(offset)},
             about=f"occurrences of taxon {subject.key}",
@@ -166,14 +166,14 @@ class Gbif:
         pages, keys = bench.directory / "pages", bench.directory / "keys"
         await self._pages(subject, count, pages, bench)
         bench.tell("waiting to be cleaned")
-        request = cleaning.PagesRequest(
+        request = clean.PagesRequest(
             str(pages), PAGE, count, str(output), str(keys), taxon.name, self._settings.bad_issues
         )
         await self._cleaning.acquire()
         try:
             bench.tell("cleaning")
             cleaned = await bench.run(
-                cleaning.__name__, asdict(request), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
+                clean.__name__, asdict(request), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
             )
         finally:
             self._cleaning.release()
@@ -196,12 +196,12 @@ class Gbif:
         await in_order(ask, range(0, count, PAGE), take)
 
     async def _citations(self, datasets: Sequence[str], output: Path, bench: Bench) -> Mapping[str, Any]:
-        """Write the citations of these datasets; returns what the citing told."""
+        """Write the citations of these datasets; return what the process told."""
         answers = bench.directory / "answers"
         asked = 0
 
         async def ask(key: str) -> tuple[Head, bytes]:
-            return await self._questions.ask(f"/dataset/{key}", about=f"dataset {key}", expected=GONE, limit=LARGEST)
+            return await self._client.ask(f"/dataset/{key}", about=f"dataset {key}", expected=GONE, limit=LARGEST)
 
         async def take(key: str, answer: tuple[Head, bytes]) -> None:
             nonlocal asked
@@ -213,8 +213,8 @@ class Gbif:
 
         await bench.call(answers.touch)
         await in_order(ask, datasets, take)
-        request = citing.CitationsRequest(str(answers), str(output))
-        cited = await bench.run(citing.__name__, asdict(request), lambda _: None)
+        request = cite.CitationsRequest(str(answers), str(output))
+        cited = await bench.run(cite.__name__, asdict(request), lambda _: None)
         await bench.call(answers.unlink)
         return cited
 

@@ -1,4 +1,4 @@
-"""``python -m datamover.datasets.gbif.citing``: write the file of citations from GBIF's answers for datasets.
+"""``python -m datamover.datasets.gbif.cite``: write the file of citations from GBIF's answers for datasets.
 
 Runs in a process of its own, since an answer may be long; ``CitationsRequest`` is its request.
 """

@@ -45,7 +45,7 @@ class Patience:
     """Seconds; if GBIF asks for more, the attempt fails and is repeated by the engine."""
 
 
-class Questions:
+class GbifClient:
     """Sends the requests of this process to one GBIF."""
 
     def __init__(self, url: str, treq: HTTPClient, clock: Any, patience: Patience | None = None) -> None:

@@ -1,4 +1,4 @@
-"""``python -m datamover.datasets.gbif.cleaning``: clean the records in the pages of a search.
+"""``python -m datamover.datasets.gbif.clean``: clean the records in the pages of a search.
 
 Runs in a process of its own; ``PagesRequest`` is its request.
 """
