@@ -26,7 +26,7 @@ from datamover.app.summary import not_held, summary, try_destinations
 from datamover.config.documentation import sample
 from datamover.config.schema import Config
 from datamover.errors import ConfigError, DataMoverError, Problems, StartError
-from datamover.jobs.backup import Tools, is_empty, opened, renumber
+from datamover.jobs.backup import BackupTools, is_empty, opened, renumber
 from datamover.jobs.installation import identify
 from datamover.postgres.database import Database
 from datamover.postgres.embedded.cluster import Cluster
@@ -120,7 +120,7 @@ def init_db(options: argparse.Namespace) -> None:
 
 
 def migrate_db(options: argparse.Namespace) -> None:
-    async def work(reactor: Any, database: Database, tools: Tools) -> None:
+    async def work(reactor: Any, database: Database, tools: BackupTools) -> None:
         for migration in await migrate(database):
             print(f"applied {migration.number:04d}_{migration.name}")
         print("the database is up to date")
@@ -131,7 +131,7 @@ def migrate_db(options: argparse.Namespace) -> None:
 def backup(options: argparse.Namespace) -> None:
     settings = _settings(options)
 
-    async def work(reactor: Any, database: Database, tools: Tools) -> None:
+    async def work(reactor: Any, database: Database, tools: BackupTools) -> None:
         size = tools.dump(options.file)
         print(f"wrote {options.file}, {count(size, 'byte')}")
         print(f"also keep {settings.service.key_path}, in another place: signed URLs cannot be read without it")
@@ -144,7 +144,7 @@ def restore(options: argparse.Namespace) -> None:
     key = settings.service.key_path
     file = opened(options.file)
 
-    async def work(reactor: Any, database: Database, tools: Tools) -> None:
+    async def work(reactor: Any, database: Database, tools: BackupTools) -> None:
         if not await is_empty(database):
             raise StartError(
                 "the database is not empty: restore into a new one, or, if it is embedded, into a new data_directory"
@@ -187,7 +187,7 @@ def rotate_key(options: argparse.Namespace) -> None:
         print(f"{path} holds the next key: copy the file to every machine that has a copy of it")
         return
 
-    async def work(reactor: Any, database: Database, tools: Tools) -> None:
+    async def work(reactor: Any, database: Database, tools: BackupTools) -> None:
         await migrate(database)
         await identify(database, Cipher.from_file(path))
         cipher = turn(path)
@@ -265,7 +265,7 @@ def _settings(options: argparse.Namespace) -> Config:
     return read_config(options.config)
 
 
-def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awaitable[None]]) -> None:
+def _with_database(settings: Config, work: Callable[[Any, Database, BackupTools], Awaitable[None]]) -> None:
     """Run ``work`` with the reactor running and the database open, embedded or given."""
     own = settings.database.url is None
     cluster = Cluster(settings.service.data_directory)
@@ -279,7 +279,8 @@ def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awai
         try:
             await database.open()
             dsn = await address.dsn()
-            await work(reactor, database, Tools.embedded(cluster.prepare(), dsn) if own else Tools.given(dsn))
+            tools = BackupTools.embedded(cluster.prepare(), dsn) if own else BackupTools.given(dsn)
+            await work(reactor, database, tools)
         except psycopg2.Error as error:
             raise StartError(f"the database refuses: {one_line(error)}") from None
         finally:

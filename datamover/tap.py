@@ -38,7 +38,7 @@ from datamover.concurrency.host_names import HostNames
 from datamover.config.layout import Layout
 from datamover.config.schema import Config
 from datamover.console import (
-    Access,
+    ConsoleAccess,
     ConsoleBackend,
     ConsoleConnections,
     ConsoleLimits,
@@ -320,9 +320,9 @@ def _console(components: Components, account: Account, level: Level) -> Iterator
     layout = Layout(components.settings.service.data_directory)
     backend = ConsoleBackend(services, Histories(layout.console_history))
 
-    def access() -> Access:
+    def access() -> ConsoleAccess:
         now = runtimes.now.settings.console
-        return Access(now.username, now.authorized_keys_file, password=now.password_hash is not None)
+        return ConsoleAccess(now.username, now.authorized_keys_file, password=now.password_hash is not None)
 
     def key() -> Any:
         return host_key(layout.console_host_key)

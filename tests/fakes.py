@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.audit.trail import AuditEvent, Entry
+from datamover.audit.trail import AuditEntry, AuditEvent
 from datamover.errors import InvalidState, RequestIdConflict, UnknownJob
 from datamover.jobs.store import JobStore
 from datamover.jobs.values import Event, FileRecord, JobRecord, Naming, NewJob, State, Submitted
@@ -326,7 +326,7 @@ class MemoryTrail:
     """``datamover.audit.trail.AuditStore`` without a database."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[AuditEntry] = []
         self.away = False
 
     @property
@@ -337,10 +337,10 @@ class MemoryTrail:
         if self.away:
             raise database_away()
         for at, event in entries:
-            self.entries.append(Entry(len(self.entries) + 1, at, event))
+            self.entries.append(AuditEntry(len(self.entries) + 1, at, event))
 
-    async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
+    async def read(self, *, after: int = 0, limit: int = 100) -> list[AuditEntry]:
         return [entry for entry in self.entries if entry.cursor > after][:limit]
 
-    async def newest(self, limit: int, *, logins: bool = True) -> list[Entry]:
+    async def newest(self, limit: int, *, logins: bool = True) -> list[AuditEntry]:
         return self.entries[-limit:]

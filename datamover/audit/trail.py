@@ -62,7 +62,7 @@ class AuditEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """An event in the trail."""
 
     cursor: int
@@ -92,9 +92,9 @@ class TrailStore(Protocol):
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None: ...
 
-    async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]: ...
+    async def read(self, *, after: int = 0, limit: int = 100) -> list[AuditEntry]: ...
 
-    async def newest(self, limit: int, *, logins: bool = True) -> list[Entry]: ...
+    async def newest(self, limit: int, *, logins: bool = True) -> list[AuditEntry]: ...
 
 
 class AuditStore:
@@ -119,20 +119,20 @@ class AuditStore:
         ]
         await self._database.execute(QUERIES["insert_audit"], {"events": Json(rows)})
 
-    async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
+    async def read(self, *, after: int = 0, limit: int = 100) -> list[AuditEntry]:
         """Return the entries after a cursor, in order."""
         return [_entry(row) for row in await self._feed.read({"after": after, "limit": limit})]
 
-    async def newest(self, limit: int, *, logins: bool = True) -> list[Entry]:
+    async def newest(self, limit: int, *, logins: bool = True) -> list[AuditEntry]:
         """Return the newest entries, oldest first; ``logins`` False leaves out those of logins."""
         parameters = {"limit": limit, "logins": logins}
         found = await self._database.read(QUERIES["read_newest_audit"], parameters)
         return [_entry(row) for row in reversed(found)]
 
 
-def _entry(row: Any) -> Entry:
+def _entry(row: Any) -> AuditEntry:
     event = AuditEvent(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
-    return Entry(row["cursor"], row["at"], event)
+    return AuditEntry(row["cursor"], row["at"], event)
 
 
 class AuditTrail:

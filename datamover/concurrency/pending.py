@@ -19,7 +19,7 @@ Task = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingCall:
     """A call that a thread is making."""
 
     threads: str
@@ -30,11 +30,11 @@ class Pending:
     """Seconds since the call began."""
 
 
-def pending() -> list[Pending]:
+def pending() -> list[PendingCall]:
     """Return the calls that all threads of this process are making, the longest first."""
     now = monotonic()
     found = [(one.owner, one.doing) for one in every_thread() if isinstance(one, WorkerThread)]
-    calls = [Pending(owner, _name(doing[0]), now - doing[1]) for owner, doing in found if doing is not None]
+    calls = [PendingCall(owner, _name(doing[0]), now - doing[1]) for owner, doing in found if doing is not None]
     return sorted(calls, key=lambda each: -each.seconds)
 
 
@@ -60,7 +60,7 @@ class WorkerThread(Thread):
 
 
 def outcome(call: Callable[[], T]) -> T | Failure:
-    """Call, and return the result or what was raised. Pending meanwhile, if the thread is a ``WorkerThread``."""
+    """Call, and return the result or what was raised. PendingCall meanwhile, if the thread is a ``WorkerThread``."""
     thread = current_thread()
     if isinstance(thread, WorkerThread):
         thread.doing = call, monotonic()

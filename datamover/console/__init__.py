@@ -4,12 +4,12 @@ from datamover.console.backend import ConsoleBackend
 from datamover.console.commands.context import ConsoleServices
 from datamover.console.guarded import ConsoleConnections, ConsoleLimits
 from datamover.console.keys import host_key
-from datamover.console.ssh import Access, SshFactory
+from datamover.console.ssh import ConsoleAccess, SshFactory
 from datamover.console.telnet import TelnetFactory
 from datamover.console.terminal.history import Histories
 
 __all__ = [
-    "Access",
+    "ConsoleAccess",
     "ConsoleBackend",
     "ConsoleConnections",
     "ConsoleLimits",

@@ -89,7 +89,7 @@ class SshFactory(SSHFactory):
         self,
         backend: ConsoleBackend,
         host_key: Callable[[], Key],
-        access: Callable[[], "Access"],
+        access: Callable[[], "ConsoleAccess"],
         connections: ConsoleConnections,
         reactor: Any,
     ) -> None:
@@ -131,7 +131,7 @@ def _logins(reactor: Any) -> type[SSHUserAuthServer]:
     return Logins
 
 
-class Access:
+class ConsoleAccess:
     """Who may log in: the keys in a file, and the password if there is one."""
 
     def __init__(self, username: str, keys: Path | None, *, password: bool) -> None:

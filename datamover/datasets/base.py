@@ -39,7 +39,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeDataset:
     """The files of a dataset that was made, in the order of ``Dataset.names``, and details of how."""
 
     paths: tuple[Path, ...]
@@ -110,7 +110,7 @@ class Dataset(Protocol):
         """Return the names of its files, in the order in which they are placed."""
         ...
 
-    async def make(self, subject: Subject, bench: Bench) -> Made:
+    async def make(self, subject: Subject, bench: Bench) -> MadeDataset:
         """Make the files in the bench's directory; completes when every file is complete.
 
         Raises DatasetNotFound, DatasetEmpty, DatasetInvalid and what requests and fetching raise. Cancelling stops the

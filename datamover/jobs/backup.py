@@ -30,7 +30,7 @@ _BYTES = r"\\x"
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class BackupTools:
     """pg_dump and pg_restore, for one database. Every method blocks."""
 
     binaries: Path | None
@@ -41,11 +41,11 @@ class Tools:
     """The connection string, without the password."""
 
     @classmethod
-    def embedded(cls, programs: Programs, dsn: str) -> "Tools":
+    def embedded(cls, programs: Programs, dsn: str) -> "BackupTools":
         return cls(programs.binaries, programs.user.process(), dsn)
 
     @classmethod
-    def given(cls, dsn: str) -> "Tools":
+    def given(cls, dsn: str) -> "BackupTools":
         parameters = parse_dsn(dsn)
         secret = {"PGPASSWORD": parameters.pop("password")} if "password" in parameters else {}
         process = {"env": {**os.environ, **secret}, "stdin": subprocess.DEVNULL}

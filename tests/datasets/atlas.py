@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from datamover.config import schema
 from datamover.datasets.ala.dataset import Ala
 from datamover.datasets.ala.section import AlaSection
-from datamover.datasets.base import Made, Subject
+from datamover.datasets.base import MadeDataset, Subject
 from datamover.errors import DataMoverError
 from datamover.protocols.http import HttpClient
 from datamover.web.credentials import SourceCredentials
@@ -92,7 +92,7 @@ async def refused(ala: Ala, bench: TestBench, lsid: str = LSID) -> DataMoverErro
     return caught.value
 
 
-def rows_of(made: Made) -> list[list[str]]:
+def rows_of(made: MadeDataset) -> list[list[str]]:
     """Return the occurrences, header and all."""
     return list(csv.reader(io.StringIO(made.paths[0].read_text("utf-8"), newline="")))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from datamover.datasets.base import Dataset, Made
+from datamover.datasets.base import Dataset, MadeDataset
 from datamover.datasets.gbif.client import Patience
 from datamover.datasets.gbif.dataset import NAMES, Gbif
 from datamover.datasets.gbif.section import GbifSection
@@ -45,7 +45,7 @@ def dataset_of(gbif: fake.Gbif, http: HttpClient, **settings: Any) -> Gbif:
     return Gbif(GbifSection(url=gbif.url, **settings), http, reactor, time.time, patience=HASTY)
 
 
-async def made(gbif: fake.Gbif, directory: Path, **settings: Any) -> tuple[Made, TestBench]:
+async def made(gbif: fake.Gbif, directory: Path, **settings: Any) -> tuple[MadeDataset, TestBench]:
     """Make the dataset once."""
     async with reading() as http:
         dataset: Dataset = dataset_of(gbif, http, **settings)

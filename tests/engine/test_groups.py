@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.base import Bench, MadeDataset, Subject
 from datamover.errors import ConnectionLost, DestinationForbidden, InvalidRequest, ServerError
 from datamover.jobs.values import DatasetSource, Naming, NewFile, Overwrite, State
 from datamover.postgres.database import Database
@@ -46,7 +46,7 @@ class Letters:
     def names(self, subject: Subject) -> tuple[str, ...]:
         return NAMES
 
-    async def make(self, subject: Subject, bench: Bench) -> Made:
+    async def make(self, subject: Subject, bench: Bench) -> MadeDataset:
         self.memories.append(dict(bench.memory))
         await bench.remember({"asked": subject.key})
         bench.tell("asking for letters")
@@ -57,7 +57,7 @@ class Letters:
         for name, text in (("b.txt", "b"), ("description.txt", " ".join(bench.targets))):
             paths.append(bench.directory / name)
             paths[-1].write_text(text)
-        return Made(tuple(paths), {"letters": len(subject.key)})
+        return MadeDataset(tuple(paths), {"letters": len(subject.key)})
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
         self.abandoned.append(dict(memory))

@@ -16,7 +16,7 @@ from datamover.datasets.ala.lsid import SCHEME, subject_of
 from datamover.datasets.ala.offline import Offline
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.ala.species import AlaTaxon, Species
-from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.base import Bench, MadeDataset, Subject
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.errors import DatasetEmpty, DatasetInvalid, DatasetNotFound
@@ -48,7 +48,7 @@ class Ala:
         """See ``datasets.base.Dataset``."""
         return NAMES
 
-    async def make(self, subject: Subject, bench: Bench) -> Made:
+    async def make(self, subject: Subject, bench: Bench) -> MadeDataset:
         """See ``datasets.base.Dataset``; a request that the bench remembers is continued."""
         bench.tell("ALA: looking up the taxon")
         taxon = await self._species.look_up(subject.key)
@@ -65,7 +65,7 @@ class Ala:
         paths[1].write_bytes(taxon.answer)
         paths[2].write_bytes(_described(taxon, url, moment, bench.targets, cleaned))
         details = {key: cleaned[key] for key in ("read", "kept", "dropped")}
-        return Made(paths, {**details, **({"doi": cleaned["doi"]} if cleaned["doi"] else {})})
+        return MadeDataset(paths, {**details, **({"doi": cleaned["doi"]} if cleaned["doi"] else {})})
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
         """See ``datasets.base.Dataset``."""

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from twisted.internet.defer import DeferredSemaphore
 
-from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.base import Bench, MadeDataset, Subject
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.datasets.gbif import cite, clean
@@ -85,7 +85,7 @@ class Gbif:
         """See ``datasets.base.Dataset``."""
         return NAMES
 
-    async def make(self, subject: Subject, bench: Bench) -> Made:
+    async def make(self, subject: Subject, bench: Bench) -> MadeDataset:
         """See ``datasets.base.Dataset``.
 
         Raises DatasetInvalid for a taxon with more records than the search gives. Nothing is remembered: GBIF
@@ -116,7 +116,7 @@ class Gbif:
         )
         await bench.call(description.write_bytes, told.encoded())
         details = {key: cleaned[key] for key in ("read", "kept", "dropped", "datasets")}
-        return Made(paths, details)
+        return MadeDataset(paths, details)
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
         """Do nothing: GBIF prepares nothing that could be cancelled."""

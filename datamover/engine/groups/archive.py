@@ -28,7 +28,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveMember:
     """One file of an archive."""
 
     path: Path
@@ -63,7 +63,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
-def make(target: Path, members: Sequence[Member], layout: str, stop: threading.Event) -> None:
+def make(target: Path, members: Sequence[ArchiveMember], layout: str, stop: threading.Event) -> None:
     """Write the archive of ``members`` to ``target``, each under a unique name.
 
     Blocks. Raises OSError, and Stopped when ``stop`` is set.

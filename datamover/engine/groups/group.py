@@ -13,7 +13,7 @@ from typing import Any
 
 from datamover.concurrency.gather import gather
 from datamover.engine.attempt import AttemptContext, Done, remarks_of, without
-from datamover.engine.groups.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
+from datamover.engine.groups.archive import BAGIT, ZIP, ArchiveMember, Stopped, bagit_name, make
 from datamover.engine.groups.bench import StagingBench
 from datamover.engine.groups.placements import commit, placement_of, remembered, upload_of
 from datamover.engine.groups.staging import Staging, StagingDirectory
@@ -274,15 +274,14 @@ class GroupAttempt:
         """Write every file's figures now, since an attempt that rolls forward does not stage it and cannot."""
         for meter in self.meters:
             meter.repeat()
-        await self.context.queue.progress(
-            [progress for meter in self.meters if (progress := meter.unwritten()) is not None]
-        )
+        await self.context.queue.progress([each for meter in self.meters if (each := meter.unwritten()) is not None])
 
     async def _archive(self, staged: Sequence[Staged]) -> None:
         """Make one archive of the staged files."""
         self._meters[self.lease.leader.id].stage = "making the archive"
         members = [
-            Member(self._stage.directory / one.path, one.name, one.digests["md5"], one.modified) for one in staged
+            ArchiveMember(self._stage.directory / one.path, one.name, one.digests["md5"], one.modified)
+            for one in staged
         ]
         target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:

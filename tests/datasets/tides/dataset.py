@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from twisted.internet.defer import DeferredSemaphore
 
-from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.base import Bench, MadeDataset, Subject
 from datamover.datasets.declaration import Declaration
 from datamover.errors import InvalidRequest
 from datamover.protocols.http import HttpClient
@@ -39,7 +39,7 @@ class Tides:
         """See ``datasets.base.Dataset``."""
         return NAMES
 
-    async def make(self, subject: Subject, bench: Bench) -> Made:
+    async def make(self, subject: Subject, bench: Bench) -> MadeDataset:
         """See ``datasets.base.Dataset``."""
         headers = {"Authorization": f"Bearer {self._ticket.read()}"}
         await self._slots.acquire()
@@ -51,7 +51,7 @@ class Tides:
         description = bench.directory / NAMES[1]
         told = {"station": subject.key, "file": bench.targets[0], "digest": f"sha256:{fetched.sha256}"}
         await bench.call(description.write_text, json.dumps(told))
-        return Made((fetched.path, description), {"size": fetched.size})
+        return MadeDataset((fetched.path, description), {"size": fetched.size})
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
         """Do nothing: the server prepares nothing."""
