@@ -35,6 +35,7 @@ ROWS: Mapping[str, Callable[[Scale], Result]] = {
     "ftps-put": partial(ftp.put, secure=True),
     "s3-put": partial(buckets.put, far=False),
     "s3-get": partial(buckets.get, far=False),
+    "s3-get-parts": partial(buckets.get, far=False, in_parts=True),
     "s3-put-far": partial(buckets.put, far=True),
     "s3-get-far": partial(buckets.get, far=True),
     "small-s3": buckets.small,

@@ -47,10 +47,13 @@ class BucketField(Field):
                 boto.delete_object(Bucket=BUCKET, Key=each["Key"])
         super().clear()
 
-    def object(self, key: str, file: Path) -> None:
-        """Put a file into the bucket."""
-        with file.open("rb") as body:
-            self.swift.boto.put_object(Bucket=BUCKET, Key=key, Body=body)
+    def object(self, key: str, file: Path, *, in_parts: bool) -> None:
+        """Put a file into the bucket: in parts as s5cmd does, or whole, so that its ETag is an MD5."""
+        if in_parts:
+            self.s5cmd("bucket", "cp", str(file), f"s3://{BUCKET}/{key}")
+        else:
+            with file.open("rb") as body:
+                self.swift.boto.put_object(Bucket=BUCKET, Key=key, Body=body)
 
     def s5cmd(self, name: str, *arguments: str, stdin: str = "") -> None:
         """Run s5cmd; ``stdin`` is a command whose output it reads."""
@@ -81,11 +84,11 @@ def put(scale: Scale, *, far: bool) -> Result:
     return Result("s3-put-far" if far else "s3-put", title, "MB/s", values, goals)
 
 
-def get(scale: Scale, *, far: bool) -> Result:
-    """The bucket to the local disk."""
+def get(scale: Scale, *, far: bool, in_parts: bool = False) -> Result:
+    """The bucket to the local disk; the object was stored ``in_parts``, or whole."""
     with BucketField() as field:
         size, bucket = scale.bytes(2**30), "far-bucket" if far else "bucket"
-        field.object("source.bin", field.file(field.web_root / "source.bin", size))
+        field.object("source.bin", field.file(field.web_root / "source.bin", size), in_parts=in_parts)
         target = str(field.here / "moved.bin")
 
         def rclone() -> None:
@@ -104,8 +107,8 @@ def get(scale: Scale, *, far: bool) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("rclone", 1.5 if far else 1.0), *([] if far else [Goal("s5cmd cp", 1.0)])]
-    title = f"S3 → local, {size_text(size)}{', 50 ms RTT' if far else ''}"
-    return Result("s3-get-far" if far else "s3-get", title, "MB/s", values, goals)
+    title = f"S3{', stored in parts' * in_parts} → local, {size_text(size)}{', 50 ms RTT' * far}"
+    return Result(f"s3-get{'-far' * far}{'-parts' * in_parts}", title, "MB/s", values, goals)
 
 
 def small(scale: Scale) -> Result:

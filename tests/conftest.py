@@ -16,6 +16,7 @@ from twisted.internet import reactor, task
 
 from datamover.concurrency.pending import WorkerThread
 from tests.servers import postgres
+from tests.servers.swift import SwiftServer
 
 # Hundreds of processes are started: each would compile all that it imports where Python may not keep what it compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -57,6 +58,22 @@ def _shared_database() -> Iterator[None]:
     """Stop the shared PostgreSQL within the last test: a process of pytest-xdist is not waited for after that."""
     yield
     postgres.stop_shared()
+
+
+@pytest.fixture(scope="session")
+def _started_swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
+    """One for all tests of a process: it is four servers, which take seconds to start."""
+    server = SwiftServer(tmp_path_factory.mktemp("swift"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def swift(_started_swift: SwiftServer) -> SwiftServer:
+    """A Swift that is as it was started when a module's tests begin."""
+    _started_swift.reset()
+    return _started_swift
 
 
 @pytest.fixture(autouse=True)

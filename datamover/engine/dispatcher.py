@@ -204,6 +204,8 @@ class Dispatcher:
         if run.lease.ending is LeaseEnd.PARKED and not self._stopping:
             self._parked.append(run.lease.leader)
             self._stop_wakeup.set()
+        if not run.lease.held:
+            self._maintenance.late(run.lease.leader)
         run.done.callback(None)
         if self._soon is None and not self._stopping:
             self._soon = self._clock.callLater(GATHERING if self._runs else 0, self._refill)

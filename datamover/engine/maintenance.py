@@ -16,6 +16,7 @@ from datamover.concurrency.wakeup import Wakeup
 from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.lease import RELIABLE, Lease
 from datamover.errors import DataMoverError
+from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
 
 log = Logger()
@@ -60,6 +61,8 @@ class Maintenance:
         self._refused = loops.refused
         self._swept = Wakeup(self._clock)
         self._sweeps: set[Deferred[None]] = set()
+        self._late: list[Transfer] = []
+        """Leaders of groups whose leases were lost while this process worked on them."""
 
     def start(self) -> None:
         """Start the loops."""
@@ -125,13 +128,28 @@ class Maintenance:
 
     # Leftovers ------------------------------------------------------------------------------------------------
 
+    def late(self, leader: Transfer) -> None:
+        """Have a group swept once it has ended: this process went on with it for a moment after its lease was lost."""
+        self._late.append(leader)
+        self._swept.set()
+
     async def _sweep(self) -> None:
-        """Remove leftovers that could not be removed when their transfer ended."""
+        """Remove leftovers that could not be removed when their transfer ended, or that came later."""
         while True:
+            await self._note_late()
             while len(self._sweeps) < SWEEPS and await self._begin_to_sweep():
                 pass
             self._sweeping.turned()
             await self._swept.wait(LOOKING)
+
+    async def _note_late(self) -> None:
+        late, self._late = self._late, []
+        try:
+            if late:
+                await self._cleanup.late(late)
+        except DataMoverError as error:
+            self._late += late
+            log.warn("what may have been left cannot be noted: {error}", error=error.full)
 
     async def _begin_to_sweep(self) -> bool:
         ends_at = self._monotonic() + self._cleanup.seconds * RELIABLE

@@ -257,7 +257,8 @@ SELECT target FROM transfers
 WHERE destination = %(destination)s AND target = ANY (%(targets)s) AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
 UNION
 SELECT target FROM transfers
-WHERE destination = %(destination)s AND target = ANY (%(targets)s) AND traces AND state IN ('FAILED', 'CANCELLED');
+WHERE destination = %(destination)s AND target = ANY (%(targets)s) AND traces
+  AND state IN ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: read_endpoints
 -- A breaker that is open for the only owner with waiting transfers to a destination counts as open for all.
@@ -949,7 +950,7 @@ RETURNING t.id, t.job, t.index, t.cancelling;
 WITH found AS (
     SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
     LEFT JOIN breakers o ON o.side = 'place ' || t.destination AND o.owner = t.owner
-    WHERE t.traces AND t.state IN ('FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
+    WHERE t.traces AND t.state IN ('COMPLETED', 'FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
       AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until, o.closed_until, now()) <= now()
       AND t.id <> ALL (%(passed_over)s::bigint[])
     ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
@@ -963,7 +964,16 @@ RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.sourc
           t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at;
 
 -- name: settle_leftovers
-UPDATE transfers SET traces = false WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('FAILED', 'CANCELLED');
+UPDATE transfers SET traces = false, late = false
+WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('COMPLETED', 'FAILED', 'CANCELLED');
+
+-- name: note_late
+-- Others have had these leases since: what was left is removed now, or when they have ended.
+UPDATE transfers t
+SET late = true, traces = t.traces OR t.finished_at IS NOT NULL,
+    next_attempt_at = CASE WHEN t.finished_at IS NULL THEN t.next_attempt_at ELSE now() END
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS lost (id, lease)
+WHERE t.id = lost.id AND (t.lease > lost.lease OR t.finished_at IS NOT NULL);
 
 -- name: progress
 -- prepared: news jsonb, node uuid
@@ -1094,7 +1104,7 @@ WITH outcome AS (
                                   * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
-        traces = b.leads AND NOT b.cleaned
+        traces = t.late OR b.leads AND NOT b.cleaned
                  OR b.state = 'PENDING' AND (b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL),
         checkpoint = CASE WHEN b.renaming THEN t.checkpoint WHEN b.leads THEN b.checkpoint END,
         memory = CASE WHEN b.state = 'PENDING' THEN t.memory END,

@@ -22,7 +22,8 @@ from tests.engine.test_object_store import die_midway
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
 from tests.servers.ports import free_port
-from tests.servers.s3 import BUCKET, S3Server, Swift
+from tests.servers.s3 import BUCKET, S3Account
+from tests.servers.swift import SwiftServer
 from tests.servers.web import File, Web
 from tests.waiting import until
 
@@ -31,16 +32,12 @@ BIG = random_bytes(72 * MIB)
 
 
 @pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A Swift for all tests of this module."""
-    server = Swift(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
+def swift(swift: SwiftServer) -> S3Account:
+    return swift.s3
 
 
 @pytest.fixture
-def path(swift: S3Server) -> Iterator[Path]:
+def path(swift: S3Account) -> Iterator[Path]:
     """What lies between the engine and the service, for the destination "far"."""
     with path_to(swift.port) as path:
         yield path
@@ -53,7 +50,7 @@ def port() -> int:
 
 
 @pytest_twisted.async_yield_fixture
-async def rig(tmp_path: pathlib.Path, swift: S3Server, path: Path, port: int) -> Any:
+async def rig(tmp_path: pathlib.Path, swift: S3Account, path: Path, port: int) -> Any:
     BucketOutside(swift, "").clear()
     far = {**swift.options, "endpoint": f"http://127.0.0.1:{path.port}"}
     away = {**swift.options, "endpoint": f"http://127.0.0.1:{port}"}
@@ -74,7 +71,7 @@ async def rig(tmp_path: pathlib.Path, swift: S3Server, path: Path, port: int) ->
 
 
 @pytest_twisted.ensureDeferred
-async def test_there_and_back(rig: Rig, web: Web, swift: S3Server, tmp_path: pathlib.Path) -> None:
+async def test_there_and_back(rig: Rig, web: Web, swift: S3Account, tmp_path: pathlib.Path) -> None:
     """A large file goes into a bucket in parts, with its time, and from there to a disk."""
     web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
     await rig.engine()
@@ -90,7 +87,7 @@ async def test_there_and_back(rig: Rig, web: Web, swift: S3Server, tmp_path: pat
 
 
 @pytest_twisted.ensureDeferred
-async def test_resumed_by_another_node(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_resumed_by_another_node(rig: Rig, web: Web, swift: S3Account) -> None:
     """A node that dies midway is followed by one that goes on with the parts that the service has."""
     web.route("/f", File(BIG, etag='"1"'))
 
@@ -112,7 +109,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, swift: S3Server) -> N
 
 @pytest.mark.parametrize("size", [5, MIB])
 @pytest_twisted.ensureDeferred
-async def test_overwrite(rig: Rig, web: Web, swift: S3Server, size: int) -> None:
+async def test_overwrite(rig: Rig, web: Web, swift: S3Account, size: int) -> None:
     """What is there is left where nothing may be replaced, and replaced where that was asked for."""
     outside, new = BucketOutside(swift, "in"), random_bytes(size)
     outside.lay("f", b"old")
@@ -129,7 +126,7 @@ async def test_overwrite(rig: Rig, web: Web, swift: S3Server, size: int) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_cancelled(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_cancelled(rig: Rig, web: Web, swift: S3Account) -> None:
     """A transfer that is cancelled midway leaves nothing."""
     web.route("/f", File(BIG, etag='"1"'))
     await rig.engine()
@@ -147,7 +144,7 @@ async def test_cancelled(rig: Rig, web: Web, swift: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: S3Account) -> None:
     """An upload that a node began and died over, before it told of it, is swept, and no other."""
     boto, other = swift.boto, {"Bucket": BUCKET, "Key": "slow/dir/another"}
     foreign = boto.create_multipart_upload(**other)["UploadId"]
@@ -171,7 +168,7 @@ async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: S3Serv
 
 
 @pytest_twisted.ensureDeferred
-async def test_dataset(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_dataset(rig: Rig, web: Web, swift: S3Account) -> None:
     """A dataset's files stand in the bucket together, and no upload of them is left."""
     web.route("/letters", File(b"abc", etag='"1"'))
     rig.datasets["letters"] = Letters(rig, web)
@@ -184,7 +181,7 @@ async def test_dataset(rig: Rig, web: Web, swift: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_archive(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_archive(rig: Rig, web: Web, swift: S3Account) -> None:
     """Files of a bucket and of the web go into one archive in a bucket."""
     contents = {"one": random_bytes(MIB), "two": random_bytes(6 * MIB)}
     BucketOutside(swift, "in").lay("one", contents["one"])
@@ -200,7 +197,7 @@ async def test_archive(rig: Rig, web: Web, swift: S3Server) -> None:
 
 @pytest.mark.parametrize("size", [5, MIB])
 @pytest_twisted.ensureDeferred
-async def test_same_content_by_the_digest(rig: Rig, web: Web, swift: S3Server, size: int) -> None:
+async def test_same_content_by_the_digest(rig: Rig, web: Web, swift: S3Account, size: int) -> None:
     """A file that came with its checksum is known by it later: neither side is read again."""
     data = random_bytes(size)
     checksum = Checksum("sha256", hashlib.sha256(data).hexdigest())
@@ -220,7 +217,7 @@ async def test_same_content_by_the_digest(rig: Rig, web: Web, swift: S3Server, s
 
 
 @pytest_twisted.ensureDeferred
-async def test_wrong_checksum(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_wrong_checksum(rig: Rig, web: Web, swift: S3Account) -> None:
     """A file that is not what its checksum says does not stand in the bucket, and no upload of it is left."""
     web.route("/f", File(random_bytes(MIB), etag='"1"'))
     await rig.engine()
@@ -232,7 +229,7 @@ async def test_wrong_checksum(rig: Rig, web: Web, swift: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_paused(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_paused(rig: Rig, web: Web, swift: S3Account) -> None:
     """A job that is paused midway goes on from there when it is resumed, and sends less than S3's least part twice."""
     web.route("/f", File(BIG, etag='"1"'))
     await rig.engine()
@@ -256,7 +253,7 @@ async def test_paused(rig: Rig, web: Web, swift: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_cut(rig: Rig, web: Web, swift: S3Server, path: Path) -> None:
+async def test_cut(rig: Rig, web: Web, swift: S3Account, path: Path) -> None:
     """Where the service cuts every connection midway, the file arrives nevertheless, whole and once."""
     web.route("/f", File(BIG, etag='"1"'))
     await rig.engine()
@@ -270,7 +267,7 @@ async def test_cut(rig: Rig, web: Web, swift: S3Server, path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_away(rig: Rig, web: Web, swift: S3Server, port: int) -> None:
+async def test_away(rig: Rig, web: Web, swift: S3Account, port: int) -> None:
     """While a service is away a breaker stops what goes there; all of it goes when the service is back."""
     web.route("/f", File(b"data", etag='"1"'))
     await rig.engine()
@@ -289,7 +286,7 @@ async def test_away(rig: Rig, web: Web, swift: S3Server, port: int) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_strays_are_named(rig: Rig, web: Web, swift: S3Server) -> None:
+async def test_strays_are_named(rig: Rig, web: Web, swift: S3Account) -> None:
     """The test of a destination names the uploads that no transfer goes on with, and touches none."""
     web.route("/f", File(BIG, etag='"1"'))
     outside = BucketOutside(swift, "slow")

@@ -1,7 +1,7 @@
 """The engine over a real S3 service that has trouble, or tells lies: a sentence or the file, and nothing half there."""
 
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.protocols.s3 import BucketOutside
 from tests.protocols.test_s3_service import error
 from tests.servers.between import Answer, Between, Handler, passed_on
 from tests.servers.exchange import Exchange, Request
-from tests.servers.s3 import BUCKET, S3Server
+from tests.servers.s3 import BUCKET
 from tests.servers.swift import SwiftServer
 from tests.servers.web import File, Web
 
@@ -153,16 +153,13 @@ def cases() -> dict[str, Case]:
 
 
 @pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
-    """A Swift with quotas for all tests of this module: its bucket "full" has one, and all may read from "bucket"."""
-    server = SwiftServer(tmp_path_factory.mktemp("swift"))
-    server.start()
-    server.boto.create_bucket(Bucket="full")
+def swift(swift: SwiftServer) -> SwiftServer:
+    """A Swift with quotas: its bucket "full" has one, and all may read from "bucket"."""
+    swift.boto.create_bucket(Bucket="full")
     for container in ("full", "full+segments"):  # Parts stand in one of their own there.
-        server.ask("PUT", container, headers={"X-Container-Meta-Quota-Bytes": "9000"})
-    server.boto.put_bucket_acl(Bucket=BUCKET, ACL="public-read")
-    yield server
-    server.stop()
+        swift.ask("PUT", container, headers={"X-Container-Meta-Quota-Bytes": "9000"})
+    swift.boto.put_bucket_acl(Bucket=BUCKET, ACL="public-read")
+    return swift
 
 
 @pytest_twisted.async_yield_fixture
@@ -177,7 +174,7 @@ async def between(swift: SwiftServer) -> AsyncIterator[Between]:
 def table(swift: SwiftServer, between: Between, name: str) -> dict[str, Any]:
     """Return the table of a destination of its own for a case."""
     bucket = {"full": "full", "no": "none"}.get(name.partition("-")[0], BUCKET)
-    table = {**S3Server.options.__get__(swift), "endpoint": between.web.url, "part_size": "5MiB"}
+    table = {**swift.s3.options, "endpoint": between.web.url, "part_size": "5MiB"}
     login = {"access_key_id": "test:reader"} if name.startswith("read-only") else {}
     return {"url": f"s3://{bucket}/{name}", **table, **login}
 

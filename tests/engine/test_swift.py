@@ -29,15 +29,6 @@ MIB = 2**20
 BIG = random_bytes(72 * MIB)
 
 
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
-    """A Swift for all tests of this module."""
-    server = SwiftServer(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def path(swift: SwiftServer) -> Iterator[Path]:
     """What lies between the engine and the service, for the destination "far"."""

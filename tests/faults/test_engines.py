@@ -74,6 +74,27 @@ def test_stalled_to_the_end(cluster: Cluster) -> None:
     work.check()
 
 
+def test_stalled_before_it_wrote(cluster: Cluster) -> None:
+    """What an engine that stood still meanwhile begins to write after the file was placed is removed again."""
+    work = Work(cluster)
+    late = []
+    for point, size, destination in [
+        ("about to be put on a disk", 100, "archive"),
+        ("about to be put over SFTP", 100, "visualiser"),
+        ("part file about to be opened", 8 * MIB, "archive"),
+    ]:
+        late.append(cluster.engine(command=command(point, signal.SIGSTOP)))
+        work.one(size, destination)
+        wait_until(lambda: late[-1].stalled, point)
+    cluster.engine()
+    for asked in work.asked:
+        work.ended(asked)
+    for engine in late:
+        engine.go_on()
+        wait_until(engine.lost, "it has learnt of it")
+    work.check()
+
+
 def test_drained(cluster: Cluster) -> None:
     """What a stopped engine was moving another goes on with at once, and nothing is sent twice."""
     work = Work(cluster)

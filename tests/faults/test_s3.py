@@ -15,7 +15,8 @@ from tests.faults.process import command
 from tests.faults.work import BIG, MIB, RESENT, Work, write_noise
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
-from tests.servers.s3 import BUCKET, S3Server, Swift
+from tests.servers.s3 import BUCKET, S3Account
+from tests.servers.swift import SwiftServer
 from tests.waiting import wait_until
 
 LATE = 104 * MIB
@@ -46,22 +47,19 @@ CRASHES = [
 
 
 @pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = Swift(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
+def swift(swift: SwiftServer) -> S3Account:
+    return swift.s3
 
 
 @pytest.fixture
-def path(swift: S3Server) -> Iterator[Path]:
+def path(swift: S3Account) -> Iterator[Path]:
     """What lies between the engines and the service."""
     with path_to(swift.port) as path:
         yield path
 
 
 @pytest.fixture
-def cluster(swift: S3Server, path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(swift: S3Account, path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with a destination in the bucket for each crash, and one for a large file."""
     BucketOutside(swift, "").clear()
     options = {**swift.options, "endpoint": f"http://127.0.0.1:{path.port}", "part_size": "5MiB"}
@@ -70,7 +68,7 @@ def cluster(swift: S3Server, path: Path, tmp_path_factory: pytest.TempPathFactor
         yield cluster
 
 
-def test_killed_at_every_point(cluster: Cluster, swift: S3Server) -> None:
+def test_killed_at_every_point(cluster: Cluster, swift: S3Account) -> None:
     """Wherever an engine dies, its file is there in the end, whole and once, or gone, and no upload stays."""
     for name in ARCHIVED[1:]:
         write_noise(cluster.web.directory / name, LARGE)
@@ -91,7 +89,7 @@ def test_killed_at_every_point(cluster: Cluster, swift: S3Server) -> None:
             assert found == (None if each.cancelled else each.moved(cluster)), each
 
 
-def test_killed_late(cluster: Cluster, swift: S3Server, path: Path) -> None:
+def test_killed_late(cluster: Cluster, swift: S3Account, path: Path) -> None:
     """Of a large file no more is sent again than may be, counted between the engines and the service."""
     size = LATE + BIG
     write_noise(cluster.web.directory / "f", size)
@@ -115,7 +113,7 @@ def test_killed_late(cluster: Cluster, swift: S3Server, path: Path) -> None:
     assert size <= path.sent <= size + RESENT + MIB
 
 
-def test_killed_before_the_abort(cluster: Cluster, swift: S3Server) -> None:
+def test_killed_before_the_abort(cluster: Cluster, swift: S3Account) -> None:
     """An upload that an engine died of aborting, when its job was cancelled, is aborted by the next."""
     write_noise(cluster.web.directory / "f", LARGE)
     gate = cluster.directory / "gate"

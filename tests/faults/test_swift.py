@@ -40,14 +40,6 @@ CRASHES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
-    server = SwiftServer(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def cluster(swift: SwiftServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with a destination in the container for each crash."""

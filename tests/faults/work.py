@@ -19,8 +19,8 @@ ENDED = {"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"}
 TERMINAL = {"completed", "failed", "cancelled"}
 RESENT = 64 * MIB
 """Bytes that may be sent twice for one interruption, at least; else a twentieth of the file."""
-_LEFT = "SELECT id FROM transfers WHERE traces AND state IN ('FAILED', 'CANCELLED')"
-"""What could not be removed when its transfer ended: it is swept once its destination answers."""
+_LEFT = "SELECT id FROM transfers WHERE traces AND finished_at IS NOT NULL"
+"""What could not be removed when its transfer ended, or came later: it is swept once its destination answers."""
 
 
 @cache
@@ -197,7 +197,7 @@ class Work:
         wait_until(lambda: not self.cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all leases ended")
         wait_until(lambda: not self.cluster.staged(), f"nothing staged: {self.cluster.staged()}")
         wait_until(lambda: not self.cluster.sql(_LEFT), "what was left is swept")
-        assert self.cluster.parts() == []
+        wait_until(lambda: not self.cluster.parts(), f"no part file: {self.cluster.parts()}")
 
     def _check_content(self, asked: Asked) -> None:
         digests = asked.digests()

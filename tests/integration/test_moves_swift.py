@@ -21,14 +21,6 @@ LARGE = bytes(range(256)) * 12 * KIB
 
 
 @pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
-    server = SwiftServer(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def ceph(swift: SwiftServer) -> Iterator[Proxy]:
     """The same, at the addresses that Ceph's gateway has by default: none tells the account."""
     with path_to(swift.port) as proxy:

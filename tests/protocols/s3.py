@@ -17,7 +17,7 @@ from datamover.protocols.s3 import S3
 from datamover.protocols.upload import Saved, UploadKey
 from tests.protocols.conformance import KEY, Outside, Premises, arrive, read, write
 from tests.protocols.object_store import ObjectStoreConformance
-from tests.servers.s3 import BUCKET, S3Server
+from tests.servers.s3 import BUCKET, S3Account
 
 PREFIX = "a/prefix"
 
@@ -25,7 +25,7 @@ PREFIX = "a/prefix"
 class BucketOutside:
     """``conformance.Outside`` of a prefix of a bucket."""
 
-    def __init__(self, server: S3Server, prefix: str = PREFIX) -> None:
+    def __init__(self, server: S3Account, prefix: str = PREFIX) -> None:
         self._boto = server.boto
         self._prefix = prefix
 
@@ -63,7 +63,7 @@ class BucketOutside:
             self._boto.abort_multipart_upload(Bucket=BUCKET, Key=each["Key"], UploadId=each["UploadId"])
 
 
-def pool_of(server: S3Server, prefix: str = PREFIX, *, bucket: str = BUCKET, **options: Any) -> DestinationPool:
+def pool_of(server: S3Account, prefix: str = PREFIX, *, bucket: str = BUCKET, **options: Any) -> DestinationPool:
     """Return a pool for a prefix of the server's bucket, which its caller closes."""
     table = {**server.options, **options}
     settings = PlaceSettings("place", f"s3://{bucket}/{prefix}", 0o640, 0o750, 10.0, 10.0)
@@ -71,7 +71,7 @@ def pool_of(server: S3Server, prefix: str = PREFIX, *, bucket: str = BUCKET, **o
 
 
 @asynccontextmanager
-async def opened(server: S3Server, prefix: str = PREFIX, **options: Any) -> AsyncIterator[DestinationPool]:
+async def opened(server: S3Account, prefix: str = PREFIX, **options: Any) -> AsyncIterator[DestinationPool]:
     """Give a pool, and close it afterwards."""
     pool = pool_of(server, prefix, **options)
     try:
@@ -183,7 +183,7 @@ class S3Premises(Premises):
 
     unit = 6 * 2**20
 
-    def __init__(self, server: S3Server) -> None:
+    def __init__(self, server: S3Account) -> None:
         self.pool = pool_of(server)
         self._outside = BucketOutside(server)
 

@@ -18,20 +18,17 @@ from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
 from tests.protocols.conformance import Premises, get, put, there_and_back, write
 from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
-from tests.servers.s3 import BUCKET, RcloneS3, S3Server, Swift
+from tests.servers.s3 import BUCKET, RcloneS3, S3Account
+from tests.servers.swift import SwiftServer
 
 
 @pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A Swift for all tests of this module."""
-    server = Swift(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
+def swift(swift: SwiftServer) -> S3Account:
+    return swift.s3
 
 
 @pytest.fixture(scope="module")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Account]:
     """An rclone for all tests of this module."""
     server = RcloneS3(tmp_path_factory.mktemp("rclone"))
     server.start()
@@ -41,7 +38,7 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 class TestSwift(S3Conformance):
     @pytest.fixture
-    def premises(self, swift: S3Server) -> Iterator[Premises]:
+    def premises(self, swift: S3Account) -> Iterator[Premises]:
         BucketOutside(swift).clear()
         premises = S3Premises(swift)
         yield premises
@@ -53,7 +50,7 @@ class TestRclone(S3Conformance):
     removes = False
 
     @pytest.fixture
-    def premises(self, rclone: S3Server) -> Iterator[Premises]:
+    def premises(self, rclone: S3Account) -> Iterator[Premises]:
         BucketOutside(rclone).clear()
         premises = S3Premises(rclone)
         yield premises
@@ -64,7 +61,7 @@ class TestRclone(S3Conformance):
 
 
 @pytest_twisted.ensureDeferred
-async def test_keys(swift: S3Server) -> None:
+async def test_keys(swift: S3Account) -> None:
     """Names of all that S3 takes go there and back, two that differ by case or by their Unicode form apart."""
     BucketOutside(swift).clear()
     async with opened(swift) as pool:
@@ -80,7 +77,7 @@ async def test_keys(swift: S3Server) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_no_keys(swift: S3Server, path: str, words: str, by_parts: bool) -> None:
+async def test_no_keys(swift: S3Account, path: str, words: str, by_parts: bool) -> None:
     """What no service takes as a key is refused in words, and nothing is left of it."""
     BucketOutside(swift).clear()
     async with opened(swift) as pool:
@@ -95,7 +92,7 @@ async def test_no_keys(swift: S3Server, path: str, words: str, by_parts: bool) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_keys_that_are_no_xml(rclone: S3Server) -> None:
+async def test_keys_that_are_no_xml(rclone: S3Account) -> None:
     """Keys with characters that XML does not have go there and back, in parts too, and are listed."""
     BucketOutside(rclone).clear()
     names = ["\x01", "\x0b\x1f", "\ufffe"]
@@ -108,7 +105,7 @@ async def test_keys_that_are_no_xml(rclone: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_below_a_file(rclone: S3Server) -> None:
+async def test_below_a_file(rclone: S3Account) -> None:
     """A service that has directories refuses a file below another: it is told why, and nothing of it stays."""
     BucketOutside(rclone).clear()
     async with opened(rclone) as pool:
@@ -125,7 +122,7 @@ async def test_below_a_file(rclone: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_both_a_file_and_a_directory(swift: S3Server) -> None:
+async def test_both_a_file_and_a_directory(swift: S3Account) -> None:
     """A service without directories keeps a file and files below its name, each of which can be read."""
     BucketOutside(swift).clear()
     async with opened(swift) as pool:
@@ -145,7 +142,7 @@ async def test_both_a_file_and_a_directory(swift: S3Server) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_cannot_begin(
-    swift: S3Server,
+    swift: S3Account,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     secret: str,
@@ -167,7 +164,7 @@ async def test_cannot_begin(
 
 
 @pytest_twisted.ensureDeferred
-async def test_older_versions(swift: S3Server) -> None:
+async def test_older_versions(swift: S3Account) -> None:
     """Where a bucket keeps older versions, what is wrong goes for good and the older is there again; no trial stays."""
     boto = swift.boto
     boto.create_bucket(Bucket="versions")
@@ -192,7 +189,7 @@ async def test_older_versions(swift: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_unknown_key(rclone: S3Server) -> None:
+async def test_unknown_key(rclone: S3Account) -> None:
     """A key that the service does not know is told as that."""
     async with opened(rclone, access_key_id="nobody") as pool:
         with pytest.raises(errors.AuthenticationFailed, match="does not know access_key_id"):
@@ -200,7 +197,7 @@ async def test_unknown_key(rclone: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_region_told(swift: S3Server) -> None:
+async def test_region_told(swift: S3Account) -> None:
     """A service that names the region to sign for is asked so from then on, though a HEAD was refused first."""
     BucketOutside(swift).clear()
     async with opened(swift, region="eu-west-1") as pool:
@@ -210,7 +207,7 @@ async def test_region_told(swift: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_probed(swift: S3Server) -> None:
+async def test_probed(swift: S3Account) -> None:
     """The test of a destination goes through, tells that conditions are honoured, and leaves nothing."""
     BucketOutside(swift).clear()
     async with opened(swift) as pool:
@@ -222,7 +219,7 @@ async def test_probed(swift: S3Server) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_uploads_told(swift: S3Server) -> None:
+async def test_uploads_told(swift: S3Account) -> None:
     """Uploads that stand below the root are told, with their names; what a process left over its question goes."""
     BucketOutside(swift).clear()
     async with opened(swift) as pool:

@@ -12,15 +12,6 @@ from tests.protocols.swift import SwiftPremises
 from tests.servers.swift import SwiftServer
 
 
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
-    """A Swift for all tests of this module."""
-    server = SwiftServer(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
-
-
 class TestPlain(ObjectStoreConformance):
     @pytest.fixture
     def premises(self, swift: SwiftServer) -> Iterator[Premises]:

@@ -29,8 +29,7 @@ MIB = 2**20
 LATER = UploadKey("2", "b")
 
 
-started, swift, outside, pool = (
-    test_swift_service.started,
+swift, outside, pool = (
     test_swift_service.swift,
     test_swift_service.outside,
     test_swift_service.pool,

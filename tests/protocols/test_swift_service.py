@@ -27,20 +27,11 @@ from tests.servers.swift import CONTAINER, SwiftServer
 MIB = 2**20
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
-    """A Swift for all tests of this module."""
-    server = SwiftServer(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def swift(started: SwiftServer) -> SwiftServer:
-    """That Swift, empty."""
-    started.clear()
-    return started
+def swift(swift: SwiftServer) -> SwiftServer:
+    """A Swift, empty for each test."""
+    swift.clear()
+    return swift
 
 
 @pytest.fixture

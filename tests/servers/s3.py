@@ -100,19 +100,15 @@ use = egg:swift#slo
 """
 
 
-class S3Server(ABC):
-    """A service with one bucket; ``boto`` reaches it past datamover."""
+class S3Account:
+    """A user of a service with one bucket; ``boto`` reaches it past datamover."""
 
     access_key_id: str
     secret_key: str
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.port = free_port()
-        self.secret_key_file = directory / "secret"
-        self.secret_key_file.write_text(self.secret_key)
-        self.secret_key_file.chmod(0o600)
-        self._processes: list[Process] = []
+    def __init__(self, port: int, secret_key_file: Path) -> None:
+        self.port = port
+        self.secret_key_file = secret_key_file
 
     @property
     def endpoint(self) -> str:
@@ -139,6 +135,24 @@ class S3Server(ABC):
             config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
         )
 
+
+class SwiftS3(S3Account):
+    """Swift's user, as S3 has it."""
+
+    access_key_id = "test:tester"
+    secret_key = "testing"
+
+
+class S3Server(S3Account, ABC):
+    """A service and its user."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(free_port(), directory / "secret")
+        self.directory = directory
+        self.secret_key_file.write_text(self.secret_key)
+        self.secret_key_file.chmod(0o600)
+        self._processes: list[Process] = []
+
     @abstractmethod
     def start(self) -> None:
         """Start it; returns when it answers."""
@@ -160,11 +174,9 @@ class S3Server(ABC):
         self._processes.append(Process(command, port, self.directory / "log", environment))
 
 
-class Swift(S3Server):
+class Swift(SwiftS3, S3Server):
     """OpenStack Swift: it refuses wrong digests, and honours conditions."""
 
-    access_key_id = "test:tester"
-    secret_key = "testing"
     pipeline = "catch_errors gatekeeper listing_formats s3api tempauth copy slo versioned_writes symlink proxy-server"
     more = ""
     """Further sections of the proxy's configuration."""

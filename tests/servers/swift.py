@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from tests.servers.ports import free_port
-from tests.servers.s3 import Swift
+from tests.servers.s3 import BUCKET, Swift, SwiftS3
 
 CONTAINER = "container"
 MEMCACHED = shutil.which("memcached") or "/usr/bin/memcached"
@@ -104,11 +104,11 @@ class SwiftAccount(ABC):
 
 
 class SwiftServer(SwiftAccount, Swift):
-    """Swift with one container, which ``ask`` reaches past datamover."""
+    """Swift with one container, which ``ask`` reaches past datamover, and one bucket."""
 
     pipeline = (
         "catch_errors gatekeeper cache listing_formats s3api tempauth copy container_quotas account_quotas slo dlo "
-        "proxy-server"
+        "versioned_writes symlink proxy-server"
     )
 
     def __init__(self, directory: Path) -> None:
@@ -121,10 +121,22 @@ class SwiftServer(SwiftAccount, Swift):
         """The keys of a destination's table."""
         return {"auth_url": self.auth_url, "username": "test:tester", "password_file": str(self.secret_key_file)}
 
+    @cached_property
+    def s3(self) -> SwiftS3:
+        """The same user by S3."""
+        return SwiftS3(self.port, self.secret_key_file)
+
     def start(self) -> None:
         self.launch_cache()
         super().start()
         self.ask("PUT", CONTAINER)
+
+    def reset(self) -> None:
+        """Have nothing but an empty container and an empty bucket, as when it was started."""
+        self.clear()
+        self.ask("DELETE", CONTAINER)
+        self.ask("PUT", CONTAINER)
+        self.boto.create_bucket(Bucket=BUCKET)
 
     def clear(self) -> None:
         super().clear()

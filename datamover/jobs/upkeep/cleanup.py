@@ -1,10 +1,10 @@
-"""Cleaning up ended groups whose leftovers could not be removed, because the destination was away.
+"""Cleaning up ended groups that left something: the destination was away, or a process that had lost its lease went on.
 
 Every method raises Unavailable while the database is away.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -70,6 +70,11 @@ class OrphanCleanup:
         leader = self._transfer(found)
         others = await members(cursor, found) if leader.staged else []
         return Group((leader, *map(self._transfer, others)))
+
+    async def late(self, leaders: Sequence[Transfer]) -> None:
+        """Have groups cleaned up, once they have ended, in which this process wrote under leases that it had lost."""
+        lost = {"transfers": [one.id for one in leaders], "leases": [one.lease for one in leaders]}
+        await self._database.execute(QUERIES["note_late"], lost)
 
     async def done(self, leader: Transfer) -> None:
         """Write that a group has no leftovers."""
