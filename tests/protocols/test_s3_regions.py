@@ -112,14 +112,15 @@ async def test_redirected(tmp_path: Path, location: str, followed: bool) -> None
     finally:
         await bucket.pool.close()
         await web.stop()
-    asked = [request.headers["host"] for request in web.requests]
+    requests = [request for request in web.requests if "list-type" not in request.target]
+    asked = [request.headers["host"] for request in requests]
     if not followed:
         assert set(asked) == {f"s3.test:{web.port}"}
         assert there["f"] == b"old"
         return
     assert there["f"] == bytes(MIB)
     assert asked == [f"s3.test:{web.port}", urlsplit(target).netloc] * 6
-    for request in web.requests[1::2]:
+    for request in requests[1::2]:
         assert "/eu-west-3/s3/aws4_request" in request.headers["authorization"]
         assert request.target.partition("?")[2] == ("rk=1&x=" if "rk" in target else "")
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
@@ -25,6 +25,7 @@ from datamover.web.url import WebUrl
 from tests.protocols.conformance import read, write
 from tests.protocols.sftp import until
 from tests.servers.certificates import Authority, ServerTLS
+from tests.servers.path import path_to
 from tests.servers.web import Exchange, Web
 
 KEY = UploadKey("1", "a")
@@ -362,6 +363,36 @@ async def test_flushed_while_parts_are_on_their_way(tmp_path: Path) -> None:
         await web.stop()
 
 
+@pytest.mark.parametrize("sent", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_given_up_amid_a_part(tmp_path: Path, sent: bool) -> None:
+    """An upload that is given up waits for the answer to a part that was sent whole, and cuts short another."""
+    web = Web(reactor)
+    await web.start()
+    held: list[Exchange] = []
+    with path_to(web.port) as between:
+        bucket = Rehearsal(web, tmp_path, endpoint=f"http://127.0.0.1:{between.port}", part_size="8MiB")
+        bucket.answer("f", gives(200, b"<R><UploadId>u</UploadId></R>"), held.append)
+        try:
+            upload = bucket.writing.begin("f", KEY)
+            await upload.open()
+            if not sent:
+                between.stand()
+            await upload.write(bytes(13 * MIB))
+            if sent:
+                await until(lambda: held)
+            closing = Deferred.fromCoroutine(upload.close())
+            if sent:
+                assert not closing.called
+                held[0].answer(200, [("ETag", '"e"')])
+            await closing
+            assert len(held) == sent
+        finally:
+            between.go_on()
+            await bucket.pool.close()
+            await web.stop()
+
+
 @pytest_twisted.ensureDeferred
 async def test_part_refused(bucket: Rehearsal) -> None:
     """A part that is refused for good breaks the upload off, whatever is awaited of it next."""
@@ -381,7 +412,7 @@ async def test_body_sent_again(bucket: Rehearsal) -> None:
 
     def serve(exchange: Exchange) -> None:
         request = exchange.request
-        if request.method == "PUT" and request.turn == 3:
+        if request.method == "PUT" and request.turn == 4:
             exchange.reset()
         else:
             exchange.answer(200, [("ETag", '"e"')], b"" if request.method == "PUT" else bytes(MIB))
@@ -390,7 +421,7 @@ async def test_body_sent_again(bucket: Rehearsal) -> None:
     for _ in range(2):
         await bucket.writing.begin("f", KEY).store(bytes(MIB), replace=True, commit=lambda: None)
     puts = [request for request in bucket.asked() if request.method == "PUT"]
-    assert [(request.connection, request.turn) for request in puts] == [(1, 1), (1, 3), (2, 1)]
+    assert [(request.connection, request.turn) for request in puts] == [(1, 2), (1, 4), (2, 1)]
     assert [len(request.body) for request in puts] == [MIB] * 3
 
 
@@ -456,6 +487,61 @@ async def test_sent_once(bucket: Rehearsal, honours: bool) -> None:
     trials = [request for request in bucket.web.requests if ".datamover-probe-" in request.path]
     assert len([request for request in trials if request.method == "PUT"]) == 2
     assert set(there) == {"/bucket/in/f", "/bucket/in/g"}
+
+
+@pytest.mark.parametrize("cancelled", [None, "f", "g"])
+@pytest_twisted.ensureDeferred
+async def test_tried_out_once_for_all(bucket: Rehearsal, cancelled: str | None) -> None:
+    """Small files that come while the service is tried out wait for what is found, whichever of them is cancelled."""
+    held: list[Exchange] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        trial = ".datamover-probe-" in request.path
+        if request.method == "PUT" and trial and not held:
+            held.append(exchange)
+        elif request.method == "PUT" and trial:
+            exchange.answer(412, [], error("PreconditionFailed"))
+        elif request.method == "HEAD" and not bucket.asked(request.path.rpartition("/")[2])[:-1]:
+            exchange.answer(404)
+        else:
+            exchange.answer(200, [("ETag", '"e"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
+
+    bucket.web.otherwise = serve
+    storing = {
+        name: Deferred.fromCoroutine(bucket.writing.begin(name, KEY).store(b"data", replace=False, commit=lambda: None))
+        for name in ("f", "g", "h")
+    }
+    await until(lambda: held)
+    if cancelled is not None:
+        storing[cancelled].cancel()
+    assert not any(bucket.asked(name) for name in storing)
+    held[0].answer(200, [("ETag", '"e"')])
+    for name, stored in storing.items():
+        if name == cancelled:
+            with pytest.raises(CancelledError):
+                await stored
+            assert not bucket.asked(name)
+        else:
+            await stored
+            # Nothing is looked for before.
+            assert [request.method for request in bucket.asked(name)] == ["PUT", "HEAD"]
+
+
+@pytest.mark.parametrize("large", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_tidied_once(bucket: Rehearsal, large: bool) -> None:
+    """What a process left that died over a trial is looked for by whatever is written, once."""
+    bucket.web.otherwise = lambda exchange: exchange.answer(200, [("ETag", '"e"')], b"<R><UploadId>u</UploadId></R>")
+    for name in ("f", "g"):
+        upload = bucket.writing.begin(name, KEY)
+        if large:
+            await upload.open()
+            await upload.close()
+        else:
+            with pytest.raises(errors.SizeMismatch):
+                await upload.store(b"data", replace=True, commit=lambda: None)
+    assert len([each for each in bucket.web.requests if each.target.endswith("&prefix=in%2F.datamover-")]) == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -647,7 +733,7 @@ async def test_options_are_sent(tmp_path: Path) -> None:
         web.route("/bucket/in/f", gives(200, ETag='"e"'))
         with pytest.raises(errors.SizeMismatch):
             await rehearsal.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
-        headers = web.requests[0].headers
+        headers = web.asked("/bucket/in/f")[0].headers
         assert headers["x-amz-storage-class"] == "COLD"
         assert headers["x-amz-server-side-encryption"] == "aws:kms"
         assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/key"

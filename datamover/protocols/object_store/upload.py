@@ -86,6 +86,7 @@ class MultipartUpload:
             # To its end: an upload that is made only after its transfer was given up would never be aborted.
             await finish_despite_cancel(Deferred.fromCoroutine(self._create()))
             self._listed = []
+            await self._tools.conditions.tidy(self._store)
         elif self._listed is None and not await self.exists():
             raise self._store.refusals.gone(self._target)
         assert self._listed is not None
@@ -124,10 +125,10 @@ class MultipartUpload:
             putting = self._store.put(self._target, data, {**headers, **condition})
             self._made = await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
-        if not replace:
-            await self._tools.conditions.ready(self._store)
+        conditions = self._tools.conditions
+        await (conditions.tidy(self._store) if replace else conditions.ready(self._store))
         try:
-            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
+            await conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         except ChecksumMismatch:
