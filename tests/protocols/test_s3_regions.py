@@ -9,6 +9,10 @@ from twisted.internet import reactor
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.http.answers import Head
+from datamover.protocols.s3.refusals import S3Refusals
+from datamover.protocols.s3.service import Refused
+from datamover.web.url import WebUrl
 from tests.protocols.conformance import read
 from tests.protocols.test_http_connections import names
 from tests.protocols.test_s3_service import KEY, MIB, Rehearsal, bucket, error, gives
@@ -55,10 +59,26 @@ async def test_another_region(bucket: Rehearsal, status: int, side: Scope) -> No
         assert caught.value.scope is side
         if region == "eu-west-3" and status != 400:  # It is signed for then, and refused all the same.
             assert "in another region" in caught.value.message
-            assert "set region = 'eu-west-3'" in caught.value.message
+            assert 'set region = "eu-west-3"' in caught.value.message
         else:
             assert "another region" not in caught.value.message
         assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("s3.us-east-1.amazonaws.com", 'set region = "eu-west-3", and leave endpoint out'),
+        ("bucket.s3.amazonaws.com", 'set region = "eu-west-3", and leave endpoint out'),
+        ("s3.cn-north-1.amazonaws.com.cn", 'set region = "eu-west-3", and leave endpoint out'),
+        ("notamazonaws.com", 'set region = "eu-west-3", and set endpoint to that region\'s'),
+    ],
+)
+def test_what_to_set(host: str, words: str) -> None:
+    """What is to be written in the destination's table is told, as it is written there."""
+    url = WebUrl.parse(f"https://{host}/bucket/f")
+    refusal = Refused(Head(307, {}, 0, url, url), "TemporaryRedirect", region="eu-west-3")
+    assert S3Refusals("place", Scope.SOURCE, host).of(refusal, "f").message.endswith(words)
 
 
 REDIRECTS = [
@@ -105,7 +125,7 @@ async def test_redirected(tmp_path: Path, location: str, followed: bool) -> None
                     assert await read(bucket.reading.origin("f")) == (0, there["f"])
                     await bucket.writing.begin("f", KEY).store(bytes(MIB), replace=True, commit=lambda: None)
                 else:
-                    with pytest.raises(errors.SourceForbidden, match="set region = 'eu-west-3'"):
+                    with pytest.raises(errors.SourceForbidden, match='set region = "eu-west-3"'):
                         await bucket.reading.origin("f").open()
                     with pytest.raises(errors.DestinationInvalid, match="in another region"):
                         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)

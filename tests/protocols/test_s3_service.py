@@ -18,7 +18,7 @@ from datamover.protocols.object_store.seam import Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploads
 from datamover.protocols.s3 import S3
-from datamover.protocols.s3.address import BucketAddress
+from datamover.protocols.s3.address import BucketAddress, amazon
 from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
@@ -102,6 +102,8 @@ WRITE = [
     (400, "BadDigest", errors.ChecksumMismatch, "what arrived is not what was sent"),
     (400, "EntityTooLarge", errors.DestinationInvalid, "larger than the service takes"),
     (400, "KeyTooLongError", errors.DestinationInvalid, "more bytes than the service takes"),
+    (503, "ServiceUnavailable", errors.RateLimited, "asks for fewer requests, or cannot serve any"),
+    (503, "SlowDown", errors.RateLimited, "asks for fewer requests"),
     (400, "InvalidStorageClass", errors.DestinationInvalid, "storage_class"),
     (409, "OperationAborted", errors.ServerError, "could not do it"),
 ]
@@ -380,7 +382,7 @@ async def test_given_up_amid_a_part(tmp_path: Path, sent: bool) -> None:
                 between.stand()
             await upload.write(bytes(13 * MIB))
             if sent:
-                await until(lambda: held)
+                await until(lambda: bool(held))
             closing = Deferred.fromCoroutine(upload.close())
             if sent:
                 assert not closing.called
@@ -508,11 +510,12 @@ async def test_tried_out_once_for_all(bucket: Rehearsal, cancelled: str | None) 
             exchange.answer(200, [("ETag", '"e"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
 
     bucket.web.otherwise = serve
-    storing = {
-        name: Deferred.fromCoroutine(bucket.writing.begin(name, KEY).store(b"data", replace=False, commit=lambda: None))
-        for name in ("f", "g", "h")
-    }
-    await until(lambda: held)
+
+    async def store(name: str) -> None:
+        await bucket.writing.begin(name, KEY).store(b"data", replace=False, commit=lambda: None)
+
+    storing = {name: Deferred.fromCoroutine(store(name)) for name in ("f", "g", "h")}
+    await until(lambda: bool(held))
     if cancelled is not None:
         storing[cancelled].cancel()
     assert not any(bucket.asked(name) for name in storing)
@@ -835,18 +838,27 @@ def test_part_sizes(size: int | None, number: int, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path_style", "key", "url"),
+    ("path", "path_style", "key", "url"),
     [
-        (True, "", "https://s3.example.org:8333/bucket"),
-        (True, "a b/%2F", "https://s3.example.org:8333/bucket/a%20b/%252F"),
-        (False, "", "https://bucket.s3.example.org:8333/"),
-        (False, "ü", "https://bucket.s3.example.org:8333/%C3%BC"),
+        ("", True, "", "https://s3.example.org:8333/bucket"),
+        ("/", True, "a b/%2F", "https://s3.example.org:8333/bucket/a%20b/%252F"),
+        ("", False, "", "https://bucket.s3.example.org:8333/"),
+        ("", False, "ü", "https://bucket.s3.example.org:8333/%C3%BC"),
+        ("/s3/", True, "", "https://s3.example.org:8333/s3/bucket"),
+        ("/s3", True, "f", "https://s3.example.org:8333/s3/bucket/f"),
+        ("/s3", False, "f", "https://bucket.s3.example.org:8333/s3/f"),
     ],
 )
-def test_addresses(path_style: bool, key: str, url: str) -> None:
-    """A bucket stands in the path, or before the host."""
-    address = BucketAddress(WebUrl.parse("https://s3.example.org:8333"), "bucket", path_style)
+def test_addresses(path: str, path_style: bool, key: str, url: str) -> None:
+    """A bucket stands in the path, behind that of the endpoint, or before the host."""
+    address = BucketAddress(WebUrl.parse(f"https://s3.example.org:8333{path}"), "bucket", path_style)
     assert address.url(key).text == url
+
+
+def test_amazons_addresses() -> None:
+    """Those of China end in another name."""
+    assert amazon("us-east-1") == "https://s3.us-east-1.amazonaws.com"
+    assert amazon("cn-north-1") == "https://s3.cn-north-1.amazonaws.com.cn"
 
 
 @pytest.mark.parametrize(
@@ -876,7 +888,7 @@ def test_urls(url: str, good: bool) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("endpoint", "https://s3.example.org/path"),
+        ("endpoint", "https://s3.example.org/?path"),
         ("endpoint", "ftp://s3.example.org"),
         ("region", "eu/west"),
         ("part_size", "1MiB"),

@@ -18,7 +18,7 @@ LONGEST_KEY = 1024
 
 @dataclass(frozen=True, slots=True)
 class BucketAddress:
-    """One bucket at one endpoint."""
+    """One bucket at one endpoint, which may have a path."""
 
     endpoint: WebUrl
     bucket: str
@@ -30,7 +30,8 @@ class BucketAddress:
 
     def url(self, key: str, query: str = "") -> WebUrl:
         """Return the URL of a key, "" for the bucket's own."""
-        path = f"/{encoded(self.bucket)}/" if self.path_style else "/"
+        root = self.endpoint.path.rstrip("/")
+        path = f"{root}/{encoded(self.bucket)}/" if self.path_style else f"{root}/"
         path = f"{path}{encoded(key, '/')}" if key or not self.path_style else path.rstrip("/")
         return WebUrl(self.endpoint.scheme, self.host, self.endpoint.port, path, query or None)
 
@@ -58,6 +59,11 @@ class BucketAddress:
         own = {name for name, _ in query}
         added = [each for each in parse_qsl(there.query or "", keep_blank_values=True) if each[0] not in own]
         return WebUrl(there.scheme, there.host, there.port, path, query_string([*query, *added]) or None)
+
+
+def amazon(region: str) -> str:
+    """Return the address of Amazon's service in a region; those of China are a partition of their own."""
+    return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
 def bucket_of(url: str) -> str:

@@ -11,7 +11,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
-from datamover.protocols.s3.address import BucketAddress, bucket_of, prefix_of
+from datamover.protocols.s3.address import BucketAddress, amazon, bucket_of, prefix_of
 from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.s3.credentials import KeyFiles
 from datamover.protocols.s3.objects import Storing
@@ -34,7 +34,6 @@ ABILITIES = frozenset(
         Ability.WRITE_WIDE,
     }
 )
-AMAZON = "https://s3.{region}.amazonaws.com"
 
 _EXPECTED = 'expected s3://BUCKET or s3://BUCKET/PREFIX, such as "s3://datasets/portal"'
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -47,8 +46,8 @@ def _endpoint(value: str) -> str:
         url = WebUrl.parse(value)
     except DataMoverError:
         url = None
-    if url is None or url.path != "/" or url.query is not None:
-        raise ValueError('expected the address of an S3 service without a path, such as "https://s3.example.org"')
+    if url is None or url.query is not None:
+        raise ValueError('expected the address of an S3 service, such as "https://s3.example.org"')
     return value
 
 
@@ -126,7 +125,7 @@ class S3Protocol:
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> S3Pool:
         """Return the pool; it connects when first used."""
         self.check_url(settings.url)
-        endpoint = WebUrl.parse(options.endpoint or AMAZON.format(region=options.region))
+        endpoint = WebUrl.parse(options.endpoint or amazon(options.region))
         path_style = options.endpoint is not None if options.path_style is None else options.path_style
         address = BucketAddress(endpoint, bucket_of(settings.url), path_style)
         urls = [address.url("").text, endpoint.text]

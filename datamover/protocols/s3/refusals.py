@@ -1,5 +1,6 @@
 """What an S3 service refuses, as errors that name the side and what a person can do."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,8 +22,9 @@ _LOGIN = {
     "AccountProblem": "there is a problem with the account of the key; ask the provider",
 }
 _CLOCK = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
-_BUSY = frozenset(
-    {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
+_BUSY = frozenset({"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"})
+_UNAVAILABLE = (
+    ", or cannot serve any; if that lasts, have its administrator look whether disks are full or servers down"
 )
 _FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"})
 _QUOTA = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "QuotaExceededException"})
@@ -35,6 +37,7 @@ _GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityToo
 _MALFORMED = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
 _ELSEWHERE = frozenset({"PermanentRedirect", "TemporaryRedirect", "Redirect", *_MALFORMED})
 _OTHER_REGION = "IllegalLocationConstraintException"
+_AMAZON = re.compile(r"(^|\.)amazonaws\.com(\.cn)?$")
 _FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed"})
 _INVALID = {
     "KeyTooLongError": "its key, with the destination's prefix, has more bytes than the service takes",
@@ -51,10 +54,10 @@ _INVALID = {
 
 @dataclass(frozen=True, slots=True)
 class S3Refusals(HttpRefusals):
-    """The words for the destination ``name``, whose bucket is ``bucket``, as used on ``side``."""
+    """The words for the destination ``name``, whose requests go to ``host``, as used on ``side``."""
 
     holder: ClassVar[str] = "service"
-    bucket: str
+    host: str
 
     def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
         what, code, status, side = self.what(path), refusal.code, refusal.status, self.side
@@ -74,9 +77,11 @@ class S3Refusals(HttpRefusals):
             return errors.ServerError(f"{here}: the service redirects in a circle; ask its administrator", scope=side)
         if code in _ELSEWHERE or code == _OTHER_REGION or status in REDIRECTS:
             return self._elsewhere(refusal)
-        if code in _BUSY or status in (429, 503):
+        if code in _BUSY or code == "ServiceUnavailable" or status in (429, 503):
+            # Swift, whose disks are full or away, says that it were asked too often.
+            doubt = "" if code in _BUSY or refusal.retry_after is not None else _UNAVAILABLE
             return errors.RateLimited(
-                f"{here}: the service asks for fewer requests", scope=side, retry_after=refusal.retry_after
+                f"{here}: the service asks for fewer requests{doubt}", scope=side, retry_after=refusal.retry_after
             )
         if code in _QUOTA or (code in _MAYBE_QUOTA and "quota" in refusal.said.lower()):
             return errors.NoSpace(f"{here}: its quota is used up; raise it or free space", scope=side)
@@ -111,7 +116,8 @@ class S3Refusals(HttpRefusals):
         region = refusal.region if isinstance(refusal, Refused) else None
         only = "the key is sent to the configured host alone"
         if region is not None:
-            why = f"its bucket is in another region, and {only}: set region = {region!r}, and endpoint to that region's"
+            endpoint = "leave endpoint out" if _AMAZON.search(self.host) else "set endpoint to that region's"
+            why = f'its bucket is in another region, and {only}: set region = "{region}", and {endpoint}'
         elif refusal.code == _OTHER_REGION:
             why = f"its bucket is in another region, and {only}: look at region and endpoint"
         elif refusal.code in _MALFORMED:
