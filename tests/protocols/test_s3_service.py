@@ -13,13 +13,13 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.object_store.parts import part_size
-from datamover.protocols.object_store.seam import Part
+from datamover.protocols.object_store.parts import may_end_early, part_size
+from datamover.protocols.object_store.seam import Part, PartLimits
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploads
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress, amazon
-from datamover.protocols.s3.bucket import LIMITS
+from datamover.protocols.s3.bucket import LIMITS, Bucket
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read, write
@@ -393,6 +393,40 @@ async def test_given_up_amid_a_part(tmp_path: Path, sent: bool) -> None:
             between.go_on()
             await bucket.pool.close()
             await web.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_numbers_used_up(bucket: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints use up no numbers that the rest of the file needs, also where an upload is gone on with."""
+    monkeypatch.setattr(Bucket, "limits", PartLimits(5 * MIB, 5 * 2**30, 5))
+    numbers: list[int] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "PUT":
+            numbers.append(int(request.target.partition("partNumber=")[2].partition("&")[0]))
+            exchange.answer(200, [("ETag", f'"{numbers[-1]}"')])
+        elif request.method == "GET":
+            part = "<Part><PartNumber>{0}</PartNumber><Size>{1}</Size><ETag>{0}</ETag></Part>"
+            told = "".join(part.format(number, 5 * MIB) for number in numbers)
+            exchange.answer(200, [], f"<ListPartsResult>{told}</ListPartsResult>".encode())
+        else:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+
+    bucket.answer("f", serve)
+    size = 45 * MIB
+    upload = bucket.writing.begin("f", KEY, size=size)
+    await upload.open()
+    await upload.write(bytes(5 * MIB))
+    saved = await upload.flush()
+    await upload.close()
+    upload = bucket.writing.resume("f", saved, size=size)
+    await upload.open()
+    for _ in range(8):
+        await upload.write(bytes(5 * MIB))
+        await upload.flush()
+    assert (await upload.finish()).offset == size
+    assert numbers == [1, 2, 3, 4, 5]
 
 
 @pytest_twisted.ensureDeferred
@@ -832,9 +866,25 @@ async def test_parts_in_pages(bucket: Rehearsal, same: bool) -> None:
 )
 def test_part_sizes(size: int | None, number: int, expected: int) -> None:
     """A file of any size that S3 takes fits into its ten thousand parts, with room for those that end early."""
-    assert part_size(LIMITS, 16 * MIB, size, number) == expected
+    assert part_size(LIMITS, 16 * MIB, size, number, 0) == expected
     if size is not None:
         assert -(-size // expected) <= 9000
+
+
+@pytest.mark.parametrize("size", [60 * 2**30, 150 * 2**30, 5 * 2**40, None])
+def test_parts_that_end_early(size: int | None) -> None:
+    """Checkpoints of a slow source end no more parts early than leaves numbers for the rest, in parts as planned."""
+    number = done = early = largest = 0
+    while done < (size or 2**39) and number <= LIMITS.most:
+        wanted = (16 if number % 100 else 5) * MIB  # As where many files are written for a while.
+        planned = part_size(LIMITS, wanted, size, number, done)
+        largest = max(largest, planned)
+        ended = may_end_early(LIMITS, wanted, size, number + 1, done + LIMITS.least)
+        early += ended
+        number, done = number + 1, done + (LIMITS.least if ended else planned)
+    assert number <= LIMITS.most
+    assert early >= 900
+    assert size is None or largest <= max(16 * MIB, size // 9000 + 1)
 
 
 @pytest.mark.parametrize(
