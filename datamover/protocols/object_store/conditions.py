@@ -171,6 +171,17 @@ class Conditions:
             return True if refusal.status == 412 else None
         return False
 
+    async def remove_versions(self, store: ObjectStore, path: str) -> FoundObject | None:
+        """Remove an object by which something was tried, which may have been replaced once; return what is there then.
+
+        Where the service keeps older ones, each goes by its number, for good; what may not go so is still there.
+        """
+        found = await store.head(path)
+        for _ in range(2):
+            if found is not None and found.version and await self._remove_version(store, path, found.version):
+                found = await store.head(path)
+        return found
+
     async def _remove_version(self, store: ObjectStore, path: str, version: str) -> bool:
         """Remove one version; tell whether that was allowed."""
         try:
@@ -180,15 +191,9 @@ class Conditions:
         return True
 
     async def _remove_trial(self, store: ObjectStore, path: str) -> None:
-        """Remove it on the condition that it is another, and as what it is if that is heeded.
-
-        Where the service keeps older ones, each goes by its number: the second may be there, though it was refused.
-        """
+        """Remove it on the condition that it is another, and as what it is if that is heeded."""
         self.removes = False
-        found = await store.head(path)
-        for _ in range(2):
-            if found is not None and found.version and await self._remove_version(store, path, found.version):
-                found = await store.head(path)
+        found = await self.remove_versions(store, path)
         if found is None:
             return
         try:
@@ -207,4 +212,6 @@ class Conditions:
             for path in await store.beginning(BEGINNING):
                 found = await store.head(path) if is_trial(path) else None
                 if found is not None and is_left(path, found):
-                    await self.remove(store, path, found)
+                    found = await self.remove_versions(store, path)
+                    if found is not None:
+                        await self.remove(store, path, found)
