@@ -78,7 +78,12 @@ async def bucket(tmp_path: Path) -> AsyncIterator[Rehearsal]:
 
 READ = [
     (404, "NoSuchBucket", errors.SourceNotFound, "its bucket does not exist"),
-    (403, "AccessDenied", errors.SourceForbidden, "may not be read"),
+    (
+        403,
+        "AccessDenied",
+        errors.SourceForbidden,
+        "may not be read: have the administrator give the key the permission",
+    ),
     (403, "InvalidAccessKeyId", errors.AuthenticationFailed, "does not know access_key_id"),
     (403, "SignatureDoesNotMatch", errors.AuthenticationFailed, "the secret in secret_key_file"),
     (400, "ExpiredToken", errors.AuthenticationFailed, "session token has expired"),
@@ -100,6 +105,7 @@ WRITE = [
     (403, "QuotaExceeded", errors.NoSpace, "quota is used up"),
     (507, "", errors.NoSpace, "no room left"),
     (400, "BadDigest", errors.ChecksumMismatch, "what arrived is not what was sent"),
+    (413, "", errors.DestinationInvalid, "a proxy before the service takes no request of that size"),
     (400, "EntityTooLarge", errors.DestinationInvalid, "larger than the service takes"),
     (400, "KeyTooLongError", errors.DestinationInvalid, "more bytes than the service takes"),
     (503, "ServiceUnavailable", errors.RateLimited, "asks for fewer requests, or cannot serve any"),
@@ -122,6 +128,35 @@ async def test_refused_to_read(
     assert words in caught.value.message
     assert "10.0.0.7" not in caught.value.message
     assert "10.0.0.7" in caught.value.full or not code
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "words"),
+    [
+        ("HEAD", "'f' may not be read: have the administrator give the key the permission s3:GetObject"),
+        ("PUT", "'f' may not be written: have the administrator give the key the permission s3:PutObject"),
+        ("DELETE", "'f' may not be removed: have the administrator give the key the permission s3:DeleteObject"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_permission_told(bucket: Rehearsal, forbidden: str, words: str) -> None:
+    """The permission that a key lacks is told, whatever is done to a file; what may be done has been done."""
+
+    def serve(exchange: Exchange) -> None:
+        method = exchange.request.method
+        if method == forbidden or (forbidden == "HEAD" and method == "GET"):
+            exchange.answer(403, [], error("AccessDenied"))
+        else:
+            exchange.answer(200, [("ETag", '"e"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
+
+    async def stored_and_removed() -> None:
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+        await bucket.writing.remove("f")
+
+    bucket.answer("f", serve)
+    with pytest.raises(errors.DestinationForbidden) as caught:
+        await stored_and_removed()
+    assert caught.value.message.endswith(words)
 
 
 @pytest.mark.parametrize(("status", "code", "kind", "words"), WRITE)
@@ -842,6 +877,16 @@ async def test_listed_in_pages(bucket: Rehearsal) -> None:
     first, second = (request.target for request in bucket.web.requests)
     assert "continuation-token" not in first
     assert "continuation-token=t%2F1%3D" in second
+
+
+@pytest.mark.parametrize("more", ["", "<NextContinuationToken>t</NextContinuationToken>"])
+@pytest_twisted.ensureDeferred
+async def test_list_that_does_not_go_on(bucket: Rehearsal, more: str) -> None:
+    """A listing that is told to go on, and does not, is not taken for all that there is."""
+    page = f"<ListBucketResult><Contents><Key>in/d/a</Key></Contents><IsTruncated>true</IsTruncated>{more}"
+    bucket.web.otherwise = lambda exchange: exchange.answer(200, [], f"{page}</ListBucketResult>".encode())
+    with pytest.raises(errors.ServerError, match="its list is not complete, and does not go on"):
+        await bucket.reading.list("d")
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -40,7 +40,7 @@ class Listing:
     keys: tuple[str, ...]
     prefixes: tuple[str, ...]
     following: str | None
-    """What the next page is asked for with."""
+    """What the next page is asked for with; "" where the service does not tell it, None for no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def listing_of(body: bytes) -> Listing:
     keys = tuple(plain(_text(each, "Key")) for each in _all(root, "Contents"))
     prefixes = tuple(plain(_text(each, "Prefix")) for each in _all(root, "CommonPrefixes"))
     more = _text(root, "IsTruncated") == "true"
-    return Listing(keys, prefixes, (_text(root, "NextContinuationToken") or None) if more else None)
+    return Listing(keys, prefixes, _text(root, "NextContinuationToken") if more else None)
 
 
 def parts_of(body: bytes) -> tuple[dict[int, Part], str | None, str]:

@@ -90,6 +90,9 @@ class S3Refusals(HttpRefusals):
         if code in _INVALID:
             verb = "read" if side is Scope.SOURCE else "taken"
             return self.unusable(path, f"is not {verb}: {_INVALID[code]}")
+        if status == 413:
+            why = "a proxy before the service takes no request of that size; have that changed, or lower part_size"
+            return self.unusable(path, f"is not taken: {why}")
         if code in _DAMAGED:
             return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")
         if code in _GONE:
@@ -99,10 +102,10 @@ class S3Refusals(HttpRefusals):
         if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
             return self.missing(path)
         if code in _FORBIDDEN or status in (401, 403):
-            verb = "read" if side is Scope.SOURCE else "written"
-            return errors.forbidden(
-                side, f"{what} may not be {verb}: have the administrator give the key the permission"
-            )
+            needed = refusal.permission if isinstance(refusal, Refused) else None
+            verb = needed.verb if needed else "read" if side is Scope.SOURCE else "written"
+            which = f"the permission {needed.name}" if needed else "the permission"
+            return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the key {which}")
         if code in ("RequestTimeout", "RequestTimeoutException") or status == 408:
             return errors.ConnectionLost(f"{here}: the request took too long for the service", scope=side)
         if status >= 500 or status in (200, 409, 425):  # The answer to a completion is 200 with the error inside.
