@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.http.answers import Head
+from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Refused
 from datamover.web.url import WebUrl
@@ -69,7 +70,7 @@ async def test_another_region(bucket: Rehearsal, status: int, side: Scope) -> No
     ("host", "words"),
     [
         ("s3.us-east-1.amazonaws.com", 'set region = "eu-west-3", and leave endpoint out'),
-        ("bucket.s3.amazonaws.com", 'set region = "eu-west-3", and leave endpoint out'),
+        ("s3.amazonaws.com", 'set region = "eu-west-3", and leave endpoint out'),
         ("s3.cn-north-1.amazonaws.com.cn", 'set region = "eu-west-3", and leave endpoint out'),
         ("notamazonaws.com", 'set region = "eu-west-3", and set endpoint to that region\'s'),
     ],
@@ -78,7 +79,22 @@ def test_what_to_set(host: str, words: str) -> None:
     """What is to be written in the destination's table is told, as it is written there."""
     url = WebUrl.parse(f"https://{host}/bucket/f")
     refusal = Refused(Head(307, {}, 0, url, url), "TemporaryRedirect", region="eu-west-3")
-    assert S3Refusals("place", Scope.SOURCE, host).of(refusal, "f").message.endswith(words)
+    address = BucketAddress(WebUrl.parse(f"https://{host}"), "bucket", path_style=True)
+    assert S3Refusals("place", Scope.SOURCE, address).of(refusal, "f").message.endswith(words)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_such_host(tmp_path: Path) -> None:
+    """Where nothing is known of a host that the bucket stands before, administrators are told of the other way."""
+    web = Web(reactor)
+    bucket = Rehearsal(web, tmp_path, endpoint="http://s3.test", path_style=False)
+    try:
+        with names({"bucket.s3.test": []}), pytest.raises(errors.ConnectFailed) as caught:
+            await bucket.reading.inspect("f")
+    finally:
+        await bucket.pool.close()
+    assert caught.value.message == "destination 'place': it cannot be connected to"
+    assert caught.value.full.endswith("bucket.s3.test; path_style = true has s3.test asked instead")
 
 
 REDIRECTS = [

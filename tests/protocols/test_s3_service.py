@@ -879,6 +879,14 @@ async def test_listed_in_pages(bucket: Rehearsal) -> None:
     assert "continuation-token=t%2F1%3D" in second
 
 
+@pytest_twisted.ensureDeferred
+async def test_no_service_there(bucket: Rehearsal) -> None:
+    """A web server that is no S3 service is told as that, where it does not know the bucket."""
+    bucket.web.otherwise = gives(404, b"<html>Not Found</html>")
+    with pytest.raises(errors.DestinationInvalid, match="or is no S3 service; look at endpoint"):
+        await bucket.pool.connect()
+
+
 @pytest.mark.parametrize("more", ["", "<NextContinuationToken>t</NextContinuationToken>"])
 @pytest_twisted.ensureDeferred
 async def test_list_that_does_not_go_on(bucket: Rehearsal, more: str) -> None:

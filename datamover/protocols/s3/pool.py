@@ -59,7 +59,7 @@ class S3Pool:
         self._buckets = {}
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
-            refusals = S3Refusals(name, side, address.host)
+            refusals = S3Refusals(name, side, address)
             bucket = Bucket(service, prefix, refusals, storing, checking, made, self._threads)
             origin = partial(ResourceOrigin, bucket, clock=reactor, streams=streams)
             tools = Tools(bucket, self._conditions, part_size, origin)

@@ -9,6 +9,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
+from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.service import CIRCLE, Refused
 
 _LOGIN = {
@@ -54,10 +55,17 @@ _INVALID = {
 
 @dataclass(frozen=True, slots=True)
 class S3Refusals(HttpRefusals):
-    """The words for the destination ``name``, whose requests go to ``host``, as used on ``side``."""
+    """The words for the destination ``name``, whose bucket is at ``address``, as used on ``side``."""
 
     holder: ClassVar[str] = "service"
-    host: str
+    address: BucketAddress
+
+    def met(self, error: DataMoverError) -> DataMoverError:
+        met = HttpRefusals.met(self, error)
+        if self.address.path_style or not isinstance(error, errors.ConnectFailed | errors.TLSFailed):
+            return met
+        hint = f"path_style = true has {self.address.endpoint.host} asked instead"
+        return met.saying(met.message, full=f"{met.full}; {hint}")
 
     def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
         what, code, status, side = self.what(path), refusal.code, refusal.status, self.side
@@ -99,6 +107,11 @@ class S3Refusals(HttpRefusals):
             return self.gone(path)
         if code == "PreconditionFailed" or status == 412:
             return self.exists(path)
+        if status == 404 and not path and not code:
+            kind = errors.SourceNotFound if side is Scope.SOURCE else errors.DestinationInvalid
+            return kind(
+                f"{here}: what answers there knows no such bucket, or is no S3 service; look at endpoint", scope=side
+            )
         if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
             return self.missing(path)
         if code in _FORBIDDEN or status in (401, 403):
@@ -119,7 +132,9 @@ class S3Refusals(HttpRefusals):
         region = refusal.region if isinstance(refusal, Refused) else None
         only = "the key is sent to the configured host alone"
         if region is not None:
-            endpoint = "leave endpoint out" if _AMAZON.search(self.host) else "set endpoint to that region's"
+            endpoint = (
+                "leave endpoint out" if _AMAZON.search(self.address.endpoint.host) else "set endpoint to that region's"
+            )
             why = f'its bucket is in another region, and {only}: set region = "{region}", and {endpoint}'
         elif refusal.code == _OTHER_REGION:
             why = f"its bucket is in another region, and {only}: look at region and endpoint"
