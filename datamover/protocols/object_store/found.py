@@ -33,3 +33,8 @@ def found_in(
     now, made = http_date(head.header("Date")), http_date(changed)
     age = now - made if now is not None and made is not None else None
     return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload, etag, version, age)
+
+
+def etag_in(head: Head) -> str:
+    """Return an answer's ETag without quotes."""
+    return (head.header("ETag") or "").removeprefix("W/").strip('"')

@@ -1,9 +1,8 @@
 """Where a bucket is: the URL of each of its keys, in path style or as a virtual host. Pure."""
 
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin
 
 from datamover.errors import DataMoverError
 from datamover.protocols.s3.signing import encoded, query_string
@@ -64,14 +63,3 @@ class BucketAddress:
 def amazon(region: str) -> str:
     """Return the address of Amazon's service in a region; those of China are a partition of their own."""
     return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
-
-
-def bucket_of(url: str) -> str:
-    """Return the bucket of ``s3://BUCKET/PREFIX``, as it is spelt."""
-    return unquote(urlsplit(url).netloc)
-
-
-def prefix_of(url: str) -> str:
-    """Return the prefix of ``s3://BUCKET/PREFIX``, without "/" at either end."""
-    path = unquote(urlsplit(url).path).strip("/")
-    return posixpath.normpath(path) if path else ""

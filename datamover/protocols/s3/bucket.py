@@ -9,6 +9,7 @@ from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import UNSATISFIABLE, Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.object_store.bodies import SLICED, answered, body_of
+from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
 from datamover.protocols.object_store.trials import BEGINNING, is_trial, new_trial
@@ -17,7 +18,7 @@ from datamover.protocols.s3.address import LONGEST_KEY, Query
 from datamover.protocols.s3.digests import Checking, Digests
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
-from datamover.protocols.s3.objects import PREFIX, Storing, etag_in, found_in, version_in
+from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Answer, Refused, Service
 from datamover.protocols.upload import UploadKey

@@ -7,8 +7,8 @@ from contextlib import suppress
 from datamover.concurrency.threads import Threads
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.bodies import SLICED, answered, body_of
+from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.seam import Part
-from datamover.protocols.swift.objects import etag_in
 from datamover.protocols.swift.outcomes import outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Body, Name, Query, Service
