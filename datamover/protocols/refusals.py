@@ -63,8 +63,9 @@ class Refusals:
         )
 
     def other_size(self, path: str, where: str, held: int | None, sent: int) -> DataMoverError:
+        holds = "nothing" if held is None else count(held, "byte")
         return errors.SizeMismatch(
-            f"{self.what(path)} holds {held} bytes {where}, {sent} were written: the {self.holder} has not kept what "
+            f"{self.what(path)} holds {holds} {where}, {sent} were written: the {self.holder} has not kept what "
             "it took; check its space and quota",
             scope=self.side,
         )

@@ -197,7 +197,7 @@ async def test_a_server_that_keeps_less(server: Rehearsal, kept: bytes | None) -
 async def test_a_move_that_does_nothing(server: Rehearsal) -> None:
     """A server that says a file was renamed, and renames nothing, is not believed."""
     server.dav.faults.append(on("MOVE", gives(201)))
-    with pytest.raises(errors.SizeMismatch, match="holds None bytes under its name"):
+    with pytest.raises(errors.SizeMismatch, match="holds nothing under its name"):
         await put(server.writing, "f", b"data")
 
 

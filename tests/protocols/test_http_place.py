@@ -90,3 +90,30 @@ async def test_changed_between_ranges(bucket: Rehearsal) -> None:
     before = len(bucket.asked())
     assert await read(bucket.reading.origin("f")) == (0, DATA)
     assert asked(bucket)[before:] == [(None, None)]
+
+
+@pytest.mark.parametrize(
+    ("told", "requests"),
+    [
+        ({"Content-Range": "bytes */0", "ETag": '"1"', "x-amz-meta-mtime": "1.5"}, 1),
+        ({"Content-Range": "bytes */0"}, 2),
+        ({"Content-Range": "bytes */5", "ETag": '"1"'}, 2),
+        ({}, 2),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_empty(bucket: Rehearsal, told: dict[str, str], requests: int) -> None:
+    """Nothing more is asked of a file where the refusal of its first range tells that it is empty, and which it is."""
+
+    def serve(exchange: Exchange) -> None:
+        if "range" in exchange.request.headers:
+            exchange.answer(416, list(told.items()), b"no such range")
+        else:
+            exchange.answer(200, [("ETag", '"1"'), ("x-amz-meta-mtime", "1.5")])
+
+    bucket.answer("f", serve)
+    source = await bucket.reading.origin("f").open()
+    assert (source.inspection.size, source.inspection.modified, source.offset) == (0, 1.5, 0)
+    assert await source.read() == b""
+    await source.close()
+    assert len(bucket.asked()) == requests

@@ -183,6 +183,7 @@ async def test_older_versions(swift: S3Account) -> None:
         assert await get(pool.at(Scope.SOURCE), "f") == (0, b"old")
         small = pool.at(Scope.DESTINATION).begin("g", UploadKey("1", "b"))
         await small.store(b"new", replace=True, commit=lambda: None)
+        assert (await probe(pool, S3.abilities, reactor))["ok"]
     told = boto.list_object_versions(Bucket="versions")
     assert sorted(each["Key"] for each in told["Versions"]) == ["a/prefix/f", "a/prefix/g"]
     assert "DeleteMarkers" not in told

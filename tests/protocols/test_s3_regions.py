@@ -9,6 +9,11 @@ from twisted.internet import reactor
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.http.answers import Head
+from datamover.protocols.s3.address import BucketAddress
+from datamover.protocols.s3.refusals import S3Refusals
+from datamover.protocols.s3.service import Refused
+from datamover.web.url import WebUrl
 from tests.protocols.conformance import read
 from tests.protocols.test_http_connections import names
 from tests.protocols.test_s3_service import KEY, MIB, Rehearsal, bucket, error, gives
@@ -55,10 +60,41 @@ async def test_another_region(bucket: Rehearsal, status: int, side: Scope) -> No
         assert caught.value.scope is side
         if region == "eu-west-3" and status != 400:  # It is signed for then, and refused all the same.
             assert "in another region" in caught.value.message
-            assert "set region = 'eu-west-3'" in caught.value.message
+            assert 'set region = "eu-west-3"' in caught.value.message
         else:
             assert "another region" not in caught.value.message
         assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("s3.us-east-1.amazonaws.com", 'set region = "eu-west-3", and leave endpoint out'),
+        ("s3.amazonaws.com", 'set region = "eu-west-3", and leave endpoint out'),
+        ("s3.cn-north-1.amazonaws.com.cn", 'set region = "eu-west-3", and leave endpoint out'),
+        ("notamazonaws.com", 'set region = "eu-west-3", and set endpoint to that region\'s'),
+    ],
+)
+def test_what_to_set(host: str, words: str) -> None:
+    """What is to be written in the destination's table is told, as it is written there."""
+    url = WebUrl.parse(f"https://{host}/bucket/f")
+    refusal = Refused(Head(307, {}, 0, url, url), "TemporaryRedirect", region="eu-west-3")
+    address = BucketAddress(WebUrl.parse(f"https://{host}"), "bucket", path_style=True)
+    assert S3Refusals("place", Scope.SOURCE, address).of(refusal, "f").message.endswith(words)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_such_host(tmp_path: Path) -> None:
+    """Where nothing is known of a host that the bucket stands before, administrators are told of the other way."""
+    web = Web(reactor)
+    bucket = Rehearsal(web, tmp_path, endpoint="http://s3.test", path_style=False)
+    try:
+        with names({"bucket.s3.test": []}), pytest.raises(errors.ConnectFailed) as caught:
+            await bucket.reading.inspect("f")
+    finally:
+        await bucket.pool.close()
+    assert caught.value.message == "destination 'place': it cannot be connected to"
+    assert caught.value.full.endswith("bucket.s3.test; path_style = true has s3.test asked instead")
 
 
 REDIRECTS = [
@@ -105,21 +141,22 @@ async def test_redirected(tmp_path: Path, location: str, followed: bool) -> None
                     assert await read(bucket.reading.origin("f")) == (0, there["f"])
                     await bucket.writing.begin("f", KEY).store(bytes(MIB), replace=True, commit=lambda: None)
                 else:
-                    with pytest.raises(errors.SourceForbidden, match="set region = 'eu-west-3'"):
+                    with pytest.raises(errors.SourceForbidden, match='set region = "eu-west-3"'):
                         await bucket.reading.origin("f").open()
                     with pytest.raises(errors.DestinationInvalid, match="in another region"):
                         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
     finally:
         await bucket.pool.close()
         await web.stop()
-    asked = [request.headers["host"] for request in web.requests]
+    requests = [request for request in web.requests if "list-type" not in request.target]
+    asked = [request.headers["host"] for request in requests]
     if not followed:
         assert set(asked) == {f"s3.test:{web.port}"}
         assert there["f"] == b"old"
         return
     assert there["f"] == bytes(MIB)
     assert asked == [f"s3.test:{web.port}", urlsplit(target).netloc] * 6
-    for request in web.requests[1::2]:
+    for request in requests[1::2]:
         assert "/eu-west-3/s3/aws4_request" in request.headers["authorization"]
         assert request.target.partition("?")[2] == ("rk=1&x=" if "rk" in target else "")
 

@@ -9,21 +9,22 @@ from urllib.parse import unquote
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.object_store.parts import part_size
-from datamover.protocols.object_store.seam import Part
+from datamover.protocols.object_store.parts import may_end_early, part_size
+from datamover.protocols.object_store.seam import Part, PartLimits
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploads
 from datamover.protocols.s3 import S3
-from datamover.protocols.s3.address import BucketAddress
-from datamover.protocols.s3.bucket import LIMITS
+from datamover.protocols.s3.address import BucketAddress, amazon
+from datamover.protocols.s3.bucket import LIMITS, Bucket
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read, write
 from tests.servers.certificates import Authority, ServerTLS
+from tests.servers.path import path_to
 from tests.servers.web import Exchange, Web
 from tests.waiting import until
 
@@ -77,7 +78,12 @@ async def bucket(tmp_path: Path) -> AsyncIterator[Rehearsal]:
 
 READ = [
     (404, "NoSuchBucket", errors.SourceNotFound, "its bucket does not exist"),
-    (403, "AccessDenied", errors.SourceForbidden, "may not be read"),
+    (
+        403,
+        "AccessDenied",
+        errors.SourceForbidden,
+        "may not be read: have the administrator give the key the permission",
+    ),
     (403, "InvalidAccessKeyId", errors.AuthenticationFailed, "does not know access_key_id"),
     (403, "SignatureDoesNotMatch", errors.AuthenticationFailed, "the secret in secret_key_file"),
     (400, "ExpiredToken", errors.AuthenticationFailed, "session token has expired"),
@@ -99,8 +105,11 @@ WRITE = [
     (403, "QuotaExceeded", errors.NoSpace, "quota is used up"),
     (507, "", errors.NoSpace, "no room left"),
     (400, "BadDigest", errors.ChecksumMismatch, "what arrived is not what was sent"),
+    (413, "", errors.DestinationInvalid, "a proxy before the service takes no request of that size"),
     (400, "EntityTooLarge", errors.DestinationInvalid, "larger than the service takes"),
     (400, "KeyTooLongError", errors.DestinationInvalid, "more bytes than the service takes"),
+    (503, "ServiceUnavailable", errors.RateLimited, "asks for fewer requests, or cannot serve any"),
+    (503, "SlowDown", errors.RateLimited, "asks for fewer requests"),
     (400, "InvalidStorageClass", errors.DestinationInvalid, "storage_class"),
     (409, "OperationAborted", errors.ServerError, "could not do it"),
 ]
@@ -119,6 +128,35 @@ async def test_refused_to_read(
     assert words in caught.value.message
     assert "10.0.0.7" not in caught.value.message
     assert "10.0.0.7" in caught.value.full or not code
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "words"),
+    [
+        ("HEAD", "'f' may not be read: have the administrator give the key the permission s3:GetObject"),
+        ("PUT", "'f' may not be written: have the administrator give the key the permission s3:PutObject"),
+        ("DELETE", "'f' may not be removed: have the administrator give the key the permission s3:DeleteObject"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_permission_told(bucket: Rehearsal, forbidden: str, words: str) -> None:
+    """The permission that a key lacks is told, whatever is done to a file; what may be done has been done."""
+
+    def serve(exchange: Exchange) -> None:
+        method = exchange.request.method
+        if method == forbidden or (forbidden == "HEAD" and method == "GET"):
+            exchange.answer(403, [], error("AccessDenied"))
+        else:
+            exchange.answer(200, [("ETag", '"e"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
+
+    async def stored_and_removed() -> None:
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+        await bucket.writing.remove("f")
+
+    bucket.answer("f", serve)
+    with pytest.raises(errors.DestinationForbidden) as caught:
+        await stored_and_removed()
+    assert caught.value.message.endswith(words)
 
 
 @pytest.mark.parametrize(("status", "code", "kind", "words"), WRITE)
@@ -362,6 +400,70 @@ async def test_flushed_while_parts_are_on_their_way(tmp_path: Path) -> None:
         await web.stop()
 
 
+@pytest.mark.parametrize("sent", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_given_up_amid_a_part(tmp_path: Path, sent: bool) -> None:
+    """An upload that is given up waits for the answer to a part that was sent whole, and cuts short another."""
+    web = Web(reactor)
+    await web.start()
+    held: list[Exchange] = []
+    with path_to(web.port) as between:
+        bucket = Rehearsal(web, tmp_path, endpoint=f"http://127.0.0.1:{between.port}", part_size="8MiB")
+        bucket.answer("f", gives(200, b"<R><UploadId>u</UploadId></R>"), held.append)
+        try:
+            upload = bucket.writing.begin("f", KEY)
+            await upload.open()
+            if not sent:
+                between.stand()
+            await upload.write(bytes(13 * MIB))
+            if sent:
+                await until(lambda: bool(held))
+            closing = Deferred.fromCoroutine(upload.close())
+            if sent:
+                assert not closing.called
+                held[0].answer(200, [("ETag", '"e"')])
+            await closing
+            assert len(held) == sent
+        finally:
+            between.go_on()
+            await bucket.pool.close()
+            await web.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_numbers_used_up(bucket: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints use up no numbers that the rest of the file needs, also where an upload is gone on with."""
+    monkeypatch.setattr(Bucket, "limits", PartLimits(5 * MIB, 5 * 2**30, 5))
+    numbers: list[int] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "PUT":
+            numbers.append(int(request.target.partition("partNumber=")[2].partition("&")[0]))
+            exchange.answer(200, [("ETag", f'"{numbers[-1]}"')])
+        elif request.method == "GET":
+            part = "<Part><PartNumber>{0}</PartNumber><Size>{1}</Size><ETag>{0}</ETag></Part>"
+            told = "".join(part.format(number, 5 * MIB) for number in numbers)
+            exchange.answer(200, [], f"<ListPartsResult>{told}</ListPartsResult>".encode())
+        else:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+
+    bucket.answer("f", serve)
+    size = 45 * MIB
+    upload = bucket.writing.begin("f", KEY, size=size)
+    await upload.open()
+    await upload.write(bytes(5 * MIB))
+    saved = await upload.flush()
+    await upload.close()
+    upload = bucket.writing.resume("f", saved, size=size)
+    await upload.open()
+    for _ in range(8):
+        await upload.write(bytes(5 * MIB))
+        await upload.flush()
+    assert (await upload.finish()).offset == size
+    assert numbers == [1, 2, 3, 4, 5]
+
+
 @pytest_twisted.ensureDeferred
 async def test_part_refused(bucket: Rehearsal) -> None:
     """A part that is refused for good breaks the upload off, whatever is awaited of it next."""
@@ -381,7 +483,7 @@ async def test_body_sent_again(bucket: Rehearsal) -> None:
 
     def serve(exchange: Exchange) -> None:
         request = exchange.request
-        if request.method == "PUT" and request.turn == 3:
+        if request.method == "PUT" and request.turn == 4:
             exchange.reset()
         else:
             exchange.answer(200, [("ETag", '"e"')], b"" if request.method == "PUT" else bytes(MIB))
@@ -390,7 +492,7 @@ async def test_body_sent_again(bucket: Rehearsal) -> None:
     for _ in range(2):
         await bucket.writing.begin("f", KEY).store(bytes(MIB), replace=True, commit=lambda: None)
     puts = [request for request in bucket.asked() if request.method == "PUT"]
-    assert [(request.connection, request.turn) for request in puts] == [(1, 1), (1, 3), (2, 1)]
+    assert [(request.connection, request.turn) for request in puts] == [(1, 2), (1, 4), (2, 1)]
     assert [len(request.body) for request in puts] == [MIB] * 3
 
 
@@ -456,6 +558,62 @@ async def test_sent_once(bucket: Rehearsal, honours: bool) -> None:
     trials = [request for request in bucket.web.requests if ".datamover-probe-" in request.path]
     assert len([request for request in trials if request.method == "PUT"]) == 2
     assert set(there) == {"/bucket/in/f", "/bucket/in/g"}
+
+
+@pytest.mark.parametrize("cancelled", [None, "f", "g"])
+@pytest_twisted.ensureDeferred
+async def test_tried_out_once_for_all(bucket: Rehearsal, cancelled: str | None) -> None:
+    """Small files that come while the service is tried out wait for what is found, whichever of them is cancelled."""
+    held: list[Exchange] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        trial = ".datamover-probe-" in request.path
+        if request.method == "PUT" and trial and not held:
+            held.append(exchange)
+        elif request.method == "PUT" and trial:
+            exchange.answer(412, [], error("PreconditionFailed"))
+        elif request.method == "HEAD" and not bucket.asked(request.path.rpartition("/")[2])[:-1]:
+            exchange.answer(404)
+        else:
+            exchange.answer(200, [("ETag", '"e"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
+
+    bucket.web.otherwise = serve
+
+    async def store(name: str) -> None:
+        await bucket.writing.begin(name, KEY).store(b"data", replace=False, commit=lambda: None)
+
+    storing = {name: Deferred.fromCoroutine(store(name)) for name in ("f", "g", "h")}
+    await until(lambda: bool(held))
+    if cancelled is not None:
+        storing[cancelled].cancel()
+    assert not any(bucket.asked(name) for name in storing)
+    held[0].answer(200, [("ETag", '"e"')])
+    for name, stored in storing.items():
+        if name == cancelled:
+            with pytest.raises(CancelledError):
+                await stored
+            assert not bucket.asked(name)
+        else:
+            await stored
+            # Nothing is looked for before.
+            assert [request.method for request in bucket.asked(name)] == ["PUT", "HEAD"]
+
+
+@pytest.mark.parametrize("large", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_tidied_once(bucket: Rehearsal, large: bool) -> None:
+    """What a process left that died over a trial is looked for by whatever is written, once."""
+    bucket.web.otherwise = lambda exchange: exchange.answer(200, [("ETag", '"e"')], b"<R><UploadId>u</UploadId></R>")
+    for name in ("f", "g"):
+        upload = bucket.writing.begin(name, KEY)
+        if large:
+            await upload.open()
+            await upload.close()
+        else:
+            with pytest.raises(errors.SizeMismatch):
+                await upload.store(b"data", replace=True, commit=lambda: None)
+    assert len([each for each in bucket.web.requests if each.target.endswith("&prefix=in%2F.datamover-")]) == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -647,7 +805,7 @@ async def test_options_are_sent(tmp_path: Path) -> None:
         web.route("/bucket/in/f", gives(200, ETag='"e"'))
         with pytest.raises(errors.SizeMismatch):
             await rehearsal.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
-        headers = web.requests[0].headers
+        headers = web.asked("/bucket/in/f")[0].headers
         assert headers["x-amz-storage-class"] == "COLD"
         assert headers["x-amz-server-side-encryption"] == "aws:kms"
         assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/key"
@@ -721,15 +879,34 @@ async def test_listed_in_pages(bucket: Rehearsal) -> None:
     assert "continuation-token=t%2F1%3D" in second
 
 
+@pytest_twisted.ensureDeferred
+async def test_no_service_there(bucket: Rehearsal) -> None:
+    """A web server that is no S3 service is told as that, where it does not know the bucket."""
+    bucket.web.otherwise = gives(404, b"<html>Not Found</html>")
+    with pytest.raises(errors.DestinationInvalid, match="or is no S3 service; look at endpoint"):
+        await bucket.pool.connect()
+
+
+@pytest.mark.parametrize("more", ["", "<NextContinuationToken>t</NextContinuationToken>"])
+@pytest_twisted.ensureDeferred
+async def test_list_that_does_not_go_on(bucket: Rehearsal, more: str) -> None:
+    """A listing that is told to go on, and does not, is not taken for all that there is."""
+    page = f"<ListBucketResult><Contents><Key>in/d/a</Key></Contents><IsTruncated>true</IsTruncated>{more}"
+    bucket.web.otherwise = lambda exchange: exchange.answer(200, [], f"{page}</ListBucketResult>".encode())
+    with pytest.raises(errors.ServerError, match="its list is not complete, and does not go on"):
+        await bucket.reading.list("d")
+
+
+@pytest.mark.parametrize("kind", ["ListPartsResult", "ListPartsOutput"])
 @pytest.mark.parametrize("same", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_parts_in_pages(bucket: Rehearsal, same: bool) -> None:
+async def test_parts_in_pages(bucket: Rehearsal, same: bool, kind: str) -> None:
     """What the token tells of is held against all that the service lists, page after page, whatever was sent after."""
     parts = [Part(5 * MIB, f"e{number}") for number in range(3)]
     token = Token("1", "a", "u", 3, digest(parts if same else parts[::-1]))
     item = "<Part><PartNumber>{}</PartNumber><Size>{}</Size><ETag>&quot;{}&quot;</ETag></Part>"
     told = [item.format(number, 5 * MIB, f"e{number - 1}") for number in range(1, 5)]
-    page = "<ListPartsResult>{}</ListPartsResult>"
+    page = f"<{kind}>{{}}</{kind}>"
     more = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>"
     bucket.answer("f", pages(page.format("".join(told[:2]) + more), page.format("".join(told[2:]))))
     upload = bucket.writing.resume("f", Saved(15 * MIB, str(token)))
@@ -743,24 +920,49 @@ async def test_parts_in_pages(bucket: Rehearsal, same: bool) -> None:
 )
 def test_part_sizes(size: int | None, number: int, expected: int) -> None:
     """A file of any size that S3 takes fits into its ten thousand parts, with room for those that end early."""
-    assert part_size(LIMITS, 16 * MIB, size, number) == expected
+    assert part_size(LIMITS, 16 * MIB, size, number, 0) == expected
     if size is not None:
         assert -(-size // expected) <= 9000
 
 
+@pytest.mark.parametrize("size", [60 * 2**30, 150 * 2**30, 5 * 2**40, None])
+def test_parts_that_end_early(size: int | None) -> None:
+    """Checkpoints of a slow source end no more parts early than leaves numbers for the rest, in parts as planned."""
+    number = done = early = largest = 0
+    while done < (size or 2**39) and number <= LIMITS.most:
+        wanted = (16 if number % 100 else 5) * MIB  # As where many files are written for a while.
+        planned = part_size(LIMITS, wanted, size, number, done)
+        largest = max(largest, planned)
+        ended = may_end_early(LIMITS, wanted, size, number + 1, done + LIMITS.least)
+        early += ended
+        number, done = number + 1, done + (LIMITS.least if ended else planned)
+    assert number <= LIMITS.most
+    assert early >= 900
+    assert size is None or largest <= max(16 * MIB, size // 9000 + 1)
+
+
 @pytest.mark.parametrize(
-    ("path_style", "key", "url"),
+    ("path", "path_style", "key", "url"),
     [
-        (True, "", "https://s3.example.org:8333/bucket"),
-        (True, "a b/%2F", "https://s3.example.org:8333/bucket/a%20b/%252F"),
-        (False, "", "https://bucket.s3.example.org:8333/"),
-        (False, "ü", "https://bucket.s3.example.org:8333/%C3%BC"),
+        ("", True, "", "https://s3.example.org:8333/bucket"),
+        ("/", True, "a b/%2F", "https://s3.example.org:8333/bucket/a%20b/%252F"),
+        ("", False, "", "https://bucket.s3.example.org:8333/"),
+        ("", False, "ü", "https://bucket.s3.example.org:8333/%C3%BC"),
+        ("/s3/", True, "", "https://s3.example.org:8333/s3/bucket"),
+        ("/s3", True, "f", "https://s3.example.org:8333/s3/bucket/f"),
+        ("/s3", False, "f", "https://bucket.s3.example.org:8333/s3/f"),
     ],
 )
-def test_addresses(path_style: bool, key: str, url: str) -> None:
-    """A bucket stands in the path, or before the host."""
-    address = BucketAddress(WebUrl.parse("https://s3.example.org:8333"), "bucket", path_style)
+def test_addresses(path: str, path_style: bool, key: str, url: str) -> None:
+    """A bucket stands in the path, behind that of the endpoint, or before the host."""
+    address = BucketAddress(WebUrl.parse(f"https://s3.example.org:8333{path}"), "bucket", path_style)
     assert address.url(key).text == url
+
+
+def test_amazons_addresses() -> None:
+    """Those of China end in another name."""
+    assert amazon("us-east-1") == "https://s3.us-east-1.amazonaws.com"
+    assert amazon("cn-north-1") == "https://s3.cn-north-1.amazonaws.com.cn"
 
 
 @pytest.mark.parametrize(
@@ -790,7 +992,7 @@ def test_urls(url: str, good: bool) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("endpoint", "https://s3.example.org/path"),
+        ("endpoint", "https://s3.example.org/?path"),
         ("endpoint", "ftp://s3.example.org"),
         ("region", "eu/west"),
         ("part_size", "1MiB"),

@@ -94,13 +94,13 @@ READ = [
     (418, {}, b"", errors.ServerError, "refuses the request (418)"),
 ]
 WRITE = [
-    (403, {}, b"", errors.DestinationForbidden, "may not be written"),
+    (403, {}, b"<html><h1>Forbidden</h1><p>Denied.</p></html>", errors.DestinationForbidden, "may not be written"),
     (413, {}, b"Upload exceeds quota.", errors.NoSpace, "is used up"),
     (413, {}, b"The body of your request was too large for this server.", errors.DestinationInvalid, "is larger"),
     (422, {}, b"", errors.ChecksumMismatch, "what arrived is not what was sent"),
     (507, {}, b"", errors.NoSpace, "no room left"),
     (498, {"Retry_After": "7"}, b"Slow down", errors.RateLimited, "asks for fewer requests"),
-    (503, {}, b"", errors.ServerError, "could not do it (503)"),
+    (503, {}, b"", errors.ServerError, "look whether disks are full or object servers down"),
 ]
 
 
@@ -132,6 +132,7 @@ async def test_refused_to_write(
         await store(swift.open())
     assert caught.value.scope is Scope.DESTINATION
     assert words in caught.value.message
+    assert caught.value.full.endswith(f" (the service answers {status} Forbidden Denied.)") or b"<" not in body
 
 
 @pytest_twisted.ensureDeferred

@@ -109,6 +109,11 @@ def content_range(head: Head) -> ContentRange | None:
     return found
 
 
+def tells_empty(head: Head) -> bool:
+    """Tell whether the refusal of a range says that the file has no bytes (RFC 9110 15.5.17)."""
+    return head.status == UNSATISFIABLE and (head.header("Content-Range") or "").strip().lower() == "bytes */0"
+
+
 def check_announced(head: Head) -> None:
     """Raise ServerError if the length or the total of Content-Range is more than a file can have."""
     part = content_range(head) if head.status == PARTIAL else None

@@ -51,6 +51,11 @@ class SlicedBody:
         self._consumer: IConsumer
         self._done: Deferred[None]
 
+    @property
+    def sent(self) -> bool:
+        """Whether all of it was handed to the connection."""
+        return self._at >= self.length
+
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
         self._turn += 1
         self._at, self._paused = 0, False
@@ -70,10 +75,10 @@ class SlicedBody:
         self._turn += 1
 
     def _produce(self, turn: int) -> None:
-        while not self._paused and turn == self._turn and self._at < self.length:
+        while not self._paused and turn == self._turn and not self.sent:
             start, self._at = self._at, self._at + SLICE
             self._consumer.write(self._content[start : self._at])  # type: ignore[arg-type]
-        if turn == self._turn and self._at >= self.length and not self._done.called:
+        if turn == self._turn and self.sent and not self._done.called:
             self._done.callback(None)
 
 

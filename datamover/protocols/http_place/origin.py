@@ -62,7 +62,7 @@ class ResourceOrigin:
             return None
         return self._wide(found, response, offset, begins)
 
-    async def _get(self) -> tuple[Found, Response]:
+    async def _get(self) -> tuple[Found, Response | None]:
         try:
             found, response = await self._begin()
         except Refused as refusal:
@@ -70,18 +70,25 @@ class ResourceOrigin:
         try:
             movable(found.inspection.size, self._resources.refusals.what(self._path))
         except DataMoverError:
-            await response.body.close()
+            if response is not None:
+                await response.body.close()
             raise
         return found, response
 
-    async def _begin(self) -> tuple[Found, Response]:
-        """Return the answer with the whole file, or with its first bytes if the rest can be read. Raises Refused."""
+    async def _begin(self) -> tuple[Found, Response | None]:
+        """Return the answer with the whole file, or with its first bytes if the rest can be read. Raises Refused.
+
+        None for an empty file, of which the refusal of a range told all: Swift's does, S3's does not.
+        """
         if headers := self._from(0):
             try:
                 response = await self._resources.get(self._path, headers)
             except Refused as refusal:
                 if refusal.status != UNSATISFIABLE:  # An empty file has no first bytes.
                     raise
+                found = self._resources.found(self._path, refusal.head)
+                if found.inspection.size == 0 and found.inspection.identity is not None:
+                    return found, None
             else:
                 found = self._resources.found(self._path, response.head)
                 if not _is_part(response) or _beginning(found, response, 0) is not None:
@@ -104,9 +111,11 @@ class ResourceOrigin:
                 return self._resources.refusals.directory(self._path)
         return self._resources.refusals.of(refusal, self._path)
 
-    def _wide(self, found: Found, response: Response, offset: int = 0, begins: int = 0) -> Source:
+    def _wide(self, found: Found, response: Response | None, offset: int = 0, begins: int = 0) -> Source:
         """Return a source that may use several connections where the file is large and the server gives ranges."""
         refusals, inspection, size = self._resources.refusals, found.inspection, found.inspection.size
+        if response is None:
+            return ResourceSource(refusals, self._path, inspection, 0, None, 0, 0)
         part = _beginning(found, response, offset)
         ends = size if part is None else part.last + 1
         stream = ResourceSource(refusals, self._path, inspection, offset, response.body, offset - begins, ends)

@@ -19,7 +19,7 @@ class Refused(Exception):
         self.status = head.status
         self.code = code
         """The protocol's own, "" where the answer has none."""
-        self.said = f"{code}: {message[:_SHOWN]}" if message else code
+        self.said = ": ".join(each for each in (code, message[:_SHOWN]) if each)
         """The server's own words, for administrators."""
         self.date = head.header("Date")
         self.retry_after = retry_after(head)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from twisted.internet.defer import Deferred
 
 from datamover.concurrency.shielding import finish_despite_cancel
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError, DestinationForbidden
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, ObjectStore
@@ -34,7 +35,11 @@ class Conditions:
         self.removes = False
         """Whether a DELETE is known to be refused where something else is than it names."""
         self._seconds = seconds
-        self._asked: float | None = None
+        self._tried: float | None = None
+        self._tidied: float | None = None
+        """When that was done last, by ``seconds``."""
+        self._trying = False
+        self._learnt: Waiters[None] = Waiters()
         self._unknown: set[str] = set()
         """Headers that a service does not take."""
 
@@ -118,32 +123,64 @@ class Conditions:
     async def ready(self, store: ObjectStore) -> None:
         """Find out what is not known, and remove what was left over that; at most once an hour.
 
-        Others go on meanwhile, by what is known. Cancelling lets it go on to its end.
+        Those who come while it is found out wait for it; what fails leaves it unknown, and they go on by that.
+        Cancelling ends the waiting of these alone: whoever tries goes on to the end.
         """
-        if self._asked is None or self._seconds() - self._asked >= OLD:
-            self._asked = self._seconds()
-            asking = self.probe(store) if self.honoured is None else self._tidy(store)
-            await finish_despite_cancel(Deferred.fromCoroutine(asking))
+        if self._trying:
+            await self._learnt.wait()
+        elif self.honoured is None and self._is_due(self._tried):
+            await finish_despite_cancel(Deferred.fromCoroutine(self.probe(store)))
+        else:
+            await self.tidy(store)
+
+    async def tidy(self, store: ObjectStore) -> None:
+        """Remove what processes left that died over a trial; at most once an hour. Cancelling lets it go on."""
+        if self._is_due(self._tidied):
+            await finish_despite_cancel(Deferred.fromCoroutine(self._tidy(store)))
 
     async def probe(self, store: ObjectStore) -> None:
         """Find out, by an object of no bytes that is made twice, and removed. What fails leaves it unknown."""
-        self._asked = self._seconds()
+        self._tried = self._seconds()
+        self._trying = True
         path = new_trial()
         try:
-            await store.put(path, b"", _ONLY_NEW)
             try:
-                await store.put(path, b"", _ONLY_NEW)
-                self.honoured = False
-            except Refused as refusal:
-                self.honoured = True if refusal.status == 412 else None
-        except Refused as refusal:
-            self.honoured = False if refusal.header_unknown else None
+                self.honoured = await self._is_honoured(store, path)
+            finally:
+                self._trying = False
+                self._learnt.wake(None)
         except DataMoverError:
             return
         finally:
             with suppress(DataMoverError, Refused):
                 await self._remove_trial(store, path)
         await self._tidy(store)
+
+    def _is_due(self, last: float | None) -> bool:
+        return last is None or self._seconds() - last >= OLD
+
+    async def _is_honoured(self, store: ObjectStore, path: str) -> bool | None:
+        """Tell whether a second PUT is refused, None where it is with another word than that of the condition."""
+        try:
+            await store.put(path, b"", _ONLY_NEW)
+        except Refused as refusal:
+            return False if refusal.header_unknown else None
+        try:
+            await store.put(path, b"", _ONLY_NEW)
+        except Refused as refusal:
+            return True if refusal.status == 412 else None
+        return False
+
+    async def remove_versions(self, store: ObjectStore, path: str) -> FoundObject | None:
+        """Remove an object by which something was tried, which may have been replaced once; return what is there then.
+
+        Where the service keeps older ones, each goes by its number, for good; what may not go so is still there.
+        """
+        found = await store.head(path)
+        for _ in range(2):
+            if found is not None and found.version and await self._remove_version(store, path, found.version):
+                found = await store.head(path)
+        return found
 
     async def _remove_version(self, store: ObjectStore, path: str, version: str) -> bool:
         """Remove one version; tell whether that was allowed."""
@@ -154,15 +191,9 @@ class Conditions:
         return True
 
     async def _remove_trial(self, store: ObjectStore, path: str) -> None:
-        """Remove it on the condition that it is another, and as what it is if that is heeded.
-
-        Where the service keeps older ones, each goes by its number: the second may be there, though it was refused.
-        """
+        """Remove it on the condition that it is another, and as what it is if that is heeded."""
         self.removes = False
-        found = await store.head(path)
-        for _ in range(2):
-            if found is not None and found.version and await self._remove_version(store, path, found.version):
-                found = await store.head(path)
+        found = await self.remove_versions(store, path)
         if found is None:
             return
         try:
@@ -176,9 +207,11 @@ class Conditions:
                 await store.delete(path)
 
     async def _tidy(self, store: ObjectStore) -> None:
-        """Remove what processes left that died over a trial, where it can be told."""
+        self._tidied = self._seconds()
         with suppress(DataMoverError):
             for path in await store.beginning(BEGINNING):
                 found = await store.head(path) if is_trial(path) else None
                 if found is not None and is_left(path, found):
-                    await self.remove(store, path, found)
+                    found = await self.remove_versions(store, path)
+                    if found is not None:
+                        await self.remove(store, path, found)

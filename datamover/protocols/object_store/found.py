@@ -3,7 +3,7 @@
 import posixpath
 
 from datamover.protocols.base import Inspection
-from datamover.protocols.http.answers import PARTIAL, Head, content_range
+from datamover.protocols.http.answers import PARTIAL, Head, content_range, tells_empty
 from datamover.protocols.http.dates import http_date
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject
@@ -23,7 +23,8 @@ def found_in(
         return FoundObject(Inspection(name, directory=True), upload=own.upload)
     changed = (head.header("Last-Modified") or "").strip()
     part = content_range(head)  # Some services send one with status 200.
-    size = part.total if part is not None else head.length if head.status != PARTIAL else None
+    whole = head.length if head.status < PARTIAL else 0 if tells_empty(head) else None
+    size = part.total if part is not None else whole
     identity = f"{etag} {changed} {head.header(f'{prefix}mtime') or ''}".rstrip() if etag else None
     modified = http_date(changed) if own.modified is None else own.modified
     told = {"sha256": own.sha256, "md5": md5}
@@ -32,3 +33,8 @@ def found_in(
     now, made = http_date(head.header("Date")), http_date(changed)
     age = now - made if now is not None and made is not None else None
     return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload, etag, version, age)
+
+
+def etag_in(head: Head) -> str:
+    """Return an answer's ETag without quotes."""
+    return (head.header("ETag") or "").removeprefix("W/").strip('"')

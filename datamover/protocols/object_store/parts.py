@@ -95,12 +95,27 @@ class Parts:
             raise error
 
 
-def part_size(limits: PartLimits, wanted: int, size: int | None, number: int) -> int:
-    """Return how many bytes the part of that number gets: enough for all of the file to fit into all parts.
+def part_size(limits: PartLimits, wanted: int, size: int | None, number: int, done: int) -> int:
+    """Return how many bytes the part behind ``number`` others, of ``done`` bytes, gets: so many that the file fits.
 
-    Parts of a file whose size (bytes) is not known grow with their number.
+    Parts of a file whose ``size`` (bytes) is not known grow with their number.
     """
     if size is None:
         return min(limits.largest, wanted * (1 + number * 10 // limits.most))
-    # A checkpoint may end a part early: a tenth of the numbers is left for those.
-    return min(limits.largest, max(wanted, -(-size * 10 // (limits.most * 9))))
+    needed = -(-(size - done) // max(1, limits.most - number))
+    return min(limits.largest, max(_planned(limits, wanted, size), needed))
+
+
+def may_end_early(limits: PartLimits, wanted: int, size: int | None, number: int, done: int) -> bool:
+    """Tell whether a part may end before it has its size: what is behind ``number`` parts, of ``done`` bytes, must fit.
+
+    So a slow source, whose checkpoints are made after a while, does not use up the numbers.
+    """
+    if size is None:
+        return number <= limits.most // 10
+    return size - done <= _planned(limits, wanted, size) * (limits.most - number)
+
+
+def _planned(limits: PartLimits, wanted: int, size: int) -> int:
+    """Return the bytes of parts that leave a tenth of the numbers to those that end early."""
+    return max(wanted, -(-size * 10 // (limits.most * 9)))

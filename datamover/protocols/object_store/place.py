@@ -6,6 +6,7 @@ from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.object_store.seam import StoreResources
 from datamover.protocols.object_store.token import Token
+from datamover.protocols.object_store.trials import is_trial
 from datamover.protocols.object_store.upload import MultipartUpload, Tools
 from datamover.protocols.upload import Saved, UploadKey
 
@@ -50,7 +51,10 @@ class ObjectPlace:
 
     async def remove(self, path: str) -> None:
         found = await self.inspect(path)
-        if found is not None and found.directory:
+        if found is None:
+            return
+        if found.directory:
             raise self._resources.refusals.directory(path)
-        if found is not None:
+        # Of what was only tried out no older version is to stay.
+        if not is_trial(path) or await self._tools.conditions.remove_versions(self._resources, path) is not None:
             await self._resources.delete(path)

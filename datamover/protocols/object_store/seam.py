@@ -132,7 +132,10 @@ class ObjectStore(Protocol):
         ...
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
-        """Store the part of that number, from 1; completes when the service has taken it, its digest checked."""
+        """Store the part of that number, from 1; completes when the service has taken it, its digest checked.
+
+        Cancelling ends it so that it does not arrive any more: see ``bodies.answered``.
+        """
         ...
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:

@@ -22,7 +22,7 @@ from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.gathered import Gathered
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.parts import Parts, part_size
+from datamover.protocols.object_store.parts import Parts, may_end_early, part_size
 from datamover.protocols.object_store.seam import FoundObject, Made, ObjectStore, Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
@@ -86,6 +86,7 @@ class MultipartUpload:
             # To its end: an upload that is made only after its transfer was given up would never be aborted.
             await finish_despite_cancel(Deferred.fromCoroutine(self._create()))
             self._listed = []
+            await self._tools.conditions.tidy(self._store)
         elif self._listed is None and not await self.exists():
             raise self._store.refusals.gone(self._target)
         assert self._listed is not None
@@ -99,8 +100,10 @@ class MultipartUpload:
             await self._send(self._gathered.take(size))
 
     async def flush(self) -> Saved:
-        """Send what was gathered, if it is enough for a part, and wait for all parts up to it."""
-        return await self._saved(send=len(self._gathered) >= self._store.limits.least)
+        """Send what was gathered, if it may be a part of its own, and wait for all parts up to it."""
+        limits, number, done = self._store.limits, len(self._sending) + 1, self._size + len(self._gathered)
+        early = may_end_early(limits, self._wanted, self._expected, number, done)
+        return await self._saved(send=early and len(self._gathered) >= limits.least)
 
     async def finish(self) -> Saved:
         saved = await self._saved(send=len(self._gathered) > 0 or not len(self._sending))
@@ -124,10 +127,10 @@ class MultipartUpload:
             putting = self._store.put(self._target, data, {**headers, **condition})
             self._made = await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
-        if not replace:
-            await self._tools.conditions.ready(self._store)
+        conditions = self._tools.conditions
+        await (conditions.tidy(self._store) if replace else conditions.ready(self._store))
         try:
-            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
+            await conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         except ChecksumMismatch:
@@ -167,10 +170,13 @@ class MultipartUpload:
     def _kept(self, sha256: str | None = None) -> Metadata:
         return Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256)
 
+    @property
+    def _wanted(self) -> int:
+        """Bytes of a part, if all fit into as many as may be."""
+        return min(self._tools.part_size, max(self._store.limits.least, IN_FLIGHT.size // 2))
+
     def _part_size(self, number: int) -> int:
-        limits = self._store.limits
-        wanted = min(self._tools.part_size, max(limits.least, IN_FLIGHT.size // 2))
-        return part_size(limits, wanted, self._expected, number)
+        return part_size(self._store.limits, self._wanted, self._expected, number, self._size)
 
     async def _create(self) -> None:
         key = UploadKey(self._token.transfer, self._token.content)

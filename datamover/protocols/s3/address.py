@@ -1,9 +1,8 @@
 """Where a bucket is: the URL of each of its keys, in path style or as a virtual host. Pure."""
 
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin
 
 from datamover.errors import DataMoverError
 from datamover.protocols.s3.signing import encoded, query_string
@@ -18,7 +17,7 @@ LONGEST_KEY = 1024
 
 @dataclass(frozen=True, slots=True)
 class BucketAddress:
-    """One bucket at one endpoint."""
+    """One bucket at one endpoint, which may have a path."""
 
     endpoint: WebUrl
     bucket: str
@@ -30,7 +29,8 @@ class BucketAddress:
 
     def url(self, key: str, query: str = "") -> WebUrl:
         """Return the URL of a key, "" for the bucket's own."""
-        path = f"/{encoded(self.bucket)}/" if self.path_style else "/"
+        root = self.endpoint.path.rstrip("/")
+        path = f"{root}/{encoded(self.bucket)}/" if self.path_style else f"{root}/"
         path = f"{path}{encoded(key, '/')}" if key or not self.path_style else path.rstrip("/")
         return WebUrl(self.endpoint.scheme, self.host, self.endpoint.port, path, query or None)
 
@@ -60,12 +60,6 @@ class BucketAddress:
         return WebUrl(there.scheme, there.host, there.port, path, query_string([*query, *added]) or None)
 
 
-def bucket_of(url: str) -> str:
-    """Return the bucket of ``s3://BUCKET/PREFIX``, as it is spelt."""
-    return unquote(urlsplit(url).netloc)
-
-
-def prefix_of(url: str) -> str:
-    """Return the prefix of ``s3://BUCKET/PREFIX``, without "/" at either end."""
-    path = unquote(urlsplit(url).path).strip("/")
-    return posixpath.normpath(path) if path else ""
+def amazon(region: str) -> str:
+    """Return the address of Amazon's service in a region; those of China are a partition of their own."""
+    return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"

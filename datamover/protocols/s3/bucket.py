@@ -8,15 +8,17 @@ from datamover.concurrency.threads import Threads
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import UNSATISFIABLE, Head
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.object_store.bodies import SLICED, answered, body_of
+from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
 from datamover.protocols.object_store.trials import BEGINNING, is_trial, new_trial
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.address import LONGEST_KEY, Query
-from datamover.protocols.s3.bodies import SLICED, Checking, Digested
+from datamover.protocols.s3.digests import Checking, Digests
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
-from datamover.protocols.s3.objects import PREFIX, Storing, etag_in, found_in, version_in
+from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Answer, Refused, Service
 from datamover.protocols.upload import UploadKey
@@ -188,10 +190,9 @@ class Bucket:
             return documents.upload_of(answer.body)
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
-        """Store one part; completes when the service has taken it, its digest checked."""
         with self.refusals.about(path):
-            answer, digested = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], data, {})
-        return Part(len(data), etag_in(answer.head), digested.sha256_base64 if not self._checking.md5 else "")
+            answer, digests = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], data, {})
+        return Part(len(data), etag_in(answer.head), digests.sha256_base64 if not self._checking.md5 else "")
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
         """Return the parts of an upload by number, None where it is not there."""
@@ -296,7 +297,7 @@ class Bucket:
 
     # Below ----------------------------------------------------------------------------------------------------
 
-    async def _put(self, path: str, query: Query, data: bytes, headers: Mapping[str, str]) -> tuple[Answer, Digested]:
+    async def _put(self, path: str, query: Query, data: bytes, headers: Mapping[str, str]) -> tuple[Answer, Digests]:
         query = list(query)
         try:
             return await self._sent(path, query, data, headers, self._checking)
@@ -307,17 +308,18 @@ class Bucket:
 
     async def _sent(
         self, path: str, query: Query, data: bytes, headers: Mapping[str, str], checking: Checking
-    ) -> tuple[Answer, Digested]:
+    ) -> tuple[Answer, Digests]:
         if len(data) <= SLICED:
-            digested = Digested.of(data, checking)
+            digests = Digests.of(data, checking)
         else:
-            digested = await self._threads.run(Digested.of, data, checking)
-        sent = {**headers, **digested.headers(checking)}
-        answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.payload)
-        self._checking.learn(digested, answer.head)
-        if digested.contradicts(etag_in(answer.head), answer.head):
+            digests = await self._threads.run(Digests.of, data, checking)
+        sent = {**headers, **digests.headers(checking)}
+        body = body_of(data)
+        answer = await answered(self.service.ask("PUT", self.key(path), query, sent, body, digests.payload), body)
+        self._checking.learn(digests, answer.head)
+        if digests.contradicts(etag_in(answer.head), answer.head):
             raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
-        return answer, digested
+        return answer, digests
 
 
 def _older(one: Pending, other: Pending) -> bool:

@@ -40,7 +40,7 @@ class Listing:
     keys: tuple[str, ...]
     prefixes: tuple[str, ...]
     following: str | None
-    """What the next page is asked for with."""
+    """What the next page is asked for with; "" where the service does not tell it, None for no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +90,17 @@ def completed_of(body: bytes) -> str:
 
 def listing_of(body: bytes) -> Listing:
     """Return a page of keys, asked for with encoding-type=url."""
-    root = _parse(body, "ListBucketResult")
+    root = _parse(body, "ListBucket")
     plain = unquote_plus if _text(root, "EncodingType") == "url" else str
     keys = tuple(plain(_text(each, "Key")) for each in _all(root, "Contents"))
     prefixes = tuple(plain(_text(each, "Prefix")) for each in _all(root, "CommonPrefixes"))
     more = _text(root, "IsTruncated") == "true"
-    return Listing(keys, prefixes, (_text(root, "NextContinuationToken") or None) if more else None)
+    return Listing(keys, prefixes, _text(root, "NextContinuationToken") if more else None)
 
 
 def parts_of(body: bytes) -> tuple[dict[int, Part], str | None, str]:
     """Return a page of parts by number, what the next page begins after (None: it is the last), and the initiator."""
-    root = _parse(body, "ListPartsResult")
+    root = _parse(body, "ListParts")
     found = {
         _number(each, "PartNumber"): Part(
             _number(each, "Size"), _text(each, "ETag").strip('"'), _text(each, "ChecksumSHA256")
@@ -113,7 +113,7 @@ def parts_of(body: bytes) -> tuple[dict[int, Part], str | None, str]:
 
 def uploads_of(body: bytes) -> tuple[list[Pending], tuple[str, str] | None]:
     """Return a page of uploads, asked for with encoding-type=url, and the markers of the next page."""
-    root = _parse(body, "ListMultipartUploadsResult")
+    root = _parse(body, "ListMultipartUploads")
     plain = unquote_plus if _text(root, "EncodingType") == "url" else str
     found = [
         Pending(plain(_text(each, "Key")), _text(each, "UploadId"), _initiator(each), _text(each, "Initiated"))
@@ -134,7 +134,8 @@ def completion(parts: Iterable[Part]) -> bytes:
     return "".join([*lines, "</CompleteMultipartUpload>"]).encode()
 
 
-def _parse(body: bytes, expected: str | None = None) -> Element:
+def _parse(body: bytes, expected: str = "") -> Element:
+    """Return the root, whose name begins with what is ``expected``: services differ in the rest."""
     try:
         try:
             root: Element = fromstring(body)
@@ -143,7 +144,7 @@ def _parse(body: bytes, expected: str | None = None) -> Element:
             root = fromstring(_NO_XML.sub(b"?", body))
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise Unreadable("it is not XML") from error
-    if expected is not None and _name(root) != expected:
+    if not _name(root).startswith(expected):
         raise Unreadable(f"expected {expected}")
     return root
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from datamover.protocols.http.answers import Head
+from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.found import found_in as found_of
 from datamover.protocols.object_store.seam import FoundObject
 
@@ -34,11 +35,6 @@ def found_in(path: str, head: Head) -> FoundObject:
     """Return what the answer to a HEAD or GET tells of the object at ``path``."""
     etag = etag_in(head)
     return found_of(path, head, PREFIX, etag, plain_md5(etag, head), version=version_in(head))
-
-
-def etag_in(head: Head) -> str:
-    """Return an answer's ETag without quotes."""
-    return (head.header("ETag") or "").removeprefix("W/").strip('"')
 
 
 def version_in(head: Head) -> str:

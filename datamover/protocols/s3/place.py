@@ -6,6 +6,7 @@ from twisted.logger import Logger
 
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.place import ObjectPlace
 from datamover.protocols.object_store.token import Token
 from datamover.protocols.object_store.upload import Tools
@@ -61,8 +62,11 @@ class S3Place(ObjectPlace):
             for unnamed in names & {"", ".", ".."}:
                 why = f"holds keys that no path can name, at {prefix + unnamed!r}: rename them"
                 raise self._bucket.refusals.unusable(path, why)
-            if page.following is None or page.following == following:
+            if page.following is None:
                 return sorted(names)
+            with self._bucket.refusals.reading(path):
+                if page.following in ("", following):
+                    raise Unreadable("its list is not complete, and does not go on")
             following = page.following
 
     async def free(self) -> int | None:

@@ -15,9 +15,9 @@ from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.place import UnfinishedUpload
 from datamover.protocols.s3.address import BucketAddress
-from datamover.protocols.s3.bodies import Checking
 from datamover.protocols.s3.bucket import Bucket
 from datamover.protocols.s3.credentials import KeyFiles, KeyReader
+from datamover.protocols.s3.digests import Checking
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import Storing
 from datamover.protocols.s3.place import S3Place
@@ -59,7 +59,7 @@ class S3Pool:
         self._buckets = {}
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
-            refusals = S3Refusals(name, side, address.bucket)
+            refusals = S3Refusals(name, side, address)
             bucket = Bucket(service, prefix, refusals, storing, checking, made, self._threads)
             origin = partial(ResourceOrigin, bucket, clock=reactor, streams=streams)
             tools = Tools(bucket, self._conditions, part_size, origin)

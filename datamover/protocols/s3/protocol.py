@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -10,8 +10,9 @@ from datamover.config.types import Size, within
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
+from datamover.protocols.object_store.urls import check_prefix, container_of, prefix_of
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
-from datamover.protocols.s3.address import BucketAddress, bucket_of, prefix_of
+from datamover.protocols.s3.address import BucketAddress, amazon
 from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.s3.credentials import KeyFiles
 from datamover.protocols.s3.objects import Storing
@@ -34,7 +35,6 @@ ABILITIES = frozenset(
         Ability.WRITE_WIDE,
     }
 )
-AMAZON = "https://s3.{region}.amazonaws.com"
 
 _EXPECTED = 'expected s3://BUCKET or s3://BUCKET/PREFIX, such as "s3://datasets/portal"'
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -47,8 +47,8 @@ def _endpoint(value: str) -> str:
         url = WebUrl.parse(value)
     except DataMoverError:
         url = None
-    if url is None or url.path != "/" or url.query is not None:
-        raise ValueError('expected the address of an S3 service without a path, such as "https://s3.example.org"')
+    if url is None or url.query is not None:
+        raise ValueError('expected the address of an S3 service, such as "https://s3.example.org"')
     return value
 
 
@@ -102,16 +102,9 @@ class S3Protocol:
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for anything but s3://BUCKET[/PREFIX]."""
-        parts = urlsplit(url)
-        if parts.scheme != "s3" or not _BUCKET.fullmatch(bucket_of(url)) or "?" in url or "#" in url:
+        if urlsplit(url).scheme != "s3" or not _BUCKET.fullmatch(container_of(url)) or "?" in url or "#" in url:
             raise ValueError(_EXPECTED)
-        path = unquote_to_bytes(parts.path)
-        try:
-            path.decode("utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"{_EXPECTED}, in UTF-8") from None
-        if b"\0" in path or not {b".", b".."}.isdisjoint(path.split(b"/")):
-            raise ValueError(f"{_EXPECTED}, with no '.' or '..' in it")
+        check_prefix(url, _EXPECTED)
 
     def root(self, url: str) -> str:
         return f"/{prefix_of(url)}"
@@ -126,9 +119,9 @@ class S3Protocol:
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> S3Pool:
         """Return the pool; it connects when first used."""
         self.check_url(settings.url)
-        endpoint = WebUrl.parse(options.endpoint or AMAZON.format(region=options.region))
+        endpoint = WebUrl.parse(options.endpoint or amazon(options.region))
         path_style = options.endpoint is not None if options.path_style is None else options.path_style
-        address = BucketAddress(endpoint, bucket_of(settings.url), path_style)
+        address = BucketAddress(endpoint, container_of(settings.url), path_style)
         urls = [address.url("").text, endpoint.text]
         agent = agent_for(settings, urls, options.tls(settings.name, reactor.seconds), reactor, below=True)
         return S3Pool(

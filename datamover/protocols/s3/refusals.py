@@ -1,5 +1,6 @@
 """What an S3 service refuses, as errors that name the side and what a person can do."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,6 +9,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
+from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.service import CIRCLE, Refused
 
 _LOGIN = {
@@ -21,8 +23,9 @@ _LOGIN = {
     "AccountProblem": "there is a problem with the account of the key; ask the provider",
 }
 _CLOCK = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
-_BUSY = frozenset(
-    {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
+_BUSY = frozenset({"SlowDown", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"})
+_UNAVAILABLE = (
+    ", or cannot serve any; if that lasts, have its administrator look whether disks are full or servers down"
 )
 _FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"})
 _QUOTA = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "QuotaExceededException"})
@@ -35,6 +38,7 @@ _GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityToo
 _MALFORMED = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
 _ELSEWHERE = frozenset({"PermanentRedirect", "TemporaryRedirect", "Redirect", *_MALFORMED})
 _OTHER_REGION = "IllegalLocationConstraintException"
+_AMAZON = re.compile(r"(^|\.)amazonaws\.com(\.cn)?$")
 _FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed"})
 _INVALID = {
     "KeyTooLongError": "its key, with the destination's prefix, has more bytes than the service takes",
@@ -51,10 +55,17 @@ _INVALID = {
 
 @dataclass(frozen=True, slots=True)
 class S3Refusals(HttpRefusals):
-    """The words for the destination ``name``, whose bucket is ``bucket``, as used on ``side``."""
+    """The words for the destination ``name``, whose bucket is at ``address``, as used on ``side``."""
 
     holder: ClassVar[str] = "service"
-    bucket: str
+    address: BucketAddress
+
+    def met(self, error: DataMoverError) -> DataMoverError:
+        met = HttpRefusals.met(self, error)
+        if self.address.path_style or not isinstance(error, errors.ConnectFailed | errors.TLSFailed):
+            return met
+        hint = f"path_style = true has {self.address.endpoint.host} asked instead"
+        return met.saying(met.message, full=f"{met.full}; {hint}")
 
     def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
         what, code, status, side = self.what(path), refusal.code, refusal.status, self.side
@@ -74,9 +85,11 @@ class S3Refusals(HttpRefusals):
             return errors.ServerError(f"{here}: the service redirects in a circle; ask its administrator", scope=side)
         if code in _ELSEWHERE or code == _OTHER_REGION or status in REDIRECTS:
             return self._elsewhere(refusal)
-        if code in _BUSY or status in (429, 503):
+        if code in _BUSY or code == "ServiceUnavailable" or status in (429, 503):
+            # Swift, whose disks are full or away, says that it were asked too often.
+            doubt = "" if code in _BUSY or refusal.retry_after is not None else _UNAVAILABLE
             return errors.RateLimited(
-                f"{here}: the service asks for fewer requests", scope=side, retry_after=refusal.retry_after
+                f"{here}: the service asks for fewer requests{doubt}", scope=side, retry_after=refusal.retry_after
             )
         if code in _QUOTA or (code in _MAYBE_QUOTA and "quota" in refusal.said.lower()):
             return errors.NoSpace(f"{here}: its quota is used up; raise it or free space", scope=side)
@@ -85,19 +98,27 @@ class S3Refusals(HttpRefusals):
         if code in _INVALID:
             verb = "read" if side is Scope.SOURCE else "taken"
             return self.unusable(path, f"is not {verb}: {_INVALID[code]}")
+        if status == 413:
+            why = "a proxy before the service takes no request of that size; have that changed, or lower part_size"
+            return self.unusable(path, f"is not taken: {why}")
         if code in _DAMAGED:
             return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")
         if code in _GONE:
             return self.gone(path)
         if code == "PreconditionFailed" or status == 412:
             return self.exists(path)
+        if status == 404 and not path and not code:
+            kind = errors.SourceNotFound if side is Scope.SOURCE else errors.DestinationInvalid
+            return kind(
+                f"{here}: what answers there knows no such bucket, or is no S3 service; look at endpoint", scope=side
+            )
         if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
             return self.missing(path)
         if code in _FORBIDDEN or status in (401, 403):
-            verb = "read" if side is Scope.SOURCE else "written"
-            return errors.forbidden(
-                side, f"{what} may not be {verb}: have the administrator give the key the permission"
-            )
+            needed = refusal.permission if isinstance(refusal, Refused) else None
+            verb = needed.verb if needed else "read" if side is Scope.SOURCE else "written"
+            which = f"the permission {needed.name}" if needed else "the permission"
+            return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the key {which}")
         if code in ("RequestTimeout", "RequestTimeoutException") or status == 408:
             return errors.ConnectionLost(f"{here}: the request took too long for the service", scope=side)
         if status >= 500 or status in (200, 409, 425):  # The answer to a completion is 200 with the error inside.
@@ -111,7 +132,10 @@ class S3Refusals(HttpRefusals):
         region = refusal.region if isinstance(refusal, Refused) else None
         only = "the key is sent to the configured host alone"
         if region is not None:
-            why = f"its bucket is in another region, and {only}: set region = {region!r}, and endpoint to that region's"
+            endpoint = (
+                "leave endpoint out" if _AMAZON.search(self.address.endpoint.host) else "set endpoint to that region's"
+            )
+            why = f'its bucket is in another region, and {only}: set region = "{region}", and {endpoint}'
         elif refusal.code == _OTHER_REGION:
             why = f"its bucket is in another region, and {only}: look at region and endpoint"
         elif refusal.code in _MALFORMED:

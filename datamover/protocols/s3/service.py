@@ -18,6 +18,7 @@ from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.s3.address import BucketAddress, Query
 from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
+from datamover.protocols.s3.permissions import Permission, permission
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
 
 NO_UPLOAD = "NoSuchUpload"
@@ -45,6 +46,8 @@ class Refused(http_place.Refused):
         self.region = told if _REGION.fullmatch(told) else None
         """The region that the bucket is in, where the service tells it; None for that which was signed for."""
         self.location = head.header("Location") or ""
+        self.permission: Permission | None = None
+        """What the request needed, where it is known."""
         if elsewhere := endpoint or self.location:
             self.said = f"{self.said}, and names {elsewhere[:_SHOWN]}".removeprefix(", and ")
 
@@ -139,6 +142,7 @@ class Service:
             if 200 <= response.code < 300:
                 return response
             refused = await _refused(response)
+            refused.permission = permission(method, query)
             if refused.missing and "uploadId=" in (url.query or ""):
                 refused.code = NO_UPLOAD  # Ceph misses the key of an upload that is not there.
             if refused.region == region:

@@ -12,11 +12,12 @@ from twisted.logger import Logger
 
 from datamover.concurrency.gather import gather
 from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.swift import segments
 from datamover.protocols.swift.listing import every
-from datamover.protocols.swift.objects import PREFIX, UPLOAD, etag_in, found_in
+from datamover.protocols.swift.objects import PREFIX, UPLOAD, found_in
 from datamover.protocols.swift.outcomes import ASKED, outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Name, Service

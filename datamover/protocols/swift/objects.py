@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from datamover.protocols.http.answers import Head
+from datamover.protocols.http.answers import Head, tells_empty
+from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.found import found_in as found_of
 from datamover.protocols.object_store.seam import FoundObject
 
@@ -35,7 +36,8 @@ def found_in(path: str, head: Head) -> SwiftObject:
         etag = ""  # It is that of the manifest alone, where the service does not look at all segments.
     md5 = etag if _MD5.fullmatch(etag) and not static and not dynamic else None
     directory = (head.header("Content-Type") or "").partition(";")[0].strip().lower() == DIRECTORY
-    found = found_of(path, head, PREFIX, etag, md5, directory=directory and not head.length)
+    empty = tells_empty(head) or not head.length
+    found = found_of(path, head, PREFIX, etag, md5, directory=directory and empty)
     return SwiftObject(
         found.inspection,
         found.condition,
@@ -45,8 +47,3 @@ def found_in(path: str, head: Head) -> SwiftObject:
         static_large=static,
         dynamic=dynamic,
     )
-
-
-def etag_in(head: Head) -> str:
-    """Return an answer's ETag without quotes."""
-    return (head.header("ETag") or "").removeprefix("W/").strip('"')

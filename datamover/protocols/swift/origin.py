@@ -13,7 +13,7 @@ from datamover.protocols.swift.objects import SwiftObject
 class SwiftOrigin(ResourceOrigin):
     """``protocols.base.Origin`` of one object."""
 
-    def _wide(self, found: Found, response: Response, offset: int = 0, begins: int = 0) -> Source:
+    def _wide(self, found: Found, response: Response | None, offset: int = 0, begins: int = 0) -> Source:
         source = super()._wide(found, response, offset, begins)
         dynamic = isinstance(found, SwiftObject) and found.dynamic
         return RecheckedSource(source, self._recheck) if dynamic else source

@@ -14,6 +14,7 @@ from datamover.protocols.base import Ability
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.http_place.secrets import secret_line
+from datamover.protocols.object_store.urls import container_of, prefix_of
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.swift.container import LARGEST, LIMITS
 from datamover.protocols.swift.login.access import Login
@@ -21,7 +22,7 @@ from datamover.protocols.swift.login.keystone import ApplicationCredential, Endp
 from datamover.protocols.swift.login.session import Session
 from datamover.protocols.swift.login.tempauth import TempAuth
 from datamover.protocols.swift.pool import Stored, SwiftPool
-from datamover.protocols.swift.urls import check_container, check_url, container_of, path_in, prefix_of
+from datamover.protocols.swift.urls import check_container, check_url, path_in
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
 from datamover.web.url import WebUrl, canonical_host

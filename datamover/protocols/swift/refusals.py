@@ -75,6 +75,13 @@ class SwiftRefusals(HttpRefusals):
             return errors.ConnectionLost(f"{here}: the request took too long for the service", scope=side)
         if status == 409:
             return errors.ServerError(f"{what}: segments of it are missing, or it is being changed", scope=side)
+        if status == 503 and side is Scope.DESTINATION:
+            # Nothing tells which it is: what an object server answers whose disk is full does not come so far.
+            return errors.ServerError(
+                f"{what}: the service could not do it ({status}): have its administrator look whether disks are full "
+                "or object servers down",
+                scope=side,
+            )
         if status >= 500 or status == 425:
             return errors.ServerError(f"{what}: the service could not do it ({status})", scope=side)
         return errors.ServerError(f"{what}: the service refuses the request ({status})", scope=side, retryable=False)

@@ -1,5 +1,6 @@
 """Requests to one Swift account: with the session's token, and answered or ``Refused``."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,6 +21,8 @@ from datamover.web.url import WebUrl
 Query = Iterable[tuple[str, str]]
 Body = bytes | IBodyProducer | None
 
+_TAG = re.compile(r"</?[a-z][a-z0-9]*>")
+"""Refusals are small pages of HTML."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """Methods of requests for small files: treq would double their CPU time (docs/performance.md)."""
 
@@ -117,4 +120,5 @@ class Service:
 
 async def _refused(response: Response) -> Refused:
     head, body = await beginning(response)
-    return Refused(head, message=" ".join(body.decode("utf-8", "replace").split()))
+    words = _TAG.sub(" ", body.decode("utf-8", "replace")).split()
+    return Refused(head, message=" ".join(words))

@@ -1,8 +1,9 @@
 """The URLs that name containers: those of destinations, and those of the original's ``move``. Pure."""
 
-import posixpath
 import re
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from datamover.protocols.object_store.urls import check_prefix
 
 LONGEST_CONTAINER = 256
 """Bytes of a container's name (Swift's API, "Object Storage API overview")."""
@@ -30,21 +31,9 @@ def check_url(url: str) -> None:
         raise ValueError(_EXPECTED)
     try:
         check_container(unquote_to_bytes(parts.netloc).decode("utf-8"))
-        path = unquote_to_bytes(parts.path).decode("utf-8")
     except ValueError:
         raise ValueError(f"{_EXPECTED}, in UTF-8, with a container of 1 to {LONGEST_CONTAINER} bytes") from None
-    if "\0" in path or not {".", ".."}.isdisjoint(path.split("/")):
-        raise ValueError(f"{_EXPECTED}, with no '.' or '..' in it")
-
-
-def container_of(url: str) -> str:
-    return unquote(urlsplit(url).netloc)
-
-
-def prefix_of(url: str) -> str:
-    """Return the prefix of ``swift://CONTAINER/PREFIX``, without "/" at either end."""
-    path = unquote(urlsplit(url).path).strip("/")
-    return posixpath.normpath(path) if path else ""
+    check_prefix(url, _EXPECTED)
 
 
 def path_in(container: str, path: str, account: str) -> str | None:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from datamover.concurrency.threads import Threads
-from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.bodies import SLICED, answered, body_of
+from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.seam import Part
-from datamover.protocols.swift.objects import etag_in
 from datamover.protocols.swift.outcomes import outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Body, Name, Query, Service
@@ -16,8 +16,6 @@ from datamover.protocols.swift.service import Body, Name, Query, Service
 POLICY = "X-Storage-Policy"
 ACCEPTED = 202
 """The status of an answer whose body tells the outcome."""
-SLICED = 2**18
-"""Bytes; larger bodies are sent in slices, so that a slow network is told from one that stands still."""
 
 
 class Writer:
@@ -30,11 +28,10 @@ class Writer:
         self._threads = threads
 
     async def put(self, path: str, name: Name, data: bytes, headers: Mapping[str, str]) -> Part:
-        """Store bytes; completes when the service has taken them, their digest checked."""
-        large = len(data) > SLICED
-        md5 = await self._threads.run(_md5, data) if large else _md5(data)
-        body = SlicedBody(data) if large else data
-        await self.make(path, name, md5, headers={**headers, "ETag": md5}, body=body)
+        """Store bytes; completes when the service has taken them, their digest checked. Cancelled like ``answered``."""
+        md5 = await self._threads.run(_md5, data) if len(data) > SLICED else _md5(data)
+        body = body_of(data)
+        await answered(self.make(path, name, md5, headers={**headers, "ETag": md5}, body=body), body)
         return Part(len(data), md5)
 
     async def make(

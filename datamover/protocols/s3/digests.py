@@ -1,19 +1,14 @@
-"""The bodies of requests: bytes with their digests, and how the service is asked to check them."""
+"""The digests of what is sent, and how the service is asked to check them."""
 
 import base64
 import hashlib
 from dataclasses import dataclass
 
-from twisted.web.iweb import IBodyProducer
-
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.s3.objects import plain_md5
 from datamover.protocols.s3.signing import UNSIGNED
 
-SLICED = 2**18
-"""Bytes; larger bodies are sent in slices, so that a slow network is told from one that stands still."""
 CHECKSUM = "x-amz-checksum-sha256"
 _UNSIGNED_REFUSED = frozenset(
     {
@@ -54,7 +49,7 @@ class Checking:
         """
         return self._unsigned is False
 
-    def learn(self, sent: "Digested", head: Head) -> None:
+    def learn(self, sent: "Digests", head: Head) -> None:
         """Take note whether the service has taken ``x-amz-checksum-sha256``: it says it back then."""
         self._sha256 = sent.sha256 is not None and head.header(CHECKSUM) == sent.sha256_base64
         self._unsigned = not sent.signed
@@ -75,10 +70,9 @@ class Checking:
 
 
 @dataclass(frozen=True, slots=True)
-class Digested:
-    """Bytes and their digests."""
+class Digests:
+    """The digests of one body."""
 
-    data: bytes
     sha256: str | None
     """Hex."""
     md5: bytes | None
@@ -86,11 +80,11 @@ class Digested:
     """Whether the sha256 is what is signed of the body."""
 
     @classmethod
-    def of(cls, data: bytes, checking: Checking) -> "Digested":
+    def of(cls, data: bytes, checking: Checking) -> "Digests":
         """Compute the digests that are sent; takes a while for many bytes, and lets other threads run meanwhile."""
         md5 = hashlib.md5(data, usedforsecurity=False).digest() if checking.md5 else None
         sha256 = hashlib.sha256(data).hexdigest() if checking.sha256 or checking.signed else None
-        return cls(data, sha256, md5, checking.signed)
+        return cls(sha256, md5, checking.signed)
 
     @property
     def payload(self) -> str:
@@ -101,10 +95,6 @@ class Digested:
     def sha256_base64(self) -> str:
         assert self.sha256 is not None
         return base64.b64encode(bytes.fromhex(self.sha256)).decode("ascii")
-
-    @property
-    def body(self) -> bytes | IBodyProducer:
-        return self.data if len(self.data) <= SLICED else SlicedBody(self.data)
 
     def headers(self, checking: Checking) -> dict[str, str]:
         """Return the headers that have the service check the bytes."""
