@@ -278,6 +278,29 @@ async def test_replaced_in_the_last_moment(server: Rehearsal) -> None:
     assert server.dav.files == {"f": b"data"}
 
 
+@pytest_twisted.ensureDeferred
+async def test_removed_as_it_was_found(server: Rehearsal) -> None:
+    """Where the server honours If, what another writes in place of a wrong file, in the last moment, is not removed."""
+    await server.pool.connect()
+
+    def overtake(exchange: Exchange) -> bool:
+        if exchange.request.method == "DELETE":
+            server.dav.files["f"] = b"of another client"
+        return False
+
+    server.dav.checksums["f"] = f"SHA1:{'0' * 40}"
+    server.dav.faults.append(overtake)
+    with pytest.raises(errors.ChecksumMismatch):
+        await store(server.writing, "f", b"data")
+    assert server.dav.files == {"f": b"of another client"}
+    server.dav.files["f"] = b"as it is found next"
+    await server.writing.remove("f")
+    assert server.dav.files == {"f": b"of another client"}
+    server.dav.faults.clear()
+    await server.writing.remove("f")
+    assert server.dav.files == {}
+
+
 @pytest.mark.parametrize("honoured", ["always", "never"])
 @pytest_twisted.ensureDeferred
 async def test_if_that_is_misread(server: Rehearsal, honoured: str) -> None:
@@ -599,6 +622,37 @@ async def test_overwrite_that_is_ignored(server: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_names_that_are_misread_alike(server: Rehearsal) -> None:
+    """A server that misreads a name wherever it is told it would replace another file: the name is refused."""
+    usual = server.dav.path
+    server.dav.path = lambda url: usual(url).partition("?")[0]  # type: ignore[method-assign]
+    server.dav.files["a"] = b"another file"
+    for way in (put, store):
+        with pytest.raises(errors.DestinationInvalid, match="the server misreads"):
+            await way(server.writing, "a?b", b"data", replace=True)
+    assert server.dav.files == {"a": b"another file"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_below_a_file(server: Rehearsal) -> None:
+    """A server that gives a file to those who ask for a name below it has no file of that name."""
+
+    def give(exchange: Exchange) -> bool:
+        below = server.dav.path(exchange.request.target).startswith("f/")
+        if below and exchange.request.method in ("GET", "HEAD"):
+            exchange.answer(200, [("ETag", '"1"')], b"data")
+        return below and exchange.request.method in ("GET", "HEAD")
+
+    server.dav.faults.append(give)
+    server.dav.files["f"] = b"data"
+    assert await get(server.reading, "f") == (0, b"data")
+    for name in ("f/g", "f/g/h"):
+        with pytest.raises(errors.SourceNotFound):
+            await get(server.reading, name)
+    assert len(server.asked("HEAD")) == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_no_hidden_names(server: Rehearsal) -> None:
     """Where names that begin with a dot are forbidden, or not listed, a part file's name begins with none."""
 
@@ -661,6 +715,22 @@ async def test_refused_before_the_body(server: Rehearsal) -> None:
     [refused] = server.asked("PUT")
     assert refused.headers["expect"] == "100-continue"
     assert server.dav.files == {}
+
+
+@pytest.mark.parametrize("status", [411, 201])
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_needs_sizes(server: Rehearsal, status: int) -> None:
+    """A server that takes no body of unknown length, whether it says so or not, is not tried again."""
+
+    def refuse(exchange: Exchange) -> None:
+        exchange.answer(status, [("Connection", "close")])
+
+    server.web.refuses = refuse
+    upload = server.writing.begin("f", KEY)
+    with pytest.raises(errors.DestinationInvalid, match="has no size that its source tells"):
+        await write(upload, bytes(8 * MIB))
+    await upload.close()
+    assert "f" not in server.dav.files
 
 
 @pytest_twisted.ensureDeferred

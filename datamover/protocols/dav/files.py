@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from datamover.errors import DataMoverError
-from datamover.protocols.base import Ability, Inspection, Lack
+from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, strong, tag_told
+from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, strong, tag_told, time_header
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
 from datamover.protocols.dav.service import Answer, DavService, Learnt, Refused
 from datamover.protocols.dav.sink import FedBody
@@ -24,8 +24,6 @@ from datamover.web.url import WebUrl
 
 T = TypeVar("T")
 
-OLDEST = 86_400
-"""POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
@@ -77,13 +75,13 @@ class DavFiles:
                 if refusal.status in _MAYBE_A_DIRECTORY:
                     await self._check_file(path)
                 raise
-        if response.head.header("ETag") is None or response.code == 204:
+        try:
             # Of a directory, some servers send a page, or nothing.
-            try:
+            if response.head.header("ETag") is None or response.code == 204 or await self._gives_below(path):
                 await self._check_file(path)
-            except BaseException:
-                await response.body.close()
-                raise
+        except BaseException:
+            await response.body.close()
+            raise
         return response
 
     def found(self, path: str, head: Head) -> Found:
@@ -143,7 +141,7 @@ class DavFiles:
 
     async def put(self, path: str, data: bytes, modified: float | None) -> str:
         """Store a small file; its directory is made. Return the ETag that the answer tells, "" for none."""
-        headers = dict(self.metadata(modified))
+        headers = time_header(modified)
         if self.learnt.checksums:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
         with self.refusals.about(path):
@@ -153,7 +151,7 @@ class DavFiles:
 
     async def stream(self, path: str, body: FedBody, modified: float | None) -> None:
         """Store a file as its body is fed; its directory is made."""
-        url, headers = self.service.address.url(path), self.metadata(modified)
+        url, headers = self.service.address.url(path), time_header(modified)
 
         async def attempt() -> None:
             expecting = {**headers, "Expect": "100-continue"} if self.learnt.expects else headers
@@ -209,9 +207,11 @@ class DavFiles:
 
         The ETag is named as a strong one, and the file by its path: what all servers read that honour such a condition.
         """
-        if not self.learnt.conditional or not found.etag:
-            return {}
-        return if_tagged(self.service.address.url(path), found.etag)
+        return self.as_found(path, found) if self.learnt.conditional else {}
+
+    def as_found(self, path: str, found: Look) -> Mapping[str, str]:
+        """Return the header by which a request is one for a file as it was found; empty where its ETag is not known."""
+        return if_tagged(self.service.address.url(path), found.etag) if found.etag else {}
 
     async def delete(self, path: str, *, collection: bool = False) -> None:
         """Remove a file, or a directory with all that is in it; a missing one is fine."""
@@ -236,21 +236,6 @@ class DavFiles:
         self.learnt.directories[path] = None
         if len(self.learnt.directories) > DIRECTORIES:
             del self.learnt.directories[next(iter(self.learnt.directories))]
-
-    def metadata(self, modified: float | None) -> Mapping[str, str]:
-        """Return the header with which a server that can keeps a file's time (POSIX seconds)."""
-        return {} if modified is None or modified <= OLDEST else {"X-OC-Mtime": str(int(modified))}
-
-    def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
-        """Return what a file went without that was to have this time."""
-        if modified is None or found.modified is None:
-            return ()
-        if found.modified == int(modified):
-            self.learnt.lacks.saw(Ability.SET_MODIFIED)
-            return ()
-        if modified <= OLDEST:
-            return (Lack(Ability.SET_MODIFIED, "the time is before 1970, or too near to it for the server"),)
-        return (self.learnt.lacks.learn(Ability.SET_MODIFIED, "the server sets its own (it ignores X-OC-Mtime)"),)
 
     # Below ----------------------------------------------------------------------------------------------------
 
@@ -300,8 +285,21 @@ class DavFiles:
 
     async def _check_file(self, path: str) -> None:
         found = await self.look(path)
+        if found is None and self.learnt.gives_below:
+            raise self.refusals.missing(path)
         if found is not None and found.collection:
             raise self.refusals.directory(path)
+
+    async def _gives_below(self, path: str) -> bool:
+        """Tell whether the server gives a file to those, too, who ask for a name below it; it is tried on ``path``."""
+        if self.learnt.gives_below is None:
+            with self.refusals.connecting():
+                try:
+                    await self.service.ask("HEAD", self.service.address.url(f"{path}/none"))
+                    self.learnt.gives_below = True
+                except Refused as refusal:
+                    self.learnt.gives_below = False if refusal.status < 500 else None
+        return self.learnt.gives_below is True
 
     async def _into(
         self,

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamover.concurrency.threads import Threads
-from datamover.errors import AuthenticationFailed
 from datamover.protocols.dav.challenges import DigestLogin, best_of, challenges_of, parameters_of
 from datamover.protocols.http.answers import Head
-from datamover.security.secret_files import Unusable, read
+from datamover.protocols.http_place.secrets import secret_line
 
 FRESH = 60.0
 """Seconds for which a secret that was read is used."""
@@ -29,19 +28,8 @@ class LoginFiles:
     def read(self) -> str:
         """Return the secret, "" where there is none; blocks. Raises AuthenticationFailed."""
         option, path = ("token_file", self.token) if self.token is not None else ("password_file", self.password)
-        if path is None:
-            return ""
-        try:
-            text = read(path).decode("utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise AuthenticationFailed(f"{option} {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise AuthenticationFailed(f"{option} {path} does not hold text") from None
-        except Unusable as error:
-            raise AuthenticationFailed(f"{option}: {error.reason}") from None
-        if not text or not text.isprintable():
-            raise AuthenticationFailed(f"{option} {path} does not hold one line of text")
-        return text
+        # A password may begin or end in a space.
+        return "" if path is None else secret_line(option, path, "\r\n")
 
 
 class Login:

@@ -16,6 +16,8 @@ from datamover.web.url import WebUrl
 
 TAG = "tag "
 """What an identity begins with that is an ETag."""
+OLDEST = 86_400
+"""POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
 
 _CHECKSUM = re.compile(r"(?i)\b(sha1|md5|sha256|sha3-256|adler32):([0-9a-f]+)\b")
 _LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64}
@@ -137,6 +139,11 @@ def tag_told(head: Head) -> str:
 def if_tagged(url: WebUrl, etag: str) -> dict[str, str]:
     """Return the header that makes a request one for while a resource has an ETag (RFC 4918 10.4.9)."""
     return {"If": f'<{url.path}> (["{etag}"])'}
+
+
+def time_header(modified: float | None) -> dict[str, str]:
+    """Return the header with which a server that can keeps a file's time (POSIX seconds)."""
+    return {} if modified is None or modified <= OLDEST else {"X-OC-Mtime": str(int(modified))}
 
 
 def strong(head: Head) -> str | None:

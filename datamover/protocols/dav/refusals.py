@@ -28,6 +28,13 @@ class DavRefusals(HttpRefusals):
             scope=self.side,
         )
 
+    def early(self, path: str, *, measured: bool) -> DataMoverError:
+        """Return the error for a server that takes a file before all of it was sent; ``measured``: it knew the size."""
+        if measured:
+            what = f"{self.what(path)}: the server answered before all of the file was sent"
+            return errors.ConnectionLost(what, scope=self.side)
+        return self.unusable(path, "has no size that its source tells, and the server takes no file without")
+
     def unmakeable(self, path: str, refusal: Refused) -> DataMoverError:
         """Return the error for a collection that cannot be made; the root is not made below what is not there."""
         if path or not (refusal.missing or refusal.status == 409):
@@ -61,6 +68,8 @@ class DavRefusals(HttpRefusals):
             return self.missing(path)
         if status == 412:
             return self.exists(path)
+        if status == 411:
+            return self.early(path, measured=False)
         if status == TOO_LARGE:
             return self.unusable(path, "is larger than the server takes; raise its limit for the bodies of requests")
         if status == LOCKED:

@@ -8,9 +8,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
 from datamover.errors import ConnectionLost, DataMoverError
+from datamover.protocols.base import Ability, Lack
 from datamover.protocols.dav.address import DavAddress
 from datamover.protocols.dav.documents import MultistatusParser, failure_in, said_in
 from datamover.protocols.dav.login import Login
+from datamover.protocols.dav.looks import OLDEST, Look
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
@@ -74,6 +76,19 @@ class Learnt:
     """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
     conditional: bool = False
     """It replaces a file by MOVE only while that has the ETag of the header If (RFC 4918 10.4)."""
+    gives_below: bool | None = None
+    """To a GET of a name below a file it gives that file (lighttpd); None: it is not known."""
+
+    def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
+        """Return what a file went without that was to have this time (POSIX seconds)."""
+        if modified is None or found.modified is None:
+            return ()
+        if found.modified == int(modified):
+            self.lacks.saw(Ability.SET_MODIFIED)
+            return ()
+        if modified <= OLDEST:
+            return (Lack(Ability.SET_MODIFIED, "the time is before 1970, or too near to it for the server"),)
+        return (self.lacks.learn(Ability.SET_MODIFIED, "the server sets its own (it ignores X-OC-Mtime)"),)
 
 
 class DavService:
