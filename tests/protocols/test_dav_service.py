@@ -634,6 +634,41 @@ async def test_names_that_are_misread_alike(server: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_names_that_are_not_found_again(server: Rehearsal) -> None:
+    """A name under which the server does not find what it has there is refused before anything is placed."""
+
+    def lose(exchange: Exchange) -> bool:
+        lost = exchange.request.headers.get("depth") == "0" and "%25" in exchange.request.target
+        if lost:
+            exchange.answer(404)
+        return lost
+
+    server.dav.faults.append(lose)
+    with pytest.raises(errors.DestinationInvalid, match="the server misreads"):
+        await put(server.writing, "100%", b"data")
+    assert server.dav.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_with_an_etag(server: Rehearsal) -> None:
+    """A server that answers a GET of a directory as one of a file is asked what it is each time."""
+
+    def listing(exchange: Exchange) -> bool:
+        directory = server.dav.path(exchange.request.target) in server.dav.directories
+        if directory and exchange.request.method in ("GET", "HEAD"):
+            exchange.answer(200, [("ETag", '"1"')], b"<html>")
+        return directory and exchange.request.method in ("GET", "HEAD")
+
+    server.dav.faults.append(listing)
+    server.dav.directories.add("d")
+    server.dav.files["f"] = b"data"
+    for _ in range(2):
+        with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
+            await get(server.reading, "d")
+        assert await get(server.reading, "f") == (0, b"data")
+
+
+@pytest_twisted.ensureDeferred
 async def test_names_below_a_file(server: Rehearsal) -> None:
     """A server that gives a file to those who ask for a name below it has no file of that name."""
 
@@ -649,7 +684,7 @@ async def test_names_below_a_file(server: Rehearsal) -> None:
     for name in ("f/g", "f/g/h"):
         with pytest.raises(errors.SourceNotFound):
             await get(server.reading, name)
-    assert len(server.asked("HEAD")) == 1
+    assert len(server.asked("HEAD")) == 2
 
 
 @pytest_twisted.ensureDeferred

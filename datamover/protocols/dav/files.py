@@ -77,7 +77,7 @@ class DavFiles:
                 raise
         try:
             # Of a directory, some servers send a page, or nothing.
-            if response.head.header("ETag") is None or response.code == 204 or await self._gives_below(path):
+            if response.head.header("ETag") is None or response.code == 204 or await self._is_doubtful(path):
                 await self._check_file(path)
         except BaseException:
             await response.body.close()
@@ -285,21 +285,20 @@ class DavFiles:
 
     async def _check_file(self, path: str) -> None:
         found = await self.look(path)
-        if found is None and self.learnt.gives_below:
+        if found is None and self.learnt.doubtful:
             raise self.refusals.missing(path)
         if found is not None and found.collection:
             raise self.refusals.directory(path)
 
-    async def _gives_below(self, path: str) -> bool:
-        """Tell whether the server gives a file to those, too, who ask for a name below it; it is tried on ``path``."""
-        if self.learnt.gives_below is None:
-            with self.refusals.connecting():
-                try:
-                    await self.service.ask("HEAD", self.service.address.url(f"{path}/none"))
-                    self.learnt.gives_below = True
-                except Refused as refusal:
-                    self.learnt.gives_below = False if refusal.status < 500 else None
-        return self.learnt.gives_below is True
+    async def _is_doubtful(self, path: str) -> bool:
+        """Tell whether what the server gives need not be a file of that name; it is tried around ``path``, once."""
+        if self.learnt.doubtful is None:
+            self.learnt.doubtful = False
+            for other in (f"{path}/none", posixpath.dirname(path)):
+                with self.refusals.connecting(), suppress(Refused):
+                    answer = await self.service.ask("HEAD", self.service.address.url(other))
+                    self.learnt.doubtful |= answer.head.header("ETag") is not None
+        return self.learnt.doubtful
 
     async def _into(
         self,

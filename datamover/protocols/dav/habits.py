@@ -122,8 +122,8 @@ class Habits:
         url = files.service.address.url(removed)
         self._conditions.removes = await self._heeds(removed, found.get("d"), partial(files.service.ask, "DELETE", url))
         moved = await _refused(files.move(plain, odd, _ONLY_NEW)) is None
-        # What is refused is refused whenever used. One that looks by the same name may misread that as well.
-        self.takes_odd = not moved or f"b{ODD}" in await files.names(directory)
+        # What is refused is refused whenever used. The look may be misread alike, and the name where it is looked at.
+        self.takes_odd = not moved or (f"b{ODD}" in await files.names(directory) and await files.look(odd) is not None)
         if refused is None or refused == 412:
             self._conditions.honoured = refused == 412
         else:

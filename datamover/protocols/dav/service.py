@@ -25,8 +25,8 @@ from datamover.web.url import WebUrl
 MULTISTATUS = 207
 LOGINS = 3
 """Times that a request is sent for the login's sake."""
-_DIRECT = frozenset({"GET", "PUT"})
-"""treq would double the CPU time of a small file's request (docs/performance.md)."""
+_DIRECT = frozenset({"GET", "HEAD", "PUT"})
+"""treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 
 
 class Refused(http_place.Refused):
@@ -76,8 +76,8 @@ class Learnt:
     """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
     conditional: bool = False
     """It replaces a file by MOVE only while that has the ETag of the header If (RFC 4918 10.4)."""
-    gives_below: bool | None = None
-    """To a GET of a name below a file it gives that file (lighttpd); None: it is not known."""
+    doubtful: bool | None = None
+    """It gives ETags of directories, or a file to those who ask for a name below it (lighttpd); None: not known."""
 
     def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
         """Return what a file went without that was to have this time (POSIX seconds)."""
