@@ -17,6 +17,7 @@ from datamover.protocols.dav import DAV
 from datamover.protocols.place import Place
 from datamover.protocols.upload import Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
+from tests.servers.certificates import Authority
 from tests.servers.exchange import Exchange
 from tests.servers.memory_dav import Fault, MemoryDav
 from tests.servers.web import Web
@@ -27,13 +28,13 @@ TOKEN = "t0ken"
 class Rehearsal:
     """A server in memory, and the pool that asks it."""
 
-    def __init__(self, web: Web, directory: Path, **options: Any) -> None:
+    def __init__(self, web: Web, directory: Path, *, host: str = "127.0.0.1", **options: Any) -> None:
         self.web = web
         self.dav = MemoryDav()
         web.otherwise = self.dav
         self.token = directory / "token"
         self.keep(TOKEN)
-        url = f"{web.url_of('127.0.0.1')}/dav".replace("http", "dav")
+        url = f"{web.url_of(host)}/dav".replace("http", "dav")
         self.pool = DAV.open(settings(url), DAV.options.model_validate(options), reactor)
 
     def keep(self, token: str) -> None:
@@ -571,22 +572,51 @@ async def test_never_a_fragment(server: Rehearsal) -> None:
     assert not any("content-range" in each.headers for each in server.web.requests)
 
 
+@pytest.mark.parametrize(("taken", "status"), [("/", 502), ("/", 400), ("http://", 502)])
 @pytest_twisted.ensureDeferred
-async def test_a_proxy_that_changes_the_host(server: Rehearsal) -> None:
-    """A server that takes a whole URL as Destination for another server's is told the path alone, from then on."""
+async def test_a_proxy_before_it(tmp_path: Path, taken: str, status: int) -> None:
+    """A server that takes a Destination by https for another server's is told another form of it, from then on."""
+    authority = Authority(tmp_path)
+    web = Web(reactor, tls=authority.server("localhost"))
+    await web.start()
+    server = Rehearsal(web, tmp_path, host="localhost", ca_file=authority.file)
 
     def fault(exchange: Exchange) -> bool:
-        elsewhere = exchange.request.headers.get("destination", "").startswith("http")
+        elsewhere = not exchange.request.headers.get("destination", taken).startswith(taken)
         if elsewhere:
-            exchange.answer(502)
+            exchange.answer(status)
         return elsewhere
 
     server.dav.faults.append(fault)
-    for name in ("one", "two"):
-        await put(server.writing, name, b"data")
-    assert server.dav.files == {"one": b"data", "two": b"data"}
-    told = [each.headers["destination"] for each in server.web.requests if each.method == "MOVE"]
-    assert [each.startswith("http") for each in told].count(True) == 1
+    try:
+        for name in ("one", "two"):
+            await put(server.writing, name, b"data")
+        assert server.dav.files == {"one": b"data", "two": b"data"}
+        told = [each.headers["destination"] for each in web.requests if each.method == "MOVE"]
+        assert sum(not each.startswith(taken) for each in told) == (1 if taken == "/" else 2)
+    finally:
+        await server.pool.close()
+        await web.stop()
+
+
+@pytest.mark.parametrize("rewritten", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) -> None:
+    """Where a proxy changes paths, a Destination names the inner one, unless the proxy changes that as well."""
+
+    def inner(exchange: Exchange) -> bool:
+        told = exchange.request.headers.get("destination", "")
+        if exchange.request.method != "MOVE" or ("/inner/" in told) is not rewritten:
+            exchange.request.headers["destination"] = told.replace("/inner", "")
+            return False
+        exchange.answer(409)
+        return True
+
+    server.dav.host = "/inner"
+    server.dav.faults.append(inner)
+    for way in (put, store):
+        await way(server.writing, way.__name__, b"data")
+    assert set(server.dav.files) == {"put", "store"}
 
 
 @pytest_twisted.ensureDeferred

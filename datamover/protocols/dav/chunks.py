@@ -223,11 +223,11 @@ class DavStore:
                             raise self.refusals.gone(path) from refusal
                         raise
         await self._files.make_directory(path.rpartition("/")[0])
-        headers = {**metadata, "OC-Total-Length": str(size)}
+        headers = {**metadata, **condition, "OC-Total-Length": str(size)}
         source = self._url(upload, ".file")
         try:
             with self.refusals.connecting():
-                answer = await self._files.move_url(source, path, condition, headers)
+                answer = await self._files.move_url(source, path, headers)
                 self._note(upload, tag_told(answer.head))
         except (Refused, ConnectionLost, Stalled) as error:
             patience = PUT_TOGETHER if not isinstance(error, Refused) or error.status in _IMPATIENT else 0.0
@@ -289,5 +289,4 @@ class DavStore:
         return self._home.url(f"{upload}/{name}" if name else upload)
 
     def _destination(self, path: str) -> Mapping[str, str]:
-        url = self._service.address.url(path)
-        return {"Destination": url.path if self._files.learnt.relative else url.text}
+        return {"Destination": self._files.destinations(path)[self._files.learnt.destination]}

@@ -5,7 +5,6 @@ import posixpath
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TypeVar
 
 from datamover.errors import DataMoverError
@@ -31,6 +30,8 @@ DIRECTORIES = 10_000
 _UNKNOWN_METHOD = (405, 501)
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """With these, servers refuse a name below a file."""
+_MISREAD = frozenset({400, 502})
+"""With these, servers refuse a Destination that they take for another server's."""
 _MAYBE_A_DIRECTORY = frozenset({403, 405, *REDIRECTS})
 """With these, servers refuse a GET of a directory."""
 
@@ -176,31 +177,30 @@ class DavFiles:
             answer = await self._into(target, lambda: self.move_url(url, target, condition), (409,))
         return tag_told(answer.head)
 
-    async def move_url(
-        self,
-        source: WebUrl,
-        target: str,
-        condition: Mapping[str, str],
-        headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> Answer:
-        """Give what is at a URL of the server the name ``target``; raises Refused."""
-        destination = self.service.address.url(target)
-        sent = {**headers, **condition, "Overwrite": "T"}
+    async def move_url(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
+        """Give what is at a URL of the server the name ``target``, with headers such as a condition; raises Refused."""
+        sent = {**headers, "Overwrite": "T"}
         if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
             sent["Overwrite"] = "F"
-        if not self.learnt.relative:
+        forms, misread = self.destinations(target), None
+        for number in sorted(range(len(forms)), key=lambda each: each != self.learnt.destination):
             try:
-                return await self.service.ask("MOVE", source, {**sent, "Destination": destination.text})
+                answer = await self.service.ask("MOVE", source, {**sent, "Destination": forms[number]})
             except Refused as refusal:
-                if refusal.status != 502:
-                    raise
-        try:
-            answer = await self.service.ask("MOVE", source, {**sent, "Destination": destination.path})
-        except Refused as refusal:
-            self.learnt.relative = refusal.status != 502
-            raise
-        self.learnt.relative = True
-        return answer
+                if refusal.status in _MISREAD:
+                    misread = misread or refusal
+                    continue
+                if refusal.status == 412:
+                    self.learnt.destination = number
+                raise
+            self.learnt.destination = number
+            return answer
+        assert misread is not None
+        raise misread
+
+    def destinations(self, path: str) -> tuple[str, ...]:
+        """Return what may be the Destination of a path, by ``Learnt.destination``."""
+        return (self.learnt.inner or self.service.address).destinations(path)
 
     def unchanged(self, path: str, found: Look) -> Mapping[str, str]:
         """Return the condition that a file is replaced only while it is as it was found; empty: the server knows none.

@@ -1,4 +1,4 @@
-"""What a server makes of names and conditions: tried once, in a directory of its own, and remembered."""
+"""What a server makes of names, paths and conditions: tried once, in a directory of its own, and remembered."""
 
 import os
 import re
@@ -12,6 +12,8 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError
+from datamover.protocols.dav.address import encoded, segments_of
+from datamover.protocols.dav.documents import NAMES, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.looks import Look, if_tagged
 from datamover.protocols.dav.service import Refused
@@ -108,6 +110,7 @@ class Habits:
         files = self._files
         names = (".a", "a", "b", f"b{ODD}", "c", "d")
         hidden, name, plain, odd, other, removed = (f"{directory}/{each}" for each in names)
+        await self._find_inner(directory)
         for each in (name, plain, removed):
             await files.put(each, b"", None)
         with suppress(DataMoverError):
@@ -130,6 +133,20 @@ class Habits:
             # With other words than 412 it may be anything that is refused: unless a name that nothing has is taken.
             fresh = moved or await _refused(files.move(plain, other, _ONLY_NEW)) is None
             self._conditions.honoured = True if fresh and refused < 500 else None
+
+    async def _find_inner(self, directory: str) -> None:
+        """Find out whether a proxy changes the paths of requests, as hrefs tell, and not that of a Destination."""
+        files, found = self._files, list[Member]()
+        address, learnt = files.service.address, files.learnt
+        await files.service.find(address.url("", collection=True), 0, NAMES, MultistatusParser(found.append))
+        told = segments_of(next((href for each in found for href in each.hrefs), address.root.path))
+        if told == segments_of(address.root.path):
+            return
+        learnt.inner = address.sibling("".join(f"/{encoded(each)}" for each in told))
+        source, target = f"{directory}/e", f"{directory}/f"
+        await files.put(source, b"", None)
+        if await _refused(files.move(source, target, _ONLY_NEW)) is not None or await files.look(target) is None:
+            learnt.inner = None
 
     async def _heeds(self, path: str, found: Look | None, ask: Ask) -> bool:
         """Tell whether what is asked is done only while a file has an ETag: another must not do, its own must."""

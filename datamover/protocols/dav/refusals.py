@@ -86,6 +86,12 @@ class DavRefusals(HttpRefusals):
             return self.unusable(path, "is not taken by the server (405 Method Not Allowed): is it read-only, or full?")
         if status == 409:
             return errors.ServerError(f"{what}: the server cannot do it now (409 Conflict)", scope=side)
+        if status == 502:
+            return errors.ServerError(
+                f"{what}: the server could not do it (502 Bad Gateway): it is down behind a proxy, or the proxy has to "
+                "rewrite the header Destination for it",
+                scope=side,
+            )
         if status == 501 or 400 <= status < 500:
             return self.unusable(path, f"is not taken by the server ({_phrase(status)})")
         return errors.ServerError(f"{what}: the server could not do it ({_phrase(status)})", scope=side)

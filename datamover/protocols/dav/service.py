@@ -72,8 +72,10 @@ class Learnt:
     """It keeps OC-Checksum."""
     expects: bool = True
     """It bears the header Expect."""
-    relative: bool = False
-    """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
+    destination: int = 0
+    """Which of ``DavAddress.destinations`` it takes."""
+    inner: DavAddress | None = None
+    """Its root as a Destination has to name it, where a proxy changes the paths of requests alone."""
     conditional: bool = False
     """It replaces a file by MOVE only while that has the ETag of the header If (RFC 4918 10.4)."""
     doubtful: bool | None = None
