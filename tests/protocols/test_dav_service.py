@@ -417,7 +417,7 @@ async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
     """A page that lists a directory is no file."""
     server.dav.directories.add("d")
     page = gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")
-    for answer in (page, gives(204, ETag='"of a directory"')):
+    for answer in (page, gives(204, ETag='"of a directory"'), gives(501)):
         server.dav.faults = [on("GET", answer)]
         with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
             await server.reading.origin("d").open()
@@ -551,10 +551,11 @@ async def test_a_redirect_elsewhere(server: Rehearsal, tmp_path: Path) -> None:
             with pytest.raises(errors.DestinationInvalid, match="the server redirects to another address"):
                 await put(server.writing, "f", b"data")
         server.dav.directories.add("d")
-        server.dav.faults = [on("PROPFIND", gives(301, Location="/dav/d/"), times=1)]
-        looked = await server.reading.inspect("d")
-        assert looked is not None
-        assert looked.directory
+        for location in ("/dav/d/", f"{other.url}/dav/d/", "http://inner.example.org/d/"):
+            server.dav.faults = [on("PROPFIND", gives(301, Location=location), times=1)]
+            looked = await server.reading.inspect("d")
+            assert looked is not None
+            assert looked.directory
         assert other.requests == []
     finally:
         await other.stop()
@@ -792,7 +793,7 @@ async def test_a_server_that_needs_sizes(server: Rehearsal, status: int) -> None
 
     server.web.refuses = refuse
     upload = server.writing.begin("f", KEY)
-    with pytest.raises(errors.DestinationInvalid, match="has no size that its source tells"):
+    with pytest.raises(errors.DestinationInvalid, match="the source tells no size of the file"):
         await write(upload, bytes(8 * MIB))
     await upload.close()
     assert "f" not in server.dav.files

@@ -32,7 +32,7 @@ _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """With these, servers refuse a name below a file."""
 _MISREAD = frozenset({400, 502})
 """With these, servers refuse a Destination that they take for another server's."""
-_MAYBE_A_DIRECTORY = frozenset({403, 405, *REDIRECTS})
+_MAYBE_A_DIRECTORY = frozenset({403, 405, 501, *REDIRECTS})
 """With these, servers refuse a GET of a directory."""
 
 

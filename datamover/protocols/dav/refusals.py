@@ -33,7 +33,9 @@ class DavRefusals(HttpRefusals):
         if measured:
             what = f"{self.what(path)}: the server answered before all of the file was sent"
             return errors.ConnectionLost(what, scope=self.side)
-        return self.unusable(path, "has no size that its source tells, and the server takes no file without")
+        return errors.DestinationInvalid(
+            f"destination {self.name!r}: the source tells no size of the file, and the server takes none without"
+        )
 
     def unmakeable(self, path: str, refusal: Refused) -> DataMoverError:
         """Return the error for a collection that cannot be made; the root is not made below what is not there."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.errors import ConnectionLost, DataMoverError
+from datamover.errors import ConnectionLost
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.dav.address import DavAddress
 from datamover.protocols.dav.documents import MultistatusParser, failure_in, said_in
@@ -153,14 +153,14 @@ class DavService:
     ) -> Response:
         """Send a request and return its answer once its head is here; raises what ``ask`` does.
 
-        A collection whose URL lacks the last "/" is asked by the one that the server redirects to; no other redirect is
-        followed.
+        A collection whose URL lacks the last "/" is asked with one where the server redirects to that, whatever it
+        takes, behind a proxy, for its own address; no other redirect is followed.
         """
         refused = await self._sent(method, url, headers or {}, body)
-        if isinstance(refused, Refused) and refused.location and method not in _DIRECT:
+        location = refused.location if isinstance(refused, Refused) and method not in _DIRECT else None
+        if location and location.endswith(f"/{url.path.rpartition('/')[2]}/"):
             slashed = WebUrl(url.scheme, url.host, url.port, f"{url.path}/", url.query)
-            if _leads_to(url, refused.location, slashed):
-                refused = await self._sent(method, slashed, headers or {}, body)
+            refused = await self._sent(method, slashed, headers or {}, body)
         if isinstance(refused, Refused):
             raise refused
         return refused
@@ -188,10 +188,3 @@ class DavService:
             if getattr(body, "begun", False):
                 raise ConnectionLost("the server asked for the login again while a file was sent to it")
         return refused
-
-
-def _leads_to(url: WebUrl, location: str, wanted: WebUrl) -> bool:
-    try:
-        return url.join(location) == wanted
-    except DataMoverError:
-        return False
