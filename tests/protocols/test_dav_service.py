@@ -1,5 +1,6 @@
 """WebDAV against a server that answers as it is told: refusals, lies, logins, and what is never asked."""
 
+import gzip
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable
@@ -423,6 +424,22 @@ async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
             await server.reading.origin("d").open()
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_page_in_place_of_a_file(server: Rehearsal) -> None:
+    """What is of another size than the server tells is no file: a page that asks for a login, or compressed bytes."""
+    server.dav.files["f"] = b"data"
+    server.dav.faults = [on("GET", gives(200, b"<html>log in</html>"))]
+    with pytest.raises(errors.ServerError, match="tells 4 bytes of it and gives 19: is that a page") as caught:
+        await get(server.reading, "f")
+    assert (caught.value.scope, caught.value.retryable) == (Scope.SOURCE, True)
+    server.dav.faults = [on("GET", gives(200, gzip.compress(b"data"), ETag='"1"', Content_Encoding="gzip"))]
+    with pytest.raises(errors.SourceForbidden, match="was sent gzip-compressed although the file itself was asked for"):
+        await get(server.reading, "f")
+    server.dav.files["f"] = gzip.compress(b"data")  # The coding that its name tells, or that it was stored with.
+    server.dav.faults = [on("GET", gives(200, server.dav.files["f"], Content_Encoding="gzip"))]
+    assert await get(server.reading, "f") == (0, server.dav.files["f"])
+
+
 # Documents --------------------------------------------------------------------------------------------------------
 
 
@@ -477,6 +494,24 @@ async def test_documents_that_are_none(server: Rehearsal, body: bytes) -> None:
     with pytest.raises(errors.ServerError, match="the server's answer cannot be read") as caught:
         await server.reading.inspect("f")
     assert caught.value.retryable
+
+
+@pytest_twisted.ensureDeferred
+async def test_odd_documents(server: Rehearsal) -> None:
+    """A multistatus may come compressed, and tell a directory by the "/" of its href alone."""
+
+    def odd(exchange: Exchange, body: str) -> None:
+        body = body.replace("<x:resourcetype><x:collection/></x:resourcetype>", "").replace("<x:resourcetype/>", "")
+        body = re.sub("<x:href>(.*?)</x:href>", r"<x:href>\n<!-- a -->\1<![CDATA[]]></x:href>", body)
+        text = f'<x:multistatus xmlns:x="DAV:" xmlns:o="o">{body}</x:multistatus>'
+        exchange.answer(207, [("Content-Encoding", "gzip")], gzip.compress(text.encode()))
+
+    server.dav.multistatus = odd  # type: ignore[method-assign]
+    usual = server.dav.quote
+    server.dav.quote = lambda path: usual(path) + "/" * (path in server.dav.directories)
+    await put(server.writing, "d/f", b"data")
+    assert await server.reading.list("") == ["d"]
+    assert await get(server.reading, "d/f") == (0, b"data")
 
 
 @pytest_twisted.ensureDeferred

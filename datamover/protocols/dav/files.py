@@ -11,18 +11,25 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, strong, tag_told, time_header
+from datamover.protocols.dav.looks import (
+    Look,
+    if_tagged,
+    look_in,
+    look_of,
+    members_of,
+    tag_told,
+    time_header,
+)
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
 from datamover.protocols.dav.service import Answer, DavService, Learnt, Refused
 from datamover.protocols.dav.sink import FedBody
-from datamover.protocols.http.answers import REDIRECTS, Head
-from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place.refused import Unreadable
-from datamover.protocols.http_place.seam import Found
 from datamover.web.url import WebUrl
 
 T = TypeVar("T")
 
+LENGTH_REQUIRED = 411
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
@@ -32,14 +39,12 @@ _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """With these, servers refuse a name below a file."""
 _MISREAD = frozenset({400, 502})
 """With these, servers refuse a Destination that they take for another server's."""
-_MAYBE_A_DIRECTORY = frozenset({403, 405, 501, *REDIRECTS})
+MAYBE_A_DIRECTORY = frozenset({403, 405, 501, *REDIRECTS})
 """With these, servers refuse a GET of a directory."""
 
 
 class DavFiles:
     """The names below one collection, as seen from one side. Every path is as in ``protocols.place.Place``."""
-
-    serves_ranges = False
 
     def __init__(self, service: DavService, refusals: DavRefusals, learnt: Learnt) -> None:
         self.service = service
@@ -64,31 +69,6 @@ class DavFiles:
     async def inspect(self, path: str) -> Inspection | None:
         found = await self.look(path)
         return None if found is None else found.inspection(path)
-
-    async def get(self, path: str, headers: Mapping[str, str]) -> Response:
-        """Return the answer to the GET of a file; raises Refused, and the side's errors, for a directory too."""
-        if self.learnt.tagged is None:
-            await self.look(path)
-        with self.refusals.connecting():
-            try:
-                response = await self.service.send("GET", self.service.address.url(path), headers)
-            except Refused as refusal:
-                if refusal.status in _MAYBE_A_DIRECTORY:
-                    await self._check_file(path)
-                raise
-        try:
-            # Of a directory, some servers send a page, or nothing.
-            if response.head.header("ETag") is None or response.code == 204 or await self._is_doubtful(path):
-                await self._check_file(path)
-        except BaseException:
-            await response.body.close()
-            raise
-        return response
-
-    def found(self, path: str, head: Head) -> Found:
-        tag = strong(head)
-        inspection = look_in(head).inspection(path, tagged=self.learnt.tagged is not False)
-        return Found(inspection, {} if tag is None else {"If-Match": tag})
 
     async def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; an empty list where there is none."""
@@ -159,6 +139,8 @@ class DavFiles:
             try:
                 await self.service.ask("PUT", url, expecting, body)
             except Refused as refusal:
+                if refusal.status == LENGTH_REQUIRED:
+                    raise self.refusals.early(path, measured=False) from refusal
                 if refusal.status != EXPECTATION_FAILED or body.begun:
                     raise
                 self.learnt.expects = False
@@ -277,28 +259,11 @@ class DavFiles:
         try:
             answer = await self.service.ask("HEAD", self.service.address.url(path))
         except Refused as refusal:
-            if refusal.status not in _MAYBE_A_DIRECTORY or not path:
+            if refusal.status not in MAYBE_A_DIRECTORY or not path:
                 raise
             answer = await self.service.ask("HEAD", self.service.address.url(path, collection=True))
             return Look(collection=True)
         return look_in(answer.head)
-
-    async def _check_file(self, path: str) -> None:
-        found = await self.look(path)
-        if found is None and self.learnt.doubtful:
-            raise self.refusals.missing(path)
-        if found is not None and found.collection:
-            raise self.refusals.directory(path)
-
-    async def _is_doubtful(self, path: str) -> bool:
-        """Tell whether what the server gives need not be a file of that name; it is tried around ``path``, once."""
-        if self.learnt.doubtful is None:
-            self.learnt.doubtful = False
-            for other in (f"{path}/none", posixpath.dirname(path)):
-                with self.refusals.connecting(), suppress(Refused):
-                    answer = await self.service.ask("HEAD", self.service.address.url(other))
-                    self.learnt.doubtful |= answer.head.header("ETag") is not None
-        return self.learnt.doubtful
 
     async def _into(
         self,

@@ -110,9 +110,9 @@ class Habits:
         files = self._files
         names = (".a", "a", "b", f"b{ODD}", "c", "d")
         hidden, name, plain, odd, other, removed = (f"{directory}/{each}" for each in names)
-        await self._find_inner(directory)
         for each in (name, plain, removed):
             await files.put(each, b"", None)
+        await self._find_inner(directory)
         with suppress(DataMoverError):
             await files.put(hidden, b"", None)
         found = await files.members(directory)

@@ -110,16 +110,22 @@ def members_of(own: tuple[str, ...], found: Iterable[Member]) -> dict[str, Look]
 
 def look_in(head: Head) -> Look:
     """Return what the answer to a HEAD or GET tells of a file."""
-    part = content_range(head) if head.status == PARTIAL else None
     coded = bool(head.codings)
-    size = part.total if part is not None else head.length if head.status != PARTIAL else None
     return Look(
         False,
-        None if coded else size,
+        None if coded else size_told(head),
         _plain(head.header("ETag") or ""),
         http_date(head.header("Last-Modified")),
         {} if coded else digests_in(head.headers_of("OC-Checksum")),
     )
+
+
+def size_told(head: Head) -> int | None:
+    """Return the bytes of what an answer gives all or a part of, as it is coded; None where it does not tell."""
+    if head.status != PARTIAL:
+        return head.length
+    part = content_range(head)
+    return None if part is None else part.total
 
 
 def digests_in(text: str) -> Mapping[str, str]:

@@ -37,6 +37,19 @@ class DavRefusals(HttpRefusals):
             f"destination {self.name!r}: the source tells no size of the file, and the server takes none without"
         )
 
+    def another(self, path: str, size: int | None, given: int | None, codings: tuple[str, ...]) -> DataMoverError:
+        """Return the error for an answer that is not the file of ``size`` bytes that the server tells of."""
+        if codings:
+            return self.unusable(
+                path,
+                f"was sent {', '.join(codings)}-compressed although the file itself was asked for: have the server "
+                "honour Accept-Encoding: identity",
+            )
+        return errors.ServerError(
+            f"{self.what(path)}: the server tells {size} bytes of it and gives {given}: is that a page, as of a login?",
+            scope=self.side,
+        )
+
     def unmakeable(self, path: str, refusal: Refused) -> DataMoverError:
         """Return the error for a collection that cannot be made; the root is not made below what is not there."""
         if path or not (refusal.missing or refusal.status == 409):
@@ -70,8 +83,6 @@ class DavRefusals(HttpRefusals):
             return self.missing(path)
         if status == 412:
             return self.exists(path)
-        if status == 411:
-            return self.early(path, measured=False)
         if status == TOO_LARGE:
             return self.unusable(path, "is larger than the server takes; raise its limit for the bodies of requests")
         if status == LOCKED:

@@ -15,6 +15,7 @@ from datamover.protocols.dav.login import Login
 from datamover.protocols.dav.looks import OLDEST, Look
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http.client.decoding import decoded
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
@@ -136,13 +137,15 @@ class DavService:
         response = await self.send("PROPFIND", url, headers, properties)
         if response.code != MULTISTATUS:
             await response.body.close()
-            raise http_place.Unreadable(f"expected status {MULTISTATUS}, got {response.code}")
+            told = f"expected status {MULTISTATUS}, got {response.code}: is the URL one of WebDAV, and the login right?"
+            raise http_place.Unreadable(told)
+        body = await decoded(response.head, response.body)
         try:
-            while data := await response.body.read():
+            while data := await body.read():
                 parser.feed(data)
             parser.finish()
         finally:
-            await response.body.close()
+            await body.close()
 
     async def send(
         self,
