@@ -16,7 +16,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability
 from datamover.protocols.dav import DAV
 from datamover.protocols.place import Place
-from datamover.protocols.upload import Stored, UploadKey
+from datamover.protocols.upload import Saved, Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
 from tests.servers.certificates import Authority
 from tests.servers.exchange import Exchange
@@ -650,9 +650,14 @@ async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) ->
 
     server.dav.host = "/inner"
     server.dav.faults.append(inner)
+    # Another process, which has learnt nothing yet, gives a file that arrived its name.
+    server.dav.files["part"] = b"data"
+    upload = server.writing.resume("resumed", Saved(4, "part"), size=4)
+    assert await upload.exists()
+    await upload.commit(replace=False)
     for way in (put, store):
         await way(server.writing, way.__name__, b"data")
-    assert set(server.dav.files) == {"put", "store"}
+    assert set(server.dav.files) == {"put", "store", "resumed"}
 
 
 @pytest_twisted.ensureDeferred

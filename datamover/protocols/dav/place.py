@@ -204,6 +204,7 @@ class DavPlace(PartFilePlace):
         check: Check = unchecked,
         modified: float | None = None,
     ) -> Stored:
+        await self._habits.learn()  # Whoever commits need not be who sent it.
         old = await self._file_at(target) if replace else None
         if old is not None:
             # The old file cannot be kept until the new one was looked at under its name: that is looked at before.
