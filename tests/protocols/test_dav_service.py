@@ -811,6 +811,18 @@ async def test_a_token(tmp_path: Path) -> None:
         await web.stop()
 
 
+@pytest.mark.parametrize(
+    ("challenge", "kinds"),
+    [("NTLM, Negotiate", "negotiate, ntlm"), ('Digest realm="x", nonce="1", qop="auth-int"', "digest")],
+)
+@pytest_twisted.ensureDeferred
+async def test_another_kind_of_login(server: Rehearsal, challenge: str, kinds: str) -> None:
+    """A server that wants a login which nobody has given, or can give, is told of as such."""
+    server.dav.faults.append(on("PROPFIND", gives(401, WWW_Authenticate=challenge)))
+    with pytest.raises(errors.AuthenticationFailed, match=rf"a login of another kind \({kinds}\) than Basic"):
+        await server.reading.inspect("f")
+
+
 @pytest_twisted.ensureDeferred
 async def test_refused_before_the_body(server: Rehearsal) -> None:
     """A server that refuses a large file by its head is sent nothing of it."""

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.dav.login import best_of, challenges_of
 from datamover.protocols.dav.service import Refused
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
@@ -73,9 +74,15 @@ class DavRefusals(HttpRefusals):
                 return self.missing(path)
             return self.unusable(path, "has a name that is too long for the server; take a shorter one")
         if status in (401, 407):
-            return errors.AuthenticationFailed(
-                f"{here}: the login is refused: check username and password_file, or token_file", scope=side
-            )
+            why = "the login is refused: check username and password_file, or token_file"
+            offered = challenges_of(refusal.head)
+            schemes = sorted({each.scheme for each in offered})
+            if offered and best_of(offered) is None and {"basic", "bearer"}.isdisjoint(schemes):
+                why = (
+                    f"the server wants a login of another kind ({', '.join(schemes)}) than Basic, Digest of requests "
+                    "without their bodies, or a bearer token: have it offer one of these"
+                )
+            return errors.AuthenticationFailed(f"{here}: {why}", scope=side)
         if status == 403:
             verb = "read" if side is Scope.SOURCE else "written"
             return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the permission")
