@@ -497,6 +497,17 @@ async def test_documents_that_are_none(server: Rehearsal, body: bytes) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_no_webdav(server: Rehearsal) -> None:
+    """A web server that knows no WebDAV is read from, and what it refuses of a file to be written is told."""
+    server.dav.files["f"] = b"data"
+    server.dav.faults = [on(method, gives(501)) for method in ("PROPFIND", "PUT", "MKCOL", "MOVE")]
+    server.dav.faults.append(on("HEAD", gives(200, b"<html>"), path="/dav/"))
+    assert await get(server.reading, "f") == (0, b"data")
+    with pytest.raises(errors.DestinationInvalid, match="is not taken by the server"):
+        await put(server.writing, "new", b"data")
+
+
+@pytest_twisted.ensureDeferred
 async def test_odd_documents(server: Rehearsal) -> None:
     """A multistatus may come compressed, and tell a directory by the "/" of its href alone."""
 

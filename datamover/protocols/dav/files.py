@@ -256,14 +256,14 @@ class DavFiles:
         return looked
 
     async def _head(self, path: str) -> Look:
-        try:
-            answer = await self.service.ask("HEAD", self.service.address.url(path))
-        except Refused as refusal:
-            if refusal.status not in MAYBE_A_DIRECTORY or not path:
-                raise
-            answer = await self.service.ask("HEAD", self.service.address.url(path, collection=True))
-            return Look(collection=True)
-        return look_in(answer.head)
+        if path:
+            try:
+                return look_in((await self.service.ask("HEAD", self.service.address.url(path))).head)
+            except Refused as refusal:
+                if refusal.status not in MAYBE_A_DIRECTORY:
+                    raise
+        await self.service.ask("HEAD", self.service.address.url(path, collection=True))
+        return Look(collection=True)
 
     async def _into(
         self,

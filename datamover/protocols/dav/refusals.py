@@ -102,8 +102,9 @@ class DavRefusals(HttpRefusals):
             return errors.RateLimited(
                 f"{here}: the server asks for fewer requests", scope=side, retry_after=refusal.retry_after
             )
-        if status == 405:
-            return self.unusable(path, "is not taken by the server (405 Method Not Allowed): is it read-only, or full?")
+        if status in (405, 501):
+            why = "is it read-only, or full, or does it not speak WebDAV?"
+            return self.unusable(path, f"is not taken by the server ({_phrase(status)}): {why}")
         if status == 409:
             return errors.ServerError(f"{what}: the server cannot do it now (409 Conflict)", scope=side)
         if status == 502:
@@ -112,7 +113,7 @@ class DavRefusals(HttpRefusals):
                 "rewrite the header Destination for it",
                 scope=side,
             )
-        if status == 501 or 400 <= status < 500:
+        if 400 <= status < 500:
             return self.unusable(path, f"is not taken by the server ({_phrase(status)})")
         return errors.ServerError(f"{what}: the server could not do it ({_phrase(status)})", scope=side)
 
