@@ -122,10 +122,6 @@ class TestNginx(DavConformance):
 
 
 class TestLighttpd(DavConformance):
-    """It gives a file to those who ask for a name below it."""
-
-    test_missing = None
-
     @pytest.fixture
     def premises(self, lighttpd: DavServer) -> Iterator[DavPremises]:
         yield from closing(premises_on(lighttpd, tells=False))

@@ -1,5 +1,6 @@
 """WebDAV against a server that answers as it is told: refusals, lies, logins, and what is never asked."""
 
+import gzip
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable
@@ -15,8 +16,9 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability
 from datamover.protocols.dav import DAV
 from datamover.protocols.place import Place
-from datamover.protocols.upload import Stored, UploadKey
+from datamover.protocols.upload import Saved, Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
+from tests.servers.certificates import Authority
 from tests.servers.exchange import Exchange
 from tests.servers.memory_dav import Fault, MemoryDav
 from tests.servers.web import Web
@@ -27,13 +29,13 @@ TOKEN = "t0ken"
 class Rehearsal:
     """A server in memory, and the pool that asks it."""
 
-    def __init__(self, web: Web, directory: Path, **options: Any) -> None:
+    def __init__(self, web: Web, directory: Path, *, host: str = "127.0.0.1", **options: Any) -> None:
         self.web = web
         self.dav = MemoryDav()
         web.otherwise = self.dav
         self.token = directory / "token"
         self.keep(TOKEN)
-        url = f"{web.url_of('127.0.0.1')}/dav".replace("http", "dav")
+        url = f"{web.url_of(host)}/dav".replace("http", "dav")
         self.pool = DAV.open(settings(url), DAV.options.model_validate(options), reactor)
 
     def keep(self, token: str) -> None:
@@ -278,6 +280,29 @@ async def test_replaced_in_the_last_moment(server: Rehearsal) -> None:
     assert server.dav.files == {"f": b"data"}
 
 
+@pytest_twisted.ensureDeferred
+async def test_removed_as_it_was_found(server: Rehearsal) -> None:
+    """Where the server honours If, what another writes in place of a wrong file, in the last moment, is not removed."""
+    await server.pool.connect()
+
+    def overtake(exchange: Exchange) -> bool:
+        if exchange.request.method == "DELETE":
+            server.dav.files["f"] = b"of another client"
+        return False
+
+    server.dav.checksums["f"] = f"SHA1:{'0' * 40}"
+    server.dav.faults.append(overtake)
+    with pytest.raises(errors.ChecksumMismatch):
+        await store(server.writing, "f", b"data")
+    assert server.dav.files == {"f": b"of another client"}
+    server.dav.files["f"] = b"as it is found next"
+    await server.writing.remove("f")
+    assert server.dav.files == {"f": b"of another client"}
+    server.dav.faults.clear()
+    await server.writing.remove("f")
+    assert server.dav.files == {}
+
+
 @pytest.mark.parametrize("honoured", ["always", "never"])
 @pytest_twisted.ensureDeferred
 async def test_if_that_is_misread(server: Rehearsal, honoured: str) -> None:
@@ -393,10 +418,26 @@ async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
     """A page that lists a directory is no file."""
     server.dav.directories.add("d")
     page = gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")
-    for answer in (page, gives(204, ETag='"of a directory"')):
+    for answer in (page, gives(204, ETag='"of a directory"'), gives(501)):
         server.dav.faults = [on("GET", answer)]
         with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
             await server.reading.origin("d").open()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_in_place_of_a_file(server: Rehearsal) -> None:
+    """What is of another size than the server tells is no file: a page that asks for a login, or compressed bytes."""
+    server.dav.files["f"] = b"data"
+    server.dav.faults = [on("GET", gives(200, b"<html>log in</html>"))]
+    with pytest.raises(errors.ServerError, match="tells 4 bytes of it and gives 19: is that a page") as caught:
+        await get(server.reading, "f")
+    assert (caught.value.scope, caught.value.retryable) == (Scope.SOURCE, True)
+    server.dav.faults = [on("GET", gives(200, gzip.compress(b"data"), ETag='"1"', Content_Encoding="gzip"))]
+    with pytest.raises(errors.SourceForbidden, match="was sent gzip-compressed although the file itself was asked for"):
+        await get(server.reading, "f")
+    server.dav.files["f"] = gzip.compress(b"data")  # The coding that its name tells, or that it was stored with.
+    server.dav.faults = [on("GET", gives(200, server.dav.files["f"], Content_Encoding="gzip"))]
+    assert await get(server.reading, "f") == (0, server.dav.files["f"])
 
 
 # Documents --------------------------------------------------------------------------------------------------------
@@ -453,6 +494,35 @@ async def test_documents_that_are_none(server: Rehearsal, body: bytes) -> None:
     with pytest.raises(errors.ServerError, match="the server's answer cannot be read") as caught:
         await server.reading.inspect("f")
     assert caught.value.retryable
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_webdav(server: Rehearsal) -> None:
+    """A web server that knows no WebDAV is read from, and what it refuses of a file to be written is told."""
+    server.dav.files["f"] = b"data"
+    server.dav.faults = [on(method, gives(501)) for method in ("PROPFIND", "PUT", "MKCOL", "MOVE")]
+    server.dav.faults.append(on("HEAD", gives(200, b"<html>"), path="/dav/"))
+    assert await get(server.reading, "f") == (0, b"data")
+    with pytest.raises(errors.DestinationInvalid, match="is not taken by the server"):
+        await put(server.writing, "new", b"data")
+
+
+@pytest_twisted.ensureDeferred
+async def test_odd_documents(server: Rehearsal) -> None:
+    """A multistatus may come compressed, and tell a directory by the "/" of its href alone."""
+
+    def odd(exchange: Exchange, body: str) -> None:
+        body = body.replace("<x:resourcetype><x:collection/></x:resourcetype>", "").replace("<x:resourcetype/>", "")
+        body = re.sub("<x:href>(.*?)</x:href>", r"<x:href>\n<!-- a -->\1<![CDATA[]]></x:href>", body)
+        text = f'<x:multistatus xmlns:x="DAV:" xmlns:o="o">{body}</x:multistatus>'
+        exchange.answer(207, [("Content-Encoding", "gzip")], gzip.compress(text.encode()))
+
+    server.dav.multistatus = odd  # type: ignore[method-assign]
+    usual = server.dav.quote
+    server.dav.quote = lambda path: usual(path) + "/" * (path in server.dav.directories)
+    await put(server.writing, "d/f", b"data")
+    assert await server.reading.list("") == ["d"]
+    assert await get(server.reading, "d/f") == (0, b"data")
 
 
 @pytest_twisted.ensureDeferred
@@ -527,10 +597,11 @@ async def test_a_redirect_elsewhere(server: Rehearsal, tmp_path: Path) -> None:
             with pytest.raises(errors.DestinationInvalid, match="the server redirects to another address"):
                 await put(server.writing, "f", b"data")
         server.dav.directories.add("d")
-        server.dav.faults = [on("PROPFIND", gives(301, Location="/dav/d/"), times=1)]
-        looked = await server.reading.inspect("d")
-        assert looked is not None
-        assert looked.directory
+        for location in ("/dav/d/", f"{other.url}/dav/d/", "http://inner.example.org/d/"):
+            server.dav.faults = [on("PROPFIND", gives(301, Location=location), times=1)]
+            looked = await server.reading.inspect("d")
+            assert looked is not None
+            assert looked.directory
         assert other.requests == []
     finally:
         await other.stop()
@@ -548,22 +619,56 @@ async def test_never_a_fragment(server: Rehearsal) -> None:
     assert not any("content-range" in each.headers for each in server.web.requests)
 
 
+@pytest.mark.parametrize(("taken", "status"), [("/", 502), ("/", 400), ("http://", 502)])
 @pytest_twisted.ensureDeferred
-async def test_a_proxy_that_changes_the_host(server: Rehearsal) -> None:
-    """A server that takes a whole URL as Destination for another server's is told the path alone, from then on."""
+async def test_a_proxy_before_it(tmp_path: Path, taken: str, status: int) -> None:
+    """A server that takes a Destination by https for another server's is told another form of it, from then on."""
+    authority = Authority(tmp_path)
+    web = Web(reactor, tls=authority.server("localhost"))
+    await web.start()
+    server = Rehearsal(web, tmp_path, host="localhost", ca_file=authority.file)
 
     def fault(exchange: Exchange) -> bool:
-        elsewhere = exchange.request.headers.get("destination", "").startswith("http")
+        elsewhere = not exchange.request.headers.get("destination", taken).startswith(taken)
         if elsewhere:
-            exchange.answer(502)
+            exchange.answer(status)
         return elsewhere
 
     server.dav.faults.append(fault)
-    for name in ("one", "two"):
-        await put(server.writing, name, b"data")
-    assert server.dav.files == {"one": b"data", "two": b"data"}
-    told = [each.headers["destination"] for each in server.web.requests if each.method == "MOVE"]
-    assert [each.startswith("http") for each in told].count(True) == 1
+    try:
+        for name in ("one", "two"):
+            await put(server.writing, name, b"data")
+        assert server.dav.files == {"one": b"data", "two": b"data"}
+        told = [each.headers["destination"] for each in web.requests if each.method == "MOVE"]
+        assert sum(not each.startswith(taken) for each in told) == (1 if taken == "/" else 2)
+    finally:
+        await server.pool.close()
+        await web.stop()
+
+
+@pytest.mark.parametrize("rewritten", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) -> None:
+    """Where a proxy changes paths, a Destination names the inner one, unless the proxy changes that as well."""
+
+    def inner(exchange: Exchange) -> bool:
+        told = exchange.request.headers.get("destination", "")
+        if exchange.request.method != "MOVE" or ("/inner/" in told) is not rewritten:
+            exchange.request.headers["destination"] = told.replace("/inner", "")
+            return False
+        exchange.answer(409)
+        return True
+
+    server.dav.host = "/inner"
+    server.dav.faults.append(inner)
+    # Another process, which has learnt nothing yet, gives a file that arrived its name.
+    server.dav.files["part"] = b"data"
+    upload = server.writing.resume("resumed", Saved(4, "part"), size=4)
+    assert await upload.exists()
+    await upload.commit(replace=False)
+    for way in (put, store):
+        await way(server.writing, way.__name__, b"data")
+    assert set(server.dav.files) == {"put", "store", "resumed"}
 
 
 @pytest_twisted.ensureDeferred
@@ -596,6 +701,72 @@ async def test_overwrite_that_is_ignored(server: Rehearsal) -> None:
         with pytest.raises(errors.DestinationExists):
             await way(server.writing, "f", b"new")
     assert server.dav.files["f"] == b"old"
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_are_misread_alike(server: Rehearsal) -> None:
+    """A server that misreads a name wherever it is told it would replace another file: the name is refused."""
+    usual = server.dav.path
+    server.dav.path = lambda url: usual(url).partition("?")[0]  # type: ignore[method-assign]
+    server.dav.files["a"] = b"another file"
+    for way in (put, store):
+        with pytest.raises(errors.DestinationInvalid, match="the server misreads"):
+            await way(server.writing, "a?b", b"data", replace=True)
+    assert server.dav.files == {"a": b"another file"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_are_not_found_again(server: Rehearsal) -> None:
+    """A name under which the server does not find what it has there is refused before anything is placed."""
+
+    def lose(exchange: Exchange) -> bool:
+        lost = exchange.request.headers.get("depth") == "0" and "%25" in exchange.request.target
+        if lost:
+            exchange.answer(404)
+        return lost
+
+    server.dav.faults.append(lose)
+    with pytest.raises(errors.DestinationInvalid, match="the server misreads"):
+        await put(server.writing, "100%", b"data")
+    assert server.dav.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_with_an_etag(server: Rehearsal) -> None:
+    """A server that answers a GET of a directory as one of a file is asked what it is each time."""
+
+    def listing(exchange: Exchange) -> bool:
+        directory = server.dav.path(exchange.request.target) in server.dav.directories
+        if directory and exchange.request.method in ("GET", "HEAD"):
+            exchange.answer(200, [("ETag", '"1"')], b"<html>")
+        return directory and exchange.request.method in ("GET", "HEAD")
+
+    server.dav.faults.append(listing)
+    server.dav.directories.add("d")
+    server.dav.files["f"] = b"data"
+    for _ in range(2):
+        with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
+            await get(server.reading, "d")
+        assert await get(server.reading, "f") == (0, b"data")
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_below_a_file(server: Rehearsal) -> None:
+    """A server that gives a file to those who ask for a name below it has no file of that name."""
+
+    def give(exchange: Exchange) -> bool:
+        below = server.dav.path(exchange.request.target).startswith("f/")
+        if below and exchange.request.method in ("GET", "HEAD"):
+            exchange.answer(200, [("ETag", '"1"')], b"data")
+        return below and exchange.request.method in ("GET", "HEAD")
+
+    server.dav.faults.append(give)
+    server.dav.files["f"] = b"data"
+    assert await get(server.reading, "f") == (0, b"data")
+    for name in ("f/g", "f/g/h"):
+        with pytest.raises(errors.SourceNotFound):
+            await get(server.reading, name)
+    assert len(server.asked("HEAD")) == 2
 
 
 @pytest_twisted.ensureDeferred
@@ -651,6 +822,18 @@ async def test_a_token(tmp_path: Path) -> None:
         await web.stop()
 
 
+@pytest.mark.parametrize(
+    ("challenge", "kinds"),
+    [("NTLM, Negotiate", "negotiate, ntlm"), ('Digest realm="x", nonce="1", qop="auth-int"', "digest")],
+)
+@pytest_twisted.ensureDeferred
+async def test_another_kind_of_login(server: Rehearsal, challenge: str, kinds: str) -> None:
+    """A server that wants a login which nobody has given, or can give, is told of as such."""
+    server.dav.faults.append(on("PROPFIND", gives(401, WWW_Authenticate=challenge)))
+    with pytest.raises(errors.AuthenticationFailed, match=rf"a login of another kind \({kinds}\) than Basic"):
+        await server.reading.inspect("f")
+
+
 @pytest_twisted.ensureDeferred
 async def test_refused_before_the_body(server: Rehearsal) -> None:
     """A server that refuses a large file by its head is sent nothing of it."""
@@ -661,6 +844,22 @@ async def test_refused_before_the_body(server: Rehearsal) -> None:
     [refused] = server.asked("PUT")
     assert refused.headers["expect"] == "100-continue"
     assert server.dav.files == {}
+
+
+@pytest.mark.parametrize("status", [411, 201])
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_needs_sizes(server: Rehearsal, status: int) -> None:
+    """A server that takes no body of unknown length, whether it says so or not, is not tried again."""
+
+    def refuse(exchange: Exchange) -> None:
+        exchange.answer(status, [("Connection", "close")])
+
+    server.web.refuses = refuse
+    upload = server.writing.begin("f", KEY)
+    with pytest.raises(errors.DestinationInvalid, match="the source tells no size of the file"):
+        await write(upload, bytes(8 * MIB))
+    await upload.close()
+    assert "f" not in server.dav.files
 
 
 @pytest_twisted.ensureDeferred

@@ -102,6 +102,9 @@ class MemoryDav:
         exchange.answer(201)
 
     def _delete(self, exchange: Exchange, path: str) -> None:
+        if not self._fits(exchange.request.headers.get("if"), path):
+            exchange.answer(412)
+            return
         gone = [each for each in {*self.files, *self.directories} if each == path or each.startswith(f"{path}/")]
         for each in gone:
             self.files.pop(each, None)
@@ -118,8 +121,8 @@ class MemoryDav:
             self.files[target] = self.files.pop(path)
             exchange.answer(201)
 
-    def _fits(self, condition: str | None, target: str, overwrite: str) -> bool:
-        """Tell whether a file may be replaced, also if the header If names an ETag of it (RFC 4918 10.4, 10.6)."""
+    def _fits(self, condition: str | None, target: str, overwrite: str = "T") -> bool:
+        """Tell whether a file may be replaced or removed, by the headers If and Overwrite (RFC 4918 10.4, 10.6)."""
         if target in self.files and overwrite == "F":
             return False
         url, _, tag = (condition or "").removeprefix("<").removesuffix("])").partition("> ([")

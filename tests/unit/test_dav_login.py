@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamover.protocols.dav.challenges import Challenge, DigestLogin, best_of, challenges_of, parameters_of
+from datamover.protocols.dav.login import Challenge, DigestLogin, best_of, challenges_of, parameters_of
 from datamover.protocols.http.answers import Head
 from datamover.web.url import WebUrl
 

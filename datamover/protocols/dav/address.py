@@ -32,6 +32,14 @@ class DavAddress:
         whole = f"{whole}/" if collection or not whole else whole
         return WebUrl(self.root.scheme, self.root.host, self.root.port, whole, None)
 
+    def destinations(self, path: str) -> tuple[str, ...]:
+        """Return what may be the Destination of a path (RFC 4918 10.3), in the order to be tried.
+
+        Behind a proxy a server may know its host by another name, or be asked by http where the proxy is by https.
+        """
+        url = self.url(path)
+        return url.text, url.path, WebUrl("http", url.host, url.port, url.path, None).text
+
     def sibling(self, path: str) -> "DavAddress":
         """Return the address of another absolute path, percent-encoded, at the same host."""
         return DavAddress(WebUrl(self.root.scheme, self.root.host, self.root.port, path, None))

@@ -19,7 +19,7 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalle
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.looks import TAG, Look, look_of, tag_told
+from datamover.protocols.dav.looks import TAG, Look, look_of, tag_told, time_header
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import DavService, Refused
 from datamover.protocols.http.request_body import SlicedBody
@@ -104,7 +104,7 @@ class DavStore:
         there, etag = found.inspection, self._made.get(upload)
         if etag is not None and there.identity is not None and there.identity.startswith(TAG):
             return there.identity == f"{TAG}{etag}"
-        sent = self._files.metadata(kept.modified)
+        sent = time_header(kept.modified)
         return True if sent and kept.modified is not None and there.modified == int(kept.modified) else None
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
@@ -120,15 +120,23 @@ class DavStore:
         return Made()
 
     async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
-        """Remove a file; a missing one is fine. No condition is heeded."""
-        await self._files.delete(path)
+        """Remove a file, on a condition as it was found; a missing one is fine."""
+        if not condition:
+            await self._files.delete(path)
+            return
+        with self.refusals.connecting():
+            try:
+                await self._service.ask("DELETE", self._service.address.url(path), condition)
+            except Refused as refusal:
+                if not refusal.missing:
+                    raise
 
     async def beginning(self, name: str) -> list[str]:
         return []  # ``Habits`` removes what it left itself.
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         """Return the header that keeps the time; a server keeps nothing of the rest."""
-        return self._files.metadata(kept.modified)
+        return time_header(kept.modified)
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
         upload = f"{prefix(key.transfer)}{key.content}-{os.urandom(4).hex()}".removeprefix(".")
@@ -215,11 +223,11 @@ class DavStore:
                             raise self.refusals.gone(path) from refusal
                         raise
         await self._files.make_directory(path.rpartition("/")[0])
-        headers = {**metadata, "OC-Total-Length": str(size)}
+        headers = {**metadata, **condition, "OC-Total-Length": str(size)}
         source = self._url(upload, ".file")
         try:
             with self.refusals.connecting():
-                answer = await self._files.move_url(source, path, condition, headers)
+                answer = await self._files.move_url(source, path, headers)
                 self._note(upload, tag_told(answer.head))
         except (Refused, ConnectionLost, Stalled) as error:
             patience = PUT_TOGETHER if not isinstance(error, Refused) or error.status in _IMPATIENT else 0.0
@@ -281,5 +289,4 @@ class DavStore:
         return self._home.url(f"{upload}/{name}" if name else upload)
 
     def _destination(self, path: str) -> Mapping[str, str]:
-        url = self._service.address.url(path)
-        return {"Destination": url.path if self._files.learnt.relative else url.text}
+        return {"Destination": self._files.destinations(path)[self._files.learnt.destination]}

@@ -31,7 +31,16 @@ _STATUS = re.compile(r"\s*HTTP/\S+\s+(\d{3})")
 _TITLE = re.compile(rb"<title[^>]*>(.{1,500}?)</title>", re.IGNORECASE | re.DOTALL)
 _NAMESPACES = frozenset({"DAV:", "DAV", "", "http://owncloud.org/ns"})
 _TEXTS = frozenset(
-    {"href", "status", "getcontentlength", "getlastmodified", "getetag", "quota-available-bytes", "checksum"}
+    {
+        "href",
+        "status",
+        "resourcetype",
+        "getcontentlength",
+        "getlastmodified",
+        "getetag",
+        "quota-available-bytes",
+        "checksum",
+    }
 )
 
 
@@ -93,6 +102,8 @@ class MultistatusParser:
             self._found["checksums"] = f"{self._found.get('checksums', '')} {text}".strip()
         elif name == "response":
             member, self._member = self._member, Member()
+            if "resourcetype" not in member.props:  # Then "/" at the end of an href tells it (RFC 4918 5.2).
+                member.collection |= any(href.rstrip().endswith("/") for href in member.hrefs)
             self._take(member)
         elif within == "prop" and name in _TEXTS:
             self._found[name] = text.strip()

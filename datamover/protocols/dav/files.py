@@ -5,27 +5,31 @@ import posixpath
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TypeVar
 
 from datamover.errors import DataMoverError
-from datamover.protocols.base import Ability, Inspection, Lack
+from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, strong, tag_told
+from datamover.protocols.dav.looks import (
+    Look,
+    if_tagged,
+    look_in,
+    look_of,
+    members_of,
+    tag_told,
+    time_header,
+)
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
 from datamover.protocols.dav.service import Answer, DavService, Learnt, Refused
 from datamover.protocols.dav.sink import FedBody
-from datamover.protocols.http.answers import REDIRECTS, Head
-from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place.refused import Unreadable
-from datamover.protocols.http_place.seam import Found
 from datamover.web.url import WebUrl
 
 T = TypeVar("T")
 
-OLDEST = 86_400
-"""POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
+LENGTH_REQUIRED = 411
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
@@ -33,14 +37,14 @@ DIRECTORIES = 10_000
 _UNKNOWN_METHOD = (405, 501)
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """With these, servers refuse a name below a file."""
-_MAYBE_A_DIRECTORY = frozenset({403, 405, *REDIRECTS})
+_MISREAD = frozenset({400, 502})
+"""With these, servers refuse a Destination that they take for another server's."""
+MAYBE_A_DIRECTORY = frozenset({403, 405, 501, *REDIRECTS})
 """With these, servers refuse a GET of a directory."""
 
 
 class DavFiles:
     """The names below one collection, as seen from one side. Every path is as in ``protocols.place.Place``."""
-
-    serves_ranges = False
 
     def __init__(self, service: DavService, refusals: DavRefusals, learnt: Learnt) -> None:
         self.service = service
@@ -65,31 +69,6 @@ class DavFiles:
     async def inspect(self, path: str) -> Inspection | None:
         found = await self.look(path)
         return None if found is None else found.inspection(path)
-
-    async def get(self, path: str, headers: Mapping[str, str]) -> Response:
-        """Return the answer to the GET of a file; raises Refused, and the side's errors, for a directory too."""
-        if self.learnt.tagged is None:
-            await self.look(path)
-        with self.refusals.connecting():
-            try:
-                response = await self.service.send("GET", self.service.address.url(path), headers)
-            except Refused as refusal:
-                if refusal.status in _MAYBE_A_DIRECTORY:
-                    await self._check_file(path)
-                raise
-        if response.head.header("ETag") is None or response.code == 204:
-            # Of a directory, some servers send a page, or nothing.
-            try:
-                await self._check_file(path)
-            except BaseException:
-                await response.body.close()
-                raise
-        return response
-
-    def found(self, path: str, head: Head) -> Found:
-        tag = strong(head)
-        inspection = look_in(head).inspection(path, tagged=self.learnt.tagged is not False)
-        return Found(inspection, {} if tag is None else {"If-Match": tag})
 
     async def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; an empty list where there is none."""
@@ -143,7 +122,7 @@ class DavFiles:
 
     async def put(self, path: str, data: bytes, modified: float | None) -> str:
         """Store a small file; its directory is made. Return the ETag that the answer tells, "" for none."""
-        headers = dict(self.metadata(modified))
+        headers = time_header(modified)
         if self.learnt.checksums:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
         with self.refusals.about(path):
@@ -153,13 +132,15 @@ class DavFiles:
 
     async def stream(self, path: str, body: FedBody, modified: float | None) -> None:
         """Store a file as its body is fed; its directory is made."""
-        url, headers = self.service.address.url(path), self.metadata(modified)
+        url, headers = self.service.address.url(path), time_header(modified)
 
         async def attempt() -> None:
             expecting = {**headers, "Expect": "100-continue"} if self.learnt.expects else headers
             try:
                 await self.service.ask("PUT", url, expecting, body)
             except Refused as refusal:
+                if refusal.status == LENGTH_REQUIRED:
+                    raise self.refusals.early(path, measured=False) from refusal
                 if refusal.status != EXPECTATION_FAILED or body.begun:
                     raise
                 self.learnt.expects = False
@@ -178,40 +159,41 @@ class DavFiles:
             answer = await self._into(target, lambda: self.move_url(url, target, condition), (409,))
         return tag_told(answer.head)
 
-    async def move_url(
-        self,
-        source: WebUrl,
-        target: str,
-        condition: Mapping[str, str],
-        headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> Answer:
-        """Give what is at a URL of the server the name ``target``; raises Refused."""
-        destination = self.service.address.url(target)
-        sent = {**headers, **condition, "Overwrite": "T"}
+    async def move_url(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
+        """Give what is at a URL of the server the name ``target``, with headers such as a condition; raises Refused."""
+        sent = {**headers, "Overwrite": "T"}
         if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
             sent["Overwrite"] = "F"
-        if not self.learnt.relative:
+        forms, misread = self.destinations(target), None
+        for number in sorted(range(len(forms)), key=lambda each: each != self.learnt.destination):
             try:
-                return await self.service.ask("MOVE", source, {**sent, "Destination": destination.text})
+                answer = await self.service.ask("MOVE", source, {**sent, "Destination": forms[number]})
             except Refused as refusal:
-                if refusal.status != 502:
-                    raise
-        try:
-            answer = await self.service.ask("MOVE", source, {**sent, "Destination": destination.path})
-        except Refused as refusal:
-            self.learnt.relative = refusal.status != 502
-            raise
-        self.learnt.relative = True
-        return answer
+                if refusal.status in _MISREAD:
+                    misread = misread or refusal
+                    continue
+                if refusal.status == 412:
+                    self.learnt.destination = number
+                raise
+            self.learnt.destination = number
+            return answer
+        assert misread is not None
+        raise misread
+
+    def destinations(self, path: str) -> tuple[str, ...]:
+        """Return what may be the Destination of a path, by ``Learnt.destination``."""
+        return (self.learnt.inner or self.service.address).destinations(path)
 
     def unchanged(self, path: str, found: Look) -> Mapping[str, str]:
         """Return the condition that a file is replaced only while it is as it was found; empty: the server knows none.
 
         The ETag is named as a strong one, and the file by its path: what all servers read that honour such a condition.
         """
-        if not self.learnt.conditional or not found.etag:
-            return {}
-        return if_tagged(self.service.address.url(path), found.etag)
+        return self.as_found(path, found) if self.learnt.conditional else {}
+
+    def as_found(self, path: str, found: Look) -> Mapping[str, str]:
+        """Return the header by which a request is one for a file as it was found; empty where its ETag is not known."""
+        return if_tagged(self.service.address.url(path), found.etag) if found.etag else {}
 
     async def delete(self, path: str, *, collection: bool = False) -> None:
         """Remove a file, or a directory with all that is in it; a missing one is fine."""
@@ -236,21 +218,6 @@ class DavFiles:
         self.learnt.directories[path] = None
         if len(self.learnt.directories) > DIRECTORIES:
             del self.learnt.directories[next(iter(self.learnt.directories))]
-
-    def metadata(self, modified: float | None) -> Mapping[str, str]:
-        """Return the header with which a server that can keeps a file's time (POSIX seconds)."""
-        return {} if modified is None or modified <= OLDEST else {"X-OC-Mtime": str(int(modified))}
-
-    def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
-        """Return what a file went without that was to have this time."""
-        if modified is None or found.modified is None:
-            return ()
-        if found.modified == int(modified):
-            self.learnt.lacks.saw(Ability.SET_MODIFIED)
-            return ()
-        if modified <= OLDEST:
-            return (Lack(Ability.SET_MODIFIED, "the time is before 1970, or too near to it for the server"),)
-        return (self.learnt.lacks.learn(Ability.SET_MODIFIED, "the server sets its own (it ignores X-OC-Mtime)"),)
 
     # Below ----------------------------------------------------------------------------------------------------
 
@@ -289,19 +256,14 @@ class DavFiles:
         return looked
 
     async def _head(self, path: str) -> Look:
-        try:
-            answer = await self.service.ask("HEAD", self.service.address.url(path))
-        except Refused as refusal:
-            if refusal.status not in _MAYBE_A_DIRECTORY or not path:
-                raise
-            answer = await self.service.ask("HEAD", self.service.address.url(path, collection=True))
-            return Look(collection=True)
-        return look_in(answer.head)
-
-    async def _check_file(self, path: str) -> None:
-        found = await self.look(path)
-        if found is not None and found.collection:
-            raise self.refusals.directory(path)
+        if path:
+            try:
+                return look_in((await self.service.ask("HEAD", self.service.address.url(path))).head)
+            except Refused as refusal:
+                if refusal.status not in MAYBE_A_DIRECTORY:
+                    raise
+        await self.service.ask("HEAD", self.service.address.url(path, collection=True))
+        return Look(collection=True)
 
     async def _into(
         self,

@@ -1,15 +1,19 @@
-"""What a server makes of names and conditions: tried once, in a directory of its own, and remembered."""
+"""What a server makes of names, paths and conditions: tried once, in a directory of its own, and remembered."""
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError
+from datamover.protocols.dav.address import encoded, segments_of
+from datamover.protocols.dav.documents import NAMES, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.looks import Look, if_tagged
 from datamover.protocols.dav.service import Refused
@@ -33,14 +37,17 @@ _SIGNS = frozenset("%?;#")
 _TRIAL = re.compile(rf"{TRIAL}[0-9a-f]{{16}}")
 _ONLY_NEW = {"If-None-Match": "*"}
 
+Ask = Callable[[Mapping[str, str]], Awaitable[object]]
+"""Asks for something with these headers."""
+
 
 class Habits:
     """What is known of one server; until it is known, what is the safest is done."""
 
     def __init__(self, files: DavFiles, conditions: Conditions, seconds: Callable[[], float]) -> None:
-        """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6), ``files`` whether "If" is.
+        """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6), and "If" (10.4) of a DELETE.
 
-        ``seconds`` is a monotonic clock.
+        ``files`` is told whether "If" is honoured of a MOVE. ``seconds`` is a monotonic clock.
         """
         self.takes_hidden = True
         """It takes names that begin with a dot, and lists them."""
@@ -64,7 +71,7 @@ class Habits:
         waiting = self._waiting.wait()
         if not self._asking:
             self._asking, self._asked = True, self._seconds()
-            Deferred.fromCoroutine(self._ask()).addErrback(lambda why: log.failure("the server was not tried out", why))
+            Deferred.fromCoroutine(self._ask()).addErrback(_unless_closed)
         await waiting
 
     def check(self, path: str) -> None:
@@ -101,43 +108,54 @@ class Habits:
 
     async def _try_in(self, directory: str) -> None:
         files = self._files
-        hidden, name, plain, odd, other = (f"{directory}/{each}" for each in (".a", "a", "b", f"b{ODD}", "c"))
-        await files.put(plain, b"", None)
-        await files.put(name, b"", None)
+        names = (".a", "a", "b", f"b{ODD}", "c", "d")
+        hidden, name, plain, odd, other, removed = (f"{directory}/{each}" for each in names)
+        for each in (name, plain, removed):
+            await files.put(each, b"", None)
+        await self._find_inner(directory)
         with suppress(DataMoverError):
             await files.put(hidden, b"", None)
         found = await files.members(directory)
         self.takes_hidden = ".a" in found
         self._now = max((each.modified for each in found.values() if each.modified is not None), default=None)
-        refused = await self._refused(name, plain, _ONLY_NEW)
+        refused = await _refused(files.move(name, plain, _ONLY_NEW))
         if refused is None:
             await files.put(name, b"", None)
-        await self._try_tags(name, plain, found.get("b"))
-        moved = await self._refused(plain, odd, _ONLY_NEW) is None
-        self.takes_odd = not moved or await files.look(odd) is not None  # What is refused is refused whenever used.
+        files.learnt.conditional = await self._heeds(plain, found.get("b"), partial(files.move, name, plain))
+        url = files.service.address.url(removed)
+        self._conditions.removes = await self._heeds(removed, found.get("d"), partial(files.service.ask, "DELETE", url))
+        moved = await _refused(files.move(plain, odd, _ONLY_NEW)) is None
+        # What is refused is refused whenever used. The look may be misread alike, and the name where it is looked at.
+        self.takes_odd = not moved or (f"b{ODD}" in await files.names(directory) and await files.look(odd) is not None)
         if refused is None or refused == 412:
             self._conditions.honoured = refused == 412
         else:
             # With other words than 412 it may be anything that is refused: unless a name that nothing has is taken.
-            fresh = moved or await self._refused(plain, other, _ONLY_NEW) is None
+            fresh = moved or await _refused(files.move(plain, other, _ONLY_NEW)) is None
             self._conditions.honoured = True if fresh and refused < 500 else None
 
-    async def _try_tags(self, name: str, plain: str, found: Look | None) -> None:
-        """Find out whether a file is replaced only while it has an ETag: that of another must not do, its own must."""
-        etag, url = found.etag if found is not None else "", self._files.service.address.url(plain)
-        self._files.learnt.conditional = (
-            bool(etag)
-            and await self._refused(name, plain, if_tagged(url, f"not-{etag}")) == 412
-            and await self._refused(name, plain, if_tagged(url, etag)) is None
-        )
+    async def _find_inner(self, directory: str) -> None:
+        """Find out whether a proxy changes the paths of requests, as hrefs tell, and not that of a Destination."""
+        files, found = self._files, list[Member]()
+        address, learnt = files.service.address, files.learnt
+        await files.service.find(address.url("", collection=True), 0, NAMES, MultistatusParser(found.append))
+        told = segments_of(next((href for each in found for href in each.hrefs), address.root.path))
+        if told == segments_of(address.root.path):
+            return
+        learnt.inner = address.sibling("".join(f"/{encoded(each)}" for each in told))
+        source, target = f"{directory}/e", f"{directory}/f"
+        await files.put(source, b"", None)
+        if await _refused(files.move(source, target, _ONLY_NEW)) is not None or await files.look(target) is None:
+            learnt.inner = None
 
-    async def _refused(self, source: str, target: str, condition: Mapping[str, str]) -> int | None:
-        """Have a file renamed; return the status with which that is refused, None where it is done."""
-        try:
-            await self._files.move(source, target, condition)
-        except Refused as refusal:
-            return refusal.status
-        return None
+    async def _heeds(self, path: str, found: Look | None, ask: Ask) -> bool:
+        """Tell whether what is asked is done only while a file has an ETag: another must not do, its own must."""
+        etag, url = found.etag if found is not None else "", self._files.service.address.url(path)
+        return (
+            bool(etag)
+            and await _refused(ask(if_tagged(url, f"not-{etag}"))) == 412
+            and await _refused(ask(if_tagged(url, etag))) is None
+        )
 
     async def _sweep(self, now: float) -> None:
         """Remove the directories that something was tried in an hour ago or earlier: their process was killed."""
@@ -153,3 +171,17 @@ class Habits:
         inside = (await self._files.members(directory)).values()
         times = [each.modified for each in (found, *inside) if each.modified is not None]
         return all(each.size == 0 for each in inside) and bool(times) and max(times) <= now - LEFT
+
+
+def _unless_closed(why: Failure) -> None:
+    if not isinstance(why.value, CancelledError):
+        log.failure("the server was not tried out", why)
+
+
+async def _refused(asked: Awaitable[object]) -> int | None:
+    """Return the status with which what is asked is refused, None where it is done."""
+    try:
+        await asked
+    except Refused as refusal:
+        return refusal.status
+    return None

@@ -1,21 +1,32 @@
 """The login at one server: a bearer token (RFC 6750), or a name and a password as the server asks for them.
 
 A password is sent only after the server has told how: as Digest wherever it offers that, else as Basic (RFC 7617).
+Digest is RFC 7616, and RFC 2617 and 2069 before it: MD5, SHA-256 and SHA-512-256, of requests without their bodies.
 """
 
+import hashlib
+import os
+import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from datamover.concurrency.threads import Threads
-from datamover.errors import AuthenticationFailed
-from datamover.protocols.dav.challenges import DigestLogin, best_of, challenges_of, parameters_of
 from datamover.protocols.http.answers import Head
-from datamover.security.secret_files import Unusable, read
+from datamover.protocols.http_place.secrets import secret_line
 
 FRESH = 60.0
 """Seconds for which a secret that was read is used."""
+
+_ALGORITHMS = {"sha-512-256": "sha512_256", "sha-256": "sha256", "md5": "md5"}
+"""The best first."""
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_SCHEME = re.compile(rf"[\s,]*({_WORD})(?=[\s,]|$)")
+_PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_TOKEN68 = re.compile(r"[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +40,8 @@ class LoginFiles:
     def read(self) -> str:
         """Return the secret, "" where there is none; blocks. Raises AuthenticationFailed."""
         option, path = ("token_file", self.token) if self.token is not None else ("password_file", self.password)
-        if path is None:
-            return ""
-        try:
-            text = read(path).decode("utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise AuthenticationFailed(f"{option} {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise AuthenticationFailed(f"{option} {path} does not hold text") from None
-        except Unusable as error:
-            raise AuthenticationFailed(f"{option}: {error.reason}") from None
-        if not text or not text.isprintable():
-            raise AuthenticationFailed(f"{option} {path} does not hold one line of text")
-        return text
+        # A password may begin or end in a space.
+        return "" if path is None else secret_line(option, path, "\r\n")
 
 
 class Login:
@@ -114,3 +114,124 @@ class Login:
             self._secret = await self._threads.run(self._files.read)
             self._at = self._seconds()
         return self._secret
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One way to log in that a server offers."""
+
+    scheme: str
+    """Lower-case."""
+    parameters: Mapping[str, str]
+    """By lower-case name."""
+
+
+def challenges_of(head: Head) -> list[Challenge]:
+    """Return the challenges of an answer; what cannot be read is left out."""
+    found: list[Challenge] = []
+    for value in head.fields.get(b"www-authenticate", ()):
+        text, at = value.decode("latin-1"), 0
+        while scheme := _SCHEME.match(text, at):
+            at = scheme.end()
+            parameters: dict[str, str] = {}
+            while parameter := _PARAMETER.match(text, at):
+                at = parameter.end()
+                quoted = parameter[2]
+                parameters[parameter[1].lower()] = parameter[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            if not parameters and (token := _TOKEN68.match(text, at)):
+                at = token.end()
+            found.append(Challenge(scheme[1].lower(), parameters))
+    return found
+
+
+def parameters_of(value: str) -> Mapping[str, str]:
+    """Return the parameters of a header such as Authentication-Info, by lower-case name."""
+    return {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(value)}
+
+
+class DigestLogin:
+    """The answers to one challenge, whose nonce is used until the server has another."""
+
+    def __init__(self, challenge: Challenge, username: str, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._told = challenge.parameters
+        self._username = username
+        self._random = random
+        self._count = 0
+        algorithm = self._told.get("algorithm", "MD5").lower()
+        self._session = algorithm.endswith("-sess")
+        self._hash = _ALGORITHMS[algorithm.removesuffix("-sess")]
+        self.nonce = self._told.get("nonce", "")
+        self.proven = False
+        """A request with this nonce was accepted."""
+
+    def authorization(self, method: str, target: str, password: str) -> str:
+        """Return the value of Authorization for a request; ``target`` is its request target."""
+        self._count += 1
+        told, counted = self._told, f"{self._count:08x}"
+        realm, cnonce = told.get("realm", ""), self._random(16).hex()
+        secret = self._digest(f"{self._username}:{realm}:{password}")
+        if self._session:
+            secret = self._digest(f"{secret}:{self.nonce}:{cnonce}")
+        request = self._digest(f"{method}:{target}")
+        qop = "auth" in _words(told.get("qop", ""))
+        middle = f"{self.nonce}:{counted}:{cnonce}:auth" if qop else self.nonce
+        sent = [
+            self._user(realm),
+            f'realm="{_escaped(realm)}"',
+            f'nonce="{_escaped(self.nonce)}"',
+            f'uri="{target}"',
+            f'response="{self._digest(f"{secret}:{middle}:{request}")}"',
+        ]
+        if "algorithm" in told:
+            sent.append(f"algorithm={told['algorithm']}")
+        if "opaque" in told:
+            sent.append(f'opaque="{_escaped(told["opaque"])}"')
+        if qop:
+            sent += ["qop=auth", f"nc={counted}", f'cnonce="{cnonce}"']
+        elif self._session:
+            sent.append(f'cnonce="{cnonce}"')
+        return f"Digest {', '.join(sent)}"
+
+    def renew(self, nonce: str) -> None:
+        """Use the nonce that the server wants next (Authentication-Info, RFC 7616 3.5)."""
+        if nonce != self.nonce:
+            self.nonce, self._count = nonce, 0
+
+    def _user(self, realm: str) -> str:
+        if self._told.get("userhash", "").lower() == "true":
+            return f'username="{self._digest(f"{self._username}:{realm}")}", userhash=true'
+        if self._username.isascii():
+            return f'username="{_escaped(self._username)}"'
+        if self._told.get("charset", "").lower() == "utf-8":
+            return f"username*=UTF-8''{quote(self._username, safe='')}"
+        return f'username="{_escaped(self._username)}"'
+
+    def _digest(self, text: str) -> str:
+        return hashlib.new(self._hash, text.encode("utf-8"), usedforsecurity=False).hexdigest()
+
+
+def best_of(challenges: Iterable[Challenge]) -> Challenge | None:
+    """Return the Digest challenge that is answered: of the best algorithm, and one that wants no body's digest."""
+    able = [each for each in challenges if each.scheme == "digest" and _answerable(each)]
+    return min(able, key=lambda each: list(_ALGORITHMS).index(_algorithm(each)), default=None)
+
+
+def _answerable(challenge: Challenge) -> bool:
+    qop = _words(challenge.parameters.get("qop", ""))
+    return (
+        _ALGORITHMS.get(_algorithm(challenge), "") in hashlib.algorithms_available
+        and "nonce" in challenge.parameters
+        and (not qop or "auth" in qop)
+    )
+
+
+def _algorithm(challenge: Challenge) -> str:
+    return challenge.parameters.get("algorithm", "MD5").lower().removesuffix("-sess")
+
+
+def _words(text: str) -> set[str]:
+    return {word.strip().lower() for word in text.split(",") if word.strip()}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -16,6 +16,8 @@ from datamover.web.url import WebUrl
 
 TAG = "tag "
 """What an identity begins with that is an ETag."""
+OLDEST = 86_400
+"""POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
 
 _CHECKSUM = re.compile(r"(?i)\b(sha1|md5|sha256|sha3-256|adler32):([0-9a-f]+)\b")
 _LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64}
@@ -108,16 +110,22 @@ def members_of(own: tuple[str, ...], found: Iterable[Member]) -> dict[str, Look]
 
 def look_in(head: Head) -> Look:
     """Return what the answer to a HEAD or GET tells of a file."""
-    part = content_range(head) if head.status == PARTIAL else None
     coded = bool(head.codings)
-    size = part.total if part is not None else head.length if head.status != PARTIAL else None
     return Look(
         False,
-        None if coded else size,
+        None if coded else size_told(head),
         _plain(head.header("ETag") or ""),
         http_date(head.header("Last-Modified")),
         {} if coded else digests_in(head.headers_of("OC-Checksum")),
     )
+
+
+def size_told(head: Head) -> int | None:
+    """Return the bytes of what an answer gives all or a part of, as it is coded; None where it does not tell."""
+    if head.status != PARTIAL:
+        return head.length
+    part = content_range(head)
+    return None if part is None else part.total
 
 
 def digests_in(text: str) -> Mapping[str, str]:
@@ -137,6 +145,11 @@ def tag_told(head: Head) -> str:
 def if_tagged(url: WebUrl, etag: str) -> dict[str, str]:
     """Return the header that makes a request one for while a resource has an ETag (RFC 4918 10.4.9)."""
     return {"If": f'<{url.path}> (["{etag}"])'}
+
+
+def time_header(modified: float | None) -> dict[str, str]:
+    """Return the header with which a server that can keeps a file's time (POSIX seconds)."""
+    return {} if modified is None or modified <= OLDEST else {"X-OC-Mtime": str(int(modified))}
 
 
 def strong(head: Head) -> str | None:

@@ -18,6 +18,7 @@ from datamover.protocols.dav.service import Refused
 from datamover.protocols.dav.sink import DavSink, FedBody
 from datamover.protocols.dav.upload import ChunkedUpload, DavUpload, WholeUpload
 from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.object_store.seam import FoundObject
 from datamover.protocols.object_store.token import Token
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.part_files import PartFilePlace
@@ -73,13 +74,10 @@ class DavPlace(PartFilePlace):
 
         It is inspected first: a directory would be removed with all that is in it.
         """
-        if not _is_part(path):
-            found = await self._files.look(path)
-            if found is None:
-                return
-            if found.collection:
-                raise self._files.refusals.directory(path)
-        await self._files.delete(path)
+        if _is_part(path):
+            await self._files.delete(path)
+        elif (found := await self._file_at(path)) is not None:
+            await self._remove(path, found)
 
     # Uploads --------------------------------------------------------------------------------------------------
 
@@ -146,7 +144,8 @@ class DavPlace(PartFilePlace):
             raise self._files.refusals.again(part)
         await self._files.make_directory(posixpath.dirname(part))
         body = FedBody(size)
-        return DavSink(body, self._files.stream(part, body, modified), partial(self._arrived, part, modified))
+        early = self._files.refusals.early(part, measured=size is not None)
+        return DavSink(body, self._files.stream(part, body, modified), partial(self._arrived, part, modified), early)
 
     async def place_part(
         self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
@@ -189,7 +188,7 @@ class DavPlace(PartFilePlace):
     async def without(self, path: str, modified: float | None) -> Sequence[Lack]:
         """Return what a file went without that was to have this time (POSIX seconds)."""
         found = await self._files.look(path) if modified is not None else None
-        return () if found is None else self._files.without(found, modified)
+        return () if found is None else self._files.learnt.without(found, modified)
 
     # Placing --------------------------------------------------------------------------------------------------
 
@@ -205,7 +204,8 @@ class DavPlace(PartFilePlace):
         check: Check = unchecked,
         modified: float | None = None,
     ) -> Stored:
-        old = await self._replaced(target) if replace else None
+        await self._habits.learn()  # Whoever commits need not be who sent it.
+        old = await self._file_at(target) if replace else None
         if old is not None:
             # The old file cannot be kept until the new one was looked at under its name: that is looked at before.
             arrived = await self._files.look(part)
@@ -239,11 +239,15 @@ class DavPlace(PartFilePlace):
         except (SizeMismatch, ChecksumMismatch) as error:
             if not await self._is_ours(target, found, sent):
                 raise refusals.overtaken(target) from error
-            if await self._files.look(target) == found:
-                await self._files.delete(target)
+            await self._remove(target, found)
             raise
         digests = {} if sent.is_in(found) is False else found.digests
-        return Stored(sent.size, digests, self._files.without(found, modified))
+        return Stored(sent.size, digests, self._files.learnt.without(found, modified))
+
+    async def _remove(self, path: str, found: Look) -> None:
+        """Remove a file that is still as it was found: what somebody else wrote meanwhile stays."""
+        there = FoundObject(found.inspection(path), self._files.as_found(path, found))
+        await self._tools.conditions.remove(self._store, path, there)
 
     async def _is_ours(self, target: str, found: Look, sent: Sent) -> bool:
         """Tell whether a file that is wrong is what was sent, and not what somebody else wrote meanwhile.
@@ -256,11 +260,11 @@ class DavPlace(PartFilePlace):
         size, content = await self._read(target, len(sent.data))
         return size <= len(sent.data) and sent.data.startswith(content)
 
-    async def _replaced(self, target: str) -> Look | None:
-        """Return the file that has the target's name. A directory would be replaced as well: it is refused."""
-        found = await self._files.look(target)
+    async def _file_at(self, path: str) -> Look | None:
+        """Return the file of that name. A directory would be replaced, or removed, as well: it is refused."""
+        found = await self._files.look(path)
         if found is not None and found.collection:
-            raise self._files.refusals.directory(target)
+            raise self._files.refusals.directory(path)
         return found
 
     async def _take_name(
@@ -282,7 +286,7 @@ class DavPlace(PartFilePlace):
             else:
                 await conditions.put(self._store, target, move, replace=not fresh, check=check)
         except DestinationExists:
-            await self._replaced(target)
+            await self._file_at(target)
             raise taken(target) from None
         except (Refused, ConnectionLost, Stalled) as error:
             lost = not isinstance(error, Refused) or error.status >= 500 or error.missing
@@ -293,7 +297,7 @@ class DavPlace(PartFilePlace):
                 raise
             if error.missing:
                 raise refusals.missing(part) from error
-            if await self._replaced(target) is not None and fresh:
+            if await self._file_at(target) is not None and fresh:
                 raise taken(target) from error  # Not all say it by 412.
             raise refusals.of(error, target) from error
         return etag
@@ -310,7 +314,7 @@ class DavPlace(PartFilePlace):
         if found is None:
             raise self._files.refusals.gone(part)
         size = await self._measured(part) if found.size is None else found.size
-        return size, self._files.without(found, modified)
+        return size, self._files.learnt.without(found, modified)
 
     async def _check_size(self, found: Look, path: str, target: str, where: str, size: int) -> None:
         held = await self._measured(path) if found.size is None else found.size

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.dav.login import best_of, challenges_of
 from datamover.protocols.dav.service import Refused
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
@@ -25,6 +26,28 @@ class DavRefusals(HttpRefusals):
     def again(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(
             f"{self.what(path)} cannot be continued: the server takes files whole; it is sent from its beginning",
+            scope=self.side,
+        )
+
+    def early(self, path: str, *, measured: bool) -> DataMoverError:
+        """Return the error for a server that takes a file before all of it was sent; ``measured``: it knew the size."""
+        if measured:
+            what = f"{self.what(path)}: the server answered before all of the file was sent"
+            return errors.ConnectionLost(what, scope=self.side)
+        return errors.DestinationInvalid(
+            f"destination {self.name!r}: the source tells no size of the file, and the server takes none without"
+        )
+
+    def another(self, path: str, size: int | None, given: int | None, codings: tuple[str, ...]) -> DataMoverError:
+        """Return the error for an answer that is not the file of ``size`` bytes that the server tells of."""
+        if codings:
+            return self.unusable(
+                path,
+                f"was sent {', '.join(codings)}-compressed although the file itself was asked for: have the server "
+                "honour Accept-Encoding: identity",
+            )
+        return errors.ServerError(
+            f"{self.what(path)}: the server tells {size} bytes of it and gives {given}: is that a page, as of a login?",
             scope=self.side,
         )
 
@@ -51,9 +74,15 @@ class DavRefusals(HttpRefusals):
                 return self.missing(path)
             return self.unusable(path, "has a name that is too long for the server; take a shorter one")
         if status in (401, 407):
-            return errors.AuthenticationFailed(
-                f"{here}: the login is refused: check username and password_file, or token_file", scope=side
-            )
+            why = "the login is refused: check username and password_file, or token_file"
+            offered = challenges_of(refusal.head)
+            schemes = sorted({each.scheme for each in offered})
+            if offered and best_of(offered) is None and {"basic", "bearer"}.isdisjoint(schemes):
+                why = (
+                    f"the server wants a login of another kind ({', '.join(schemes)}) than Basic, Digest of requests "
+                    "without their bodies, or a bearer token: have it offer one of these"
+                )
+            return errors.AuthenticationFailed(f"{here}: {why}", scope=side)
         if status == 403:
             verb = "read" if side is Scope.SOURCE else "written"
             return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the permission")
@@ -73,11 +102,18 @@ class DavRefusals(HttpRefusals):
             return errors.RateLimited(
                 f"{here}: the server asks for fewer requests", scope=side, retry_after=refusal.retry_after
             )
-        if status == 405:
-            return self.unusable(path, "is not taken by the server (405 Method Not Allowed): is it read-only, or full?")
+        if status in (405, 501):
+            why = "is it read-only, or full, or does it not speak WebDAV?"
+            return self.unusable(path, f"is not taken by the server ({_phrase(status)}): {why}")
         if status == 409:
             return errors.ServerError(f"{what}: the server cannot do it now (409 Conflict)", scope=side)
-        if status == 501 or 400 <= status < 500:
+        if status == 502:
+            return errors.ServerError(
+                f"{what}: the server could not do it (502 Bad Gateway): it is down behind a proxy, or the proxy has to "
+                "rewrite the header Destination for it",
+                scope=side,
+            )
+        if 400 <= status < 500:
             return self.unusable(path, f"is not taken by the server ({_phrase(status)})")
         return errors.ServerError(f"{what}: the server could not do it ({_phrase(status)})", scope=side)
 

@@ -7,12 +7,15 @@ from typing import Any, cast
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.errors import ConnectionLost, DataMoverError
+from datamover.errors import ConnectionLost
+from datamover.protocols.base import Ability, Lack
 from datamover.protocols.dav.address import DavAddress
 from datamover.protocols.dav.documents import MultistatusParser, failure_in, said_in
 from datamover.protocols.dav.login import Login
+from datamover.protocols.dav.looks import OLDEST, Look
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http.client.decoding import decoded
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
@@ -23,8 +26,8 @@ from datamover.web.url import WebUrl
 MULTISTATUS = 207
 LOGINS = 3
 """Times that a request is sent for the login's sake."""
-_DIRECT = frozenset({"GET", "PUT"})
-"""treq would double the CPU time of a small file's request (docs/performance.md)."""
+_DIRECT = frozenset({"GET", "HEAD", "PUT"})
+"""treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 
 
 class Refused(http_place.Refused):
@@ -70,10 +73,25 @@ class Learnt:
     """It keeps OC-Checksum."""
     expects: bool = True
     """It bears the header Expect."""
-    relative: bool = False
-    """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
+    destination: int = 0
+    """Which of ``DavAddress.destinations`` it takes."""
+    inner: DavAddress | None = None
+    """Its root as a Destination has to name it, where a proxy changes the paths of requests alone."""
     conditional: bool = False
     """It replaces a file by MOVE only while that has the ETag of the header If (RFC 4918 10.4)."""
+    doubtful: bool | None = None
+    """It gives ETags of directories, or a file to those who ask for a name below it (lighttpd); None: not known."""
+
+    def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
+        """Return what a file went without that was to have this time (POSIX seconds)."""
+        if modified is None or found.modified is None:
+            return ()
+        if found.modified == int(modified):
+            self.lacks.saw(Ability.SET_MODIFIED)
+            return ()
+        if modified <= OLDEST:
+            return (Lack(Ability.SET_MODIFIED, "the time is before 1970, or too near to it for the server"),)
+        return (self.lacks.learn(Ability.SET_MODIFIED, "the server sets its own (it ignores X-OC-Mtime)"),)
 
 
 class DavService:
@@ -119,13 +137,15 @@ class DavService:
         response = await self.send("PROPFIND", url, headers, properties)
         if response.code != MULTISTATUS:
             await response.body.close()
-            raise http_place.Unreadable(f"expected status {MULTISTATUS}, got {response.code}")
+            told = f"expected status {MULTISTATUS}, got {response.code}: is the URL one of WebDAV, and the login right?"
+            raise http_place.Unreadable(told)
+        body = await decoded(response.head, response.body)
         try:
-            while data := await response.body.read():
+            while data := await body.read():
                 parser.feed(data)
             parser.finish()
         finally:
-            await response.body.close()
+            await body.close()
 
     async def send(
         self,
@@ -136,14 +156,14 @@ class DavService:
     ) -> Response:
         """Send a request and return its answer once its head is here; raises what ``ask`` does.
 
-        A collection whose URL lacks the last "/" is asked by the one that the server redirects to; no other redirect is
-        followed.
+        A collection whose URL lacks the last "/" is asked with one where the server redirects to that, whatever it
+        takes, behind a proxy, for its own address; no other redirect is followed.
         """
         refused = await self._sent(method, url, headers or {}, body)
-        if isinstance(refused, Refused) and refused.location and method not in _DIRECT:
+        location = refused.location if isinstance(refused, Refused) and method not in _DIRECT else None
+        if location and location.endswith(f"/{url.path.rpartition('/')[2]}/"):
             slashed = WebUrl(url.scheme, url.host, url.port, f"{url.path}/", url.query)
-            if _leads_to(url, refused.location, slashed):
-                refused = await self._sent(method, slashed, headers or {}, body)
+            refused = await self._sent(method, slashed, headers or {}, body)
         if isinstance(refused, Refused):
             raise refused
         return refused
@@ -171,10 +191,3 @@ class DavService:
             if getattr(body, "begun", False):
                 raise ConnectionLost("the server asked for the login again while a file was sent to it")
         return refused
-
-
-def _leads_to(url: WebUrl, location: str, wanted: WebUrl) -> bool:
-    try:
-        return url.join(location) == wanted
-    except DataMoverError:
-        return False

@@ -8,7 +8,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from datamover.concurrency.waiters import Waiters
-from datamover.errors import ConnectionLost
+from datamover.errors import ConnectionLost, DataMoverError
 from datamover.protocols.base import Lack, Octets
 from datamover.protocols.http.request_body import SLICE
 
@@ -83,12 +83,20 @@ class DavSink:
     watched = True
 
     def __init__(
-        self, body: FedBody, sending: Awaitable[None], look: Callable[[], Awaitable[tuple[int, Sequence[Lack]]]]
+        self,
+        body: FedBody,
+        sending: Awaitable[None],
+        look: Callable[[], Awaitable[tuple[int, Sequence[Lack]]]],
+        early: DataMoverError,
     ) -> None:
-        """Feed ``body``, which ``sending`` sends; ``look`` tells the size that arrived, and what it went without."""
+        """Feed ``body``, which ``sending`` sends; ``look`` tells the size that arrived, and what it went without.
+
+        ``early`` is raised where the server takes a file before all of it was sent.
+        """
         self.without: Sequence[Lack] = ()
         self._body = body
         self._look = look
+        self._early = early
         self._error: Exception | None = None
         self._over = False
         self._ended: Waiters[None] = Waiters()
@@ -99,7 +107,7 @@ class DavSink:
             return
         if not await self._body.feed(data):
             await self._sent()
-            raise ConnectionLost("the server answered before all of a file was sent")
+            raise self._early
 
     async def flush(self) -> int:
         """Return 0: the server keeps nothing of a file before it has all of it."""

@@ -93,6 +93,7 @@ class ChunkedUpload(MultipartUpload):
         self._files = parts
 
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
+        await self._files.prepare(self._target, "")  # Whoever commits need not be who sent it.
         stored = await super().commit(replace=replace, over=over, prove=prove)
         return changed(stored, without=await self._files.without(self._target, self._token.modified))
 

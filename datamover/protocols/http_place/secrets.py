@@ -6,10 +6,13 @@ from datamover.errors import AuthenticationFailed
 from datamover.security.secret_files import Unusable, read
 
 
-def secret_line(option: str, path: Path) -> str:
-    """Return the line in the file that ``option`` names; blocks. Raises AuthenticationFailed."""
+def secret_line(option: str, path: Path, around: str | None = None) -> str:
+    """Return the line in the file that ``option`` names, without the signs ``around`` it, None: white space.
+
+    Blocks. Raises AuthenticationFailed.
+    """
     try:
-        text = read(path).decode("utf-8").strip()
+        text = read(path).decode("utf-8").strip(around)
     except OSError as error:
         raise AuthenticationFailed(f"{option} {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -1,0 +1,81 @@
+"""The files below one collection as they are read: what a server gives is compared with what it tells of them."""
+
+import posixpath
+from collections.abc import Mapping
+from contextlib import suppress
+
+from datamover.protocols.base import Inspection
+from datamover.protocols.dav.files import MAYBE_A_DIRECTORY, DavFiles
+from datamover.protocols.dav.looks import look_in, size_told, strong
+from datamover.protocols.dav.refusals import DavRefusals
+from datamover.protocols.dav.service import Refused
+from datamover.protocols.http.answers import Head
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http_place.seam import Found
+
+
+class DavResources:
+    """``http_place.seam.Resources`` of one collection, as seen from one side."""
+
+    serves_ranges = False
+
+    def __init__(self, files: DavFiles) -> None:
+        self._files = files
+
+    @property
+    def refusals(self) -> DavRefusals:
+        return self._files.refusals
+
+    async def inspect(self, path: str) -> Inspection | None:
+        return await self._files.inspect(path)
+
+    async def get(self, path: str, headers: Mapping[str, str]) -> Response:
+        """Return the answer to the GET of a file; raises Refused, and the side's errors, for a directory too."""
+        if self._files.learnt.tagged is None:
+            await self._files.look(path)
+        with self.refusals.connecting():
+            try:
+                response = await self._files.service.send("GET", self._files.service.address.url(path), headers)
+            except Refused as refusal:
+                if refusal.status in MAYBE_A_DIRECTORY:
+                    await self._check_file(path)
+                raise
+        head = response.head
+        try:
+            # Of a directory, some servers send a page, or nothing.
+            if head.header("ETag") is None or head.codings or head.status == 204 or await self._is_doubtful(path):
+                await self._check_file(path, head)
+        except BaseException:
+            await response.body.close()
+            raise
+        return response
+
+    def found(self, path: str, head: Head) -> Found:
+        tag = strong(head)
+        inspection = look_in(head).inspection(path, tagged=self._files.learnt.tagged is not False)
+        return Found(inspection, {} if tag is None else {"If-Match": tag})
+
+    async def _check_file(self, path: str, head: Head | None = None) -> None:
+        """Look whether there is a file; whether it is what the answer ``head`` gives, is told by its size."""
+        found = await self._files.look(path)
+        if found is None and self._files.learnt.doubtful:
+            raise self.refusals.missing(path)
+        if found is not None and found.collection:
+            raise self.refusals.directory(path)
+        if found is None or head is None:
+            return
+        given = size_told(head)
+        if found.size not in (None, given) and (given is not None or head.codings):
+            raise self.refusals.another(path, found.size, given, head.codings)
+
+    async def _is_doubtful(self, path: str) -> bool:
+        """Tell whether what the server gives need not be a file of that name; it is tried around ``path``, once."""
+        learnt, service = self._files.learnt, self._files.service
+        if learnt.doubtful is None:
+            doubtful = False
+            for other in (f"{path}/none", posixpath.dirname(path)):
+                with self.refusals.connecting(), suppress(Refused):
+                    answer = await service.ask("HEAD", service.address.url(other))
+                    doubtful |= answer.head.header("ETag") is not None
+            learnt.doubtful = doubtful
+        return learnt.doubtful
