@@ -18,8 +18,8 @@ _FULL = ("no space", "disk full", "enospc", "insufficient storage", "not enough 
 _DENIED = ("permission", "denied", "not allowed", "forbidden", "not permitted", "privilege", "read-only", "read only")
 _STAYS = ("permission denied", "read-only", "read only")
 """Of a refusal that is told as passing, and is not."""
-_UNWRITTEN = ("failure writing to local file",)
-"""What vsftpd says of a full disk, and of any other trouble with it."""
+_UNWRITTEN = ("failure writing to local file", "input/output error")
+"""What vsftpd and ProFTPD say of a full disk, and of any other trouble with it."""
 _NO_NAME = ("invalid directory name", "invalid file name", "invalid filename", "invalid path", "illegal name")
 _MISSING = ("no such file", "not exist", "not found", "cannot find", "not a directory")
 _TLS = (521, 522, 533, 534, 535, 536, 537)
@@ -65,9 +65,9 @@ class FtpRefusals(FileServerRefusals):
             return errors.TLSFailed(f"{here}: the server refuses how the data is protected: {said}", scope=side)
         if "quota" in words:
             return self.quota(path)
-        if code == 452 or is_full(words):
+        if code == 452 or any(each in words for each in _FULL):
             return self.full(path)
-        if any(each in words for each in _UNWRITTEN):
+        if side is Scope.DESTINATION and any(each in words for each in _UNWRITTEN):
             return errors.NoSpace(
                 f"{what}: the server cannot write it to its disk, which may be full: {said}; free space there",
                 scope=side,
@@ -123,6 +123,8 @@ class FtpRefusals(FileServerRefusals):
         )
 
 
-def is_full(words: str) -> bool:
-    """Tell whether a server says in words that its disk is full."""
-    return any(each in words.lower() for each in _FULL)
+def stops_any(refusal: FtpRefusal) -> bool:
+    """Tell whether an upload is refused for a reason that is not that it goes on behind what the server has."""
+    if refusal.code in (421, 425, 426, 452, 530, 552):
+        return True
+    return any(each in refusal.meaning for each in (*_FULL, *_UNWRITTEN, "quota"))
