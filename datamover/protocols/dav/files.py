@@ -142,7 +142,7 @@ class DavFiles:
     # Changing -------------------------------------------------------------------------------------------------
 
     async def put(self, path: str, data: bytes, modified: float | None, target: str = "") -> str:
-        """Store a small file, in errors ``target``; its directory is made. Return the ETag that is told, "" for none."""
+        """Store a small file, in errors ``target``; its directory is made. Return the ETag that is told, or ""."""
         headers = dict(self.metadata(modified))
         if self.learnt.checksums:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"

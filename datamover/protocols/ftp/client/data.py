@@ -93,8 +93,6 @@ class Data(Protocol):
         """What went wrong with the connection, as a clause; None where it ended in order, or did not end."""
         if self.reason is None:
             return None
-        if isinstance(self.reason, errors.DataMoverError):
-            return "its certificate is not valid"
         if isinstance(self.reason, OpenSSLError):
             return "it ended without TLS's close_notify"
         return "it broke"

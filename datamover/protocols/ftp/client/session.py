@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import errors
-from datamover.protocols.ftp.client.control import Control, checked
+from datamover.protocols.ftp.client.control import Control, again, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.replies import (
@@ -101,13 +101,18 @@ class Moving:
         return self._reply is not None
 
     async def end(self) -> Reply:
-        """Wait for the server's last word, which is due now; raises FtpRefusal where that is negative."""
+        """Wait for the server's last word, which is due now.
+
+        Raises FtpRefusal where that is negative, and TLSFailed where the data connection's certificate is not valid.
+        """
         if self._reply is None:
             self._session.control.expect()
             self.data.gone.addCallback(self._gone)
             waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
             self._waiting.append(waiter)
             await waiter
+        if isinstance(self.data.reason, errors.DataMoverError):
+            raise again(self.data.reason)
         reply = self._reply
         if isinstance(reply, Failure):
             reply.raiseException()
