@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability, Origin
+from datamover.protocols.ftp.client.sessions import AT_ONCE
 from datamover.protocols.part_files.names import part_path
 from datamover.protocols.place import DestinationPool
 from datamover.protocols.upload import Saved
@@ -212,6 +213,20 @@ async def test_one_login_is_enough(password: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_many_logins_at_once(password: Path) -> None:
+    """No more connections wait to be greeted than servers queue: of those beyond, some are never answered."""
+    async with served(password, greeting=None, patience=10.0) as (server, pool):
+        looking = [Deferred.fromCoroutine(pool.at(Scope.DESTINATION).inspect("file")) for _ in range(20)]
+        greeted = 0
+        while greeted < len(looking):
+            await until(lambda: len(server.sessions) == min(greeted + AT_ONCE, len(looking)))
+            for session in server.sessions[greeted:]:
+                session.say("220 at last")
+            greeted = len(server.sessions)
+        assert await gatherResults(looking) == [None] * len(looking)
+
+
+@pytest_twisted.ensureDeferred
 async def test_idle_login_ended(password: Path) -> None:
     """A login that the server ended meanwhile is replaced by another."""
     async with served(password) as (server, pool):
@@ -389,6 +404,14 @@ async def test_upload_refused(password: Path, reply: str, kind: type[DataMoverEr
                 await put(pool.at(Scope.DESTINATION), "file", DATA)
             assert caught.value.scope is Scope.DESTINATION
             assert server.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_name_too_long_for_now(password: Path) -> None:
+    """A name that is too long is told as such, though the server says that it may be tried again."""
+    async with served(password, RNTO=says("451 Rename/move failure: File name too long")) as (_, pool):
+        with pytest.raises(errors.DestinationInvalid, match="shorten it"):
+            await put(pool.at(Scope.DESTINATION), "n" * 256, DATA)
 
 
 @pytest.mark.parametrize("room", [None, 0])
@@ -576,6 +599,58 @@ async def test_no_sizes(password: Path) -> None:
     async with served(password, **none) as (server, pool):
         await put(pool.at(Scope.DESTINATION), "file", DATA)
         assert server.files == {"/file": DATA}
+
+
+@pytest.mark.parametrize("data", [b"", DATA], ids=["empty", "large"])
+@pytest_twisted.ensureDeferred
+async def test_sizes_that_are_no_numbers(password: Path, data: bytes) -> None:
+    """Where SIZE is answered by words (ftp-srv, of an empty file), a file is measured by reading it."""
+
+    def words(session: Session, path: str) -> None:
+        session.say("213 File status" if path in session.server.files else "550 no such file")
+
+    async with served(password, SIZE=words) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", data)
+        assert server.files == {"/file": data}
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, data)
+
+
+@pytest_twisted.ensureDeferred
+async def test_sizes_of_directories(password: Path) -> None:
+    """A directory of which a size is told (ftp-srv, Twisted) is one still: no file takes its place."""
+
+    def size(session: Session, path: str) -> None:
+        if path in session.server.directories:
+            session.say("213 4096")
+        else:
+            session.do_SIZE(path)
+
+    async with served(password, SIZE=size) as (server, pool):
+        server.directories.add("/directory")
+        place = pool.at(Scope.DESTINATION)
+        found = await place.inspect("directory")
+        assert found is not None
+        assert found.directory
+        for replace in (True, False):
+            with pytest.raises(errors.DestinationInvalid, match="is a directory"):
+                await put(place, "directory", DATA, replace=replace)
+        assert server.directories == {"/", "/directory"}
+        assert not server.commands("RNFR")
+
+
+@pytest_twisted.ensureDeferred
+async def test_rest_that_waits_for_the_data_connection(password: Path) -> None:
+    """A server that answers nothing before it has the data connection (Twisted's) is gone on with all the same."""
+
+    def rest(session: Session, offset: str) -> None:
+        assert session.data is not None
+        session.data.made.addCallback(lambda _: session.do_REST(offset))
+
+    async with served(password, REST=rest) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files[f"/{PART}"] = DATA[:100_000]
+        await write(place.resume("file", Saved(100_000, PART)), DATA[100_000:])
+        assert server.files == {f"/{PART}": DATA}
 
 
 @pytest.mark.parametrize("broken", [True, False])

@@ -248,7 +248,7 @@ class FtpPlace(PartFilePlace):
             return
         with suppress(FtpRefusal):
             held = await side.size(real)
-            if held < offset:
+            if held is not None and held < offset:
                 raise self._not_again(target, f"the server keeps {held} bytes of {offset}")
 
     async def _put(

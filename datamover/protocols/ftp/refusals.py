@@ -20,7 +20,14 @@ _STAYS = ("permission denied", "read-only", "read only")
 """Of a refusal that is told as passing, and is not."""
 _UNWRITTEN = ("failure writing to local file", "input/output error")
 """What vsftpd and ProFTPD say of a full disk, and of any other trouble with it."""
-_NO_NAME = ("invalid directory name", "invalid file name", "invalid filename", "invalid path", "illegal name")
+_NO_NAME = (
+    "invalid directory name",
+    "invalid file name",
+    "invalid filename",
+    "invalid path",
+    "illegal name",
+    "name too long",
+)
 _MISSING = ("no such file", "not exist", "not found", "cannot find", "not a directory")
 _TLS = (521, 522, 533, 534, 535, 536, 537)
 """RFC 4217 and RFC 2228; vsftpd says 522 of data that does not go on with the control connection's session."""
@@ -82,10 +89,10 @@ class FtpRefusals(FileServerRefusals):
         if refusal.unsupported:
             verb = refusal.command.partition(" ")[0]
             return errors.ServerError(f"{what}: the server does not do {verb}: {said}", scope=side, retryable=False)
-        if code < 500 and not any(each in words for each in _STAYS):
-            return self.answers(path, said)
         if self.too_long(path) or any(each in words for each in _NO_NAME):
             return self._no_name(path, said)
+        if code < 500 and not any(each in words for each in _STAYS):
+            return self.answers(path, said)
         if any(each in words for each in _MISSING):
             return self.missing(path)
         if code == 553 and not any(each in words for each in _DENIED):

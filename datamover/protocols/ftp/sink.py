@@ -171,6 +171,8 @@ class FtpSink:
                 told = await side.size(self._real)
             except FtpRefusal:
                 return self._saved
+            if told is None:
+                return self._saved
             if told >= wanted:
                 return told
             if self._sending.ended:

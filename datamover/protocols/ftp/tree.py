@@ -226,6 +226,10 @@ class Tree:
             timing.cancel()
             raise
         modified = await timing
+        if await session.sizes_directories(posixpath.dirname(real)):
+            with suppress(FtpRefusal):
+                await session.enter(real)
+                return Entry(posixpath.basename(real), "dir", modified=modified)
         return Entry(posixpath.basename(real), "file", size, modified)
 
     async def _line(self, session: FtpSession, real: str) -> tuple[Entry | None, bool]:
@@ -240,9 +244,11 @@ class Tree:
                 sure = sure or says_missing(refusal)
                 continue
             sure = True
-            if directory:
+            # ftp-srv says of a file, too, that it is a directory; its line has the whole path then.
+            of_it = [line for line in lines if line.name == real]
+            if directory and not of_it:
                 return Entry(name, "dir"), True
-            for line in lines:
+            for line in of_it or lines:
                 if posixpath.basename(line.name) == name:
                     return line, True
         return None, sure
@@ -292,7 +298,13 @@ class Tree:
             raise Missing
         if not make:
             raise Missing
-        await self._make(session, posixpath.join(parent, name))
+        try:
+            await self._make(session, posixpath.join(parent, name))
+        except FtpRefusal:
+            found = await self.find(session, posixpath.join(parent, name))
+            if found is not None and found.kind != "dir":
+                raise self._refusals.file_in_the_way(path) from None
+            raise
         return await session.enter(posixpath.join(parent, name))
 
     async def _make(self, session: FtpSession, real: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet import error as failures
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.logger import Logger
 
@@ -54,13 +54,16 @@ class Server:
         return f"{host}:{self.port}"
 
 
-async def log_in(reactor: Any, server: Server, threads: Threads, made: Callable[[Control], object]) -> FtpSession:
+async def log_in(
+    reactor: Any, server: Server, threads: Threads, door: DeferredSemaphore, made: Callable[[Control], object]
+) -> FtpSession:
     """Return a session within the server's connect_timeout; ``made`` is told of the connection once there is one.
 
+    ``door`` lets in those who connect, until they are greeted.
     Raises ConnectFailed, TimedOut, TLSFailed, AuthenticationFailed, RateLimited, ConnectionLost, ServerError.
     Cancelling drops the connection.
     """
-    login = _Login(reactor, server, threads, made)
+    login = _Login(reactor, server, threads, door, made)
     attempt = Deferred.fromCoroutine(login.run())
     try:
         return await attempt.addTimeout(server.connect_timeout, reactor, onTimeoutCancel=login.give_up)
@@ -70,10 +73,13 @@ async def log_in(reactor: Any, server: Server, threads: Threads, made: Callable[
 
 
 class _Login:
-    def __init__(self, reactor: Any, server: Server, threads: Threads, made: Callable[[Control], object]) -> None:
+    def __init__(
+        self, reactor: Any, server: Server, threads: Threads, door: DeferredSemaphore, made: Callable[[Control], object]
+    ) -> None:
         self._reactor = reactor
         self._server = server
         self._threads = threads
+        self._door = door
         self._made = made
         self._control = Control(reactor, server.shown, server.idle_timeout, server.tls if server.implicit else None)
         self._secure = None if server.tls is None else SessionTLS(server.tls, server.host)
@@ -88,13 +94,11 @@ class _Login:
     async def run(self) -> FtpSession:
         server, control = self._server, self._control
         password = await self._threads.run(_password, server.password_file)
-        greeting = control.greeting()
+        await self._door.acquire()
         try:
-            await self._connect()
-        except BaseException:
-            greeting.addErrback(lambda _: None)
-            raise
-        greeted = await greeting
+            greeted = await self._greeted()
+        finally:
+            self._door.release()
         if not greeted.positive:
             raise busy(server.shown, greeted) or errors.ConnectFailed(
                 f"{server.shown} refuses the connection: {greeted.code} {greeted.words}"
@@ -124,6 +128,15 @@ class _Login:
             connect_timeout=server.connect_timeout,
             idle_timeout=server.idle_timeout,
         )
+
+    async def _greeted(self) -> Reply:
+        greeting = self._control.greeting()
+        try:
+            await self._connect()
+        except BaseException:
+            greeting.addErrback(lambda _: None)
+            raise
+        return await greeting
 
     async def _connect(self) -> None:
         server = self._server

@@ -165,6 +165,7 @@ class FtpSession:
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._extended = True
+        self._sizes_directories: bool | None = None
         self.idle_since = 0.0
 
     # Questions over the control connection ------------------------------------------------------------------------
@@ -188,8 +189,11 @@ class FtpSession:
         except FtpRefusal:
             return path
 
-    async def size(self, path: str) -> int:
-        """Return a file's bytes (RFC 3659, 4). Raises FtpRefusal, also for what is no file."""
+    async def size(self, path: str) -> int | None:
+        """Return a file's bytes (RFC 3659, 4), None where no number is told (ftp-srv, of an empty file).
+
+        Raises FtpRefusal, at most servers also for what is no file.
+        """
         try:
             reply = await self.ask("SIZE", path)
         except FtpRefusal as refusal:
@@ -198,9 +202,18 @@ class FtpSession:
                 raise
             return told.size
         text = reply.text.strip()
-        if not (text.isascii() and text.isdigit()):
-            raise errors.ServerError(f"the server's answer to SIZE is not a number: {reply.words!r}")
-        return int(text)
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    async def sizes_directories(self, directory: str) -> bool:
+        """Tell whether the server tells a size of a directory, too; it is asked once. Raises the connection's errors."""
+        if self._sizes_directories is None:
+            try:
+                await self.ask("SIZE", directory)
+            except FtpRefusal:
+                self._sizes_directories = False
+            else:
+                self._sizes_directories = True
+        return self._sizes_directories
 
     async def modified(self, path: str) -> float | None:
         """Return a file's time in POSIX seconds (RFC 3659, 3), None where it is not told."""
@@ -270,15 +283,16 @@ class FtpSession:
     async def _move(self, verb: str, path: str | None, kind: type[Data], offset: int) -> Moving:
         data = kind(self._reactor, self._idle_timeout, self._secure is not None)
         port = await self._passive()
-        if offset:
-            await self.ask("REST", str(offset))
         creator = None if self._secure is None else self._secure.data()
         address = self.control.transport.getPeer().host
         moving = Moving(self._reactor, self, data, f"{verb} {path or ''}".rstrip())
         connecting = Deferred.fromCoroutine(connect(self._reactor, address, port, data, creator, self._connect_timeout))
         connecting.addErrback(moving.unreached)
-        moving.follow(self.control.ask(verb, None if path is None else encode(path), began=moving.begin))
         try:
+            if offset:
+                # Twisted's server answers nothing before it has the data connection.
+                await self.ask("REST", str(offset))
+            moving.follow(self.control.ask(verb, None if path is None else encode(path), began=moving.begin))
             await moving.began
             if moving.over:
                 await moving.end()

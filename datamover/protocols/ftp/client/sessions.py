@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as NoAnswer
 
 from datamover import errors
@@ -16,6 +16,8 @@ from datamover.protocols.ftp.client.session import FtpSession
 
 MOST = 32
 """Logins at a time, at most; [destinations] max_active bounds what needs one."""
+AT_ONCE = 8
+"""Connections that wait to be greeted at a time: pure-ftpd queues nine, and Linux never tells who was not queued."""
 STALE = 10.0
 """Seconds without use after which a login is asked whether it is there still."""
 KEPT = 50.0
@@ -36,6 +38,7 @@ class Sessions:
         self._reactor = reactor
         self._server = server
         self._threads = threads
+        self._door = DeferredSemaphore(AT_ONCE)
         self._idle: list[FtpSession] = []
         self._controls: set[Control] = set()
         self._opened = 0
@@ -152,7 +155,9 @@ class Sessions:
 
     async def _open(self) -> FtpSession:
         self._opened += 1
-        attempt = Deferred.fromCoroutine(log_in(self._reactor, self._server, self._threads, self._connected))
+        attempt = Deferred.fromCoroutine(
+            log_in(self._reactor, self._server, self._threads, self._door, self._connected)
+        )
         self._attempts.add(attempt)
         try:
             session = await attempt
