@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,16 @@ async def test_right(password: Path) -> None:
 # The connection ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("extended", ["500 what", "450 not now", "229 Entering extended passive mode"])
 @pytest_twisted.ensureDeferred
-async def test_pasv_that_points_elsewhere(password: Path) -> None:
-    """Data goes to the control connection's address, whatever PASV says."""
+async def test_pasv_that_points_elsewhere(password: Path, extended: str) -> None:
+    """Data goes to the control connection's address, whatever PASV says, which is asked where EPSV tells no port."""
 
     def passive(session: Session, _: str) -> None:
         port = session.listen()
         session.say(f"227 Entering Passive Mode (192,0,2,1,{port // 256},{port % 256}).")
 
-    async with served(password, EPSV=says("500 what"), PASV=passive) as (server, pool):
+    async with served(password, EPSV=says(extended), PASV=passive) as (server, pool):
         await put(pool.at(Scope.DESTINATION), "file", DATA)
         assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
         assert len(server.commands("EPSV")) == len(server.sessions)
@@ -213,16 +215,34 @@ async def test_one_login_is_enough(password: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_no_login_at_all(password: Path) -> None:
+    """Where a server takes no login, all who want one are told so, each after one try."""
+    connected: list[Session] = []
+
+    def refuse(session: Session) -> None:
+        connected.append(session)
+        session.say("530 Sorry, the maximum number of clients is reached")
+
+    async with served(password, greeting=None, patience=10.0) as (server, pool):
+        server.greets = refuse
+        place = pool.at(Scope.DESTINATION)
+        looking = [Deferred.fromCoroutine(place.inspect("file")) for _ in range(4)]
+        for each in looking:
+            with pytest.raises(errors.RateLimited):
+                await each
+        assert len(connected) == len(looking)
+
+
+@pytest_twisted.ensureDeferred
 async def test_many_logins_at_once(password: Path) -> None:
     """No more connections wait to be greeted than servers queue: of those beyond, some are never answered."""
     async with served(password, greeting=None, patience=10.0) as (server, pool):
         looking = [Deferred.fromCoroutine(pool.at(Scope.DESTINATION).inspect("file")) for _ in range(20)]
-        greeted = 0
-        while greeted < len(looking):
-            await until(lambda: len(server.sessions) == min(greeted + AT_ONCE, len(looking)))
+        for greeted in range(0, len(looking), AT_ONCE):
+            wanted = min(greeted + AT_ONCE, len(looking))
+            await until(partial(lambda number: len(server.sessions) == number, wanted))
             for session in server.sessions[greeted:]:
                 session.say("220 at last")
-            greeted = len(server.sessions)
         assert await gatherResults(looking) == [None] * len(looking)
 
 
@@ -312,8 +332,9 @@ async def test_transfer_that_never_begins(password: Path, verb: str) -> None:
     silent: dict[str, Any] = {verb: lambda session, _: None}
     async with served(password, **silent) as (server, pool):
         server.files["/file"] = DATA
-        with pytest.raises(errors.Stalled):
+        with pytest.raises(errors.Stalled) as caught:
             await (get(pool.at(Scope.SOURCE), "file") if verb == "RETR" else put(pool.at(Scope.DESTINATION), "f", DATA))
+        assert f"does not answer {verb} within" in caught.value.full
 
 
 @pytest.mark.parametrize("verb", ["RETR", "STOR"])
@@ -730,6 +751,15 @@ async def test_names_alone(password: Path) -> None:
         await place.sweep("file", KEY.transfer, check=lambda: None)
         await put(place, "file", DATA)
         assert server.files == {"/file": DATA, "/other": b"kept"}
+
+
+@pytest.mark.parametrize("answer", ["502 not implemented", "550 permission denied"])
+@pytest_twisted.ensureDeferred
+async def test_no_lists(password: Path, answer: str) -> None:
+    """A server that lists nothing, by no command, takes files all the same."""
+    async with served(password, LIST=says(answer), NLST=says(answer), STAT=says(answer)) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "new/file", DATA)
+        assert server.files == {"/new/file": DATA}
 
 
 @pytest.mark.parametrize("verb", ["PBSZ", "PROT"])

@@ -270,7 +270,7 @@ FULL: list[tuple[type[FtpServer], type[DataMoverError], type[DataMoverError]]] =
     # It never does: "426 None; transfer aborted.", or nothing at all.
     (Pyftpdlib, errors.ConnectionLost, errors.ConnectionLost),
     (RoomyFtp, errors.NoSpace, errors.NoSpace),
-    (RcloneFtp, errors.NoSpace, errors.NoSpace),
+    (RcloneFtp, errors.NoSpace, errors.ServerError),  # Now and then "450 … io: read/write on closed pipe".
 ]
 
 

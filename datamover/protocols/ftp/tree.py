@@ -206,7 +206,12 @@ class Tree:
         """Return the real path of a directory whose server tells no real paths: its parent is looked into for links."""
         above, name = posixpath.split(path)
         parent = await self.directory(session, above)
-        entries = await self.entries(session, parent, links=True)
+        try:
+            entries = await self.entries(session, parent, links=True)
+        except FtpRefusal as refusal:
+            if refusal.code < 500 or refusal.code == 530:
+                raise
+            return real  # It tells of no links.
         if any(entry.name == name and entry.kind == "link" for entry in entries):
             [link] = [entry for entry in entries if entry.name == name]
             return await self.directory(session, await self._leads(session, path, parent, link))

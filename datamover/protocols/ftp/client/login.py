@@ -180,7 +180,7 @@ class _Login:
                     raise errors.AuthenticationFailed(
                         f"{server.shown} wants a password of {server.user!r}: name password_file"
                     )
-                reply = await control.ask("PASS", password, secret=True)
+                reply = await control.ask("PASS", password)
         except UnusableName:
             raise errors.AuthenticationFailed(
                 f"the login to {server.shown} holds a line break or NUL, which FTP cannot carry; correct password_file"

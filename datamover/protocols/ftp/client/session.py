@@ -202,10 +202,14 @@ class FtpSession:
                 raise
             return told.size
         text = reply.text.strip()
-        return int(text) if text.isascii() and text.isdigit() else None
+        if text.isascii() and text.isdigit():
+            return int(text)
+        if reply.code != 213:
+            raise errors.ServerError(f"the server's answer to SIZE is not a size: {reply.code} {reply.words}")
+        return None
 
     async def sizes_directories(self, directory: str) -> bool:
-        """Tell whether the server tells a size of a directory, too; it is asked once. Raises the connection's errors."""
+        """Tell whether the server tells a size of a directory, too; it is asked once."""
         if self._sizes_directories is None:
             try:
                 await self.ask("SIZE", directory)
@@ -319,7 +323,7 @@ class FtpSession:
                 if port is not None:
                     return port
             except FtpRefusal as refusal:
-                if refusal.code < 500:
+                if refusal.code in (421, 530):
                     raise
             self._extended = False
         try:

@@ -80,9 +80,11 @@ class Sessions:
                 try:
                     return await self._open()
                 except errors.RateLimited:
-                    if not self._opened:
+                    while self._attempts and not self._established:
+                        await self._wait()
+                    if not self._established:
                         raise
-                    self._most, self._limited_at = self._opened, self._reactor.seconds()
+                    self._most, self._limited_at = self._established, self._reactor.seconds()
             elif not wait:
                 raise errors.RateLimited(f"{self._server.shown} takes no further login now")
             elif self._side is not None and self._side.control.quiet:
@@ -147,6 +149,11 @@ class Sessions:
     # ------------------------------------------------------------------------------------------------------------
 
     @property
+    def _established(self) -> int:
+        """How many are logged in."""
+        return self._opened - len(self._attempts)
+
+    @property
     def _limit(self) -> int:
         """How many logins there may be now: what the server refused is tried again after a while."""
         if self._reactor.seconds() - self._limited_at > LIMITED:
@@ -162,12 +169,12 @@ class Sessions:
         try:
             session = await attempt
         except BaseException:
+            self._attempts.discard(attempt)
             self._dropped()
             if self._closed:
                 raise errors.ConnectionLost("the connection was closed while it was made") from None
             raise
-        finally:
-            self._attempts.discard(attempt)
+        self._attempts.discard(attempt)
         if self._closed:
             session.control.leave()
         self._logged_in(session)
