@@ -293,6 +293,22 @@ async def test_closed_at_the_end_of_a_transfer(password: Path) -> None:
         assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
 
 
+@pytest_twisted.ensureDeferred
+async def test_closed_at_the_end_of_an_upload(password: Path) -> None:
+    """What is asked right after a login said 421 instead of an upload's end is asked over another."""
+
+    def store(session: Session, path: str) -> None:
+        session.take(lambda data: (session.keep(path, 0, data), "421 Going down")[1])
+
+    async with served(password, STOR=store) as (server, pool):
+        upload = pool.at(Scope.DESTINATION).begin("file", KEY)
+        for way in (partial(write, upload, DATA), partial(upload.store, DATA, replace=False, commit=lambda: None)):
+            with pytest.raises(errors.ConnectionLost):
+                await way()
+            await upload.abort()
+            assert server.files == {}
+
+
 @pytest.mark.parametrize("name", ["a\nDELE file", "a\r", "a\0"])
 @pytest_twisted.ensureDeferred
 async def test_names_that_are_commands(password: Path, name: str) -> None:

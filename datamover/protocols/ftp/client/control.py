@@ -238,11 +238,11 @@ class Control(LineReceiver):
                 command.began(reply)
             return
         self._commands.popleft()
+        if reply.code == 421:
+            # First of all: who gets the reply may ask for something at once, of another connection.
+            self.fail(errors.ConnectionLost(f"{self._host} closes: {reply.words}"))
         if not command.dropped and not command.answer.called:
             command.answer.callback(reply)  # Who gets it may want nothing more of what was to follow.
-        if reply.code == 421:
-            self.fail(errors.ConnectionLost(f"{self._host} closes: {reply.words}"))
-            return
         self._send()
         self._watch()
 
