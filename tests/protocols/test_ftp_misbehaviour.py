@@ -653,6 +653,21 @@ async def test_sizes_that_are_no_numbers(password: Path, data: bytes) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_nothing_there_in_other_words(password: Path) -> None:
+    """Where MLST tells that nothing is there (pure-ftpd has words of its own), no directory of that name is entered."""
+
+    def facts(session: Session, path: str) -> None:
+        found = session.server.files.get(path)
+        told = f"250-so\r\n type=file;size={len(found or b'')};modify=20240101000000; {path}\r\n250 end"
+        session.say("550 Can't check for file existence" if found is None else told)
+
+    async with served(password, FEAT=says("211-so:\r\n MLST type*;\r\n211 end"), MLST=facts) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", DATA, replace=True)
+        assert server.files == {"/file": DATA}
+        assert set(server.commands("CWD")) == {"CWD /"}
+
+
+@pytest_twisted.ensureDeferred
 async def test_sizes_of_directories(password: Path) -> None:
     """A directory of which a size is told (ftp-srv, Twisted) is one still: no file takes its place."""
 

@@ -28,8 +28,12 @@ ANSWER = 5.0
 """Seconds that a server has to say why it ended a data connection before it had all: some never do."""
 LARGEST_LISTING = 64 * 2**20
 """Bytes of one directory's listing."""
-_MISSING = "no such file", "not exist", "not found", "cannot find", "not a directory", "could not get file size"
-"""The last is vsftpd's, of what is not there or is no file."""
+_MISSING = (
+    *("no such file", "not exist", "not found", "cannot find", "not a directory"),
+    "could not get file size",
+    "check for file existence",
+)
+"""The last two are vsftpd's, of what is not there or is no file, and pure-ftpd's."""
 
 
 @dataclass(frozen=True, slots=True)
