@@ -59,27 +59,35 @@ async def log_in(
 ) -> FtpSession:
     """Return a session within the server's connect_timeout; ``made`` is told of the connection once there is one.
 
-    ``door`` lets in those who connect, until they are greeted.
+    ``door`` is passed first, and held until the server greets.
     Raises ConnectFailed, TimedOut, TLSFailed, AuthenticationFailed, RateLimited, ConnectionLost, ServerError.
     Cancelling drops the connection.
     """
-    login = _Login(reactor, server, threads, door, made)
+    await door.acquire()
+    login = _Login(reactor, server, threads, door.release, made)
     attempt = Deferred.fromCoroutine(login.run())
     try:
         return await attempt.addTimeout(server.connect_timeout, reactor, onTimeoutCancel=login.give_up)
     except BaseException:
         login.drop()
         raise
+    finally:
+        login.leave_door()
 
 
 class _Login:
     def __init__(
-        self, reactor: Any, server: Server, threads: Threads, door: DeferredSemaphore, made: Callable[[Control], object]
+        self,
+        reactor: Any,
+        server: Server,
+        threads: Threads,
+        leave_door: Callable[[], None],
+        made: Callable[[Control], object],
     ) -> None:
         self._reactor = reactor
         self._server = server
         self._threads = threads
-        self._door = door
+        self._leave_door: Callable[[], None] | None = leave_door
         self._made = made
         self._control = Control(reactor, server.shown, server.idle_timeout, server.tls if server.implicit else None)
         self._secure = None if server.tls is None else SessionTLS(server.tls, server.host)
@@ -88,17 +96,26 @@ class _Login:
     def give_up(self, result: object, timeout: float) -> NoReturn:
         raise errors.TimedOut(f"{self._late} within {timeout:g} s{self._advice}")
 
+    def leave_door(self) -> None:
+        """Let the next one connect."""
+        leave, self._leave_door = self._leave_door, None
+        if leave is not None:
+            leave()
+
     def drop(self) -> None:
         self._control.fail(errors.ConnectionLost("the connection was given up while it was made"))
 
     async def run(self) -> FtpSession:
         server, control = self._server, self._control
         password = await self._threads.run(_password, server.password_file)
-        await self._door.acquire()
+        greeting = control.greeting()
         try:
-            greeted = await self._greeted()
-        finally:
-            self._door.release()
+            await self._connect()
+        except BaseException:
+            greeting.addErrback(lambda _: None)
+            raise
+        greeted = await greeting
+        self.leave_door()
         if not greeted.positive:
             raise busy(server.shown, greeted) or errors.ConnectFailed(
                 f"{server.shown} refuses the connection: {greeted.code} {greeted.words}"
@@ -128,15 +145,6 @@ class _Login:
             connect_timeout=server.connect_timeout,
             idle_timeout=server.idle_timeout,
         )
-
-    async def _greeted(self) -> Reply:
-        greeting = self._control.greeting()
-        try:
-            await self._connect()
-        except BaseException:
-            greeting.addErrback(lambda _: None)
-            raise
-        return await greeting
 
     async def _connect(self) -> None:
         server = self._server
