@@ -58,7 +58,7 @@ class Refusals:
 
     def short(self, path: str, size: int, offset: int) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} holds {count(size, 'byte')} and cannot be continued from byte {offset}",
+            f"{self.what(path)} cannot be continued from byte {offset}: its part file holds {count(size, 'byte')}",
             scope=self.side,
         )
 

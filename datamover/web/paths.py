@@ -56,7 +56,8 @@ def _refusal(text: str) -> str | None:
         return "holds control characters or lone surrogates: leave them out"
     if text.startswith("/"):
         return "begins with '/': name a path below the root of destination {}"
-    if ".." in segments:
+    # Servers on Windows, and some others, take a backslash for what separates names.
+    if ".." in segments or ("\\" in text and ".." in text.replace("\\", "/").split("/")):
         return "leaves destination {}"
     if RESERVED in text and any(segment.startswith(RESERVED) for segment in segments):
         return f"has a name that begins with '{RESERVED}', which is kept for files on their way"

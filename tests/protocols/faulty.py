@@ -31,9 +31,9 @@ class FaultyPlace(PartFilePlace):
     def origin(self, path: str) -> Origin:
         return self._place.origin(path)
 
-    async def open_part(self, part: str, *, offset: int = 0) -> PartFileSink:
+    async def open_part(self, part: str, target: str, *, offset: int = 0) -> PartFileSink:
         await self._faulty.before("write", part)
-        return await self._place.open_part(part, offset=offset)
+        return await self._place.open_part(part, target, offset=offset)
 
     async def place_part(
         self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
@@ -45,7 +45,7 @@ class FaultyPlace(PartFilePlace):
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
     ) -> Stored:
         """Take the steps one by one, so that each can break."""
-        sink = await self.open_part(part)
+        sink = await self.open_part(part, target)
         try:
             await sink.write(data)
             await sink.finish(modified=modified)

@@ -53,7 +53,7 @@ async def opened(
 
 async def send(place: PartFilePlace, part: str, data: bytes, *, offset: int = 0) -> int:
     """Write ``data`` to a part file in chunks; return the size the server tells."""
-    sink = await place.open_part(part, offset=offset)
+    sink = await place.open_part(part, "file", offset=offset)
     try:
         for start in range(0, len(data), MIB):
             await sink.write(data[start : start + MIB])

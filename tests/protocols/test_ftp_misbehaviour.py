@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability, Origin
+from datamover.protocols.ftp.client.sessions import AT_ONCE
 from datamover.protocols.part_files.names import part_path
 from datamover.protocols.place import DestinationPool
 from datamover.protocols.upload import Saved
@@ -69,15 +71,16 @@ async def test_right(password: Path) -> None:
 # The connection ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("extended", ["500 what", "450 not now", "229 Entering extended passive mode"])
 @pytest_twisted.ensureDeferred
-async def test_pasv_that_points_elsewhere(password: Path) -> None:
-    """Data goes to the control connection's address, whatever PASV says."""
+async def test_pasv_that_points_elsewhere(password: Path, extended: str) -> None:
+    """Data goes to the control connection's address, whatever PASV says, which is asked where EPSV tells no port."""
 
     def passive(session: Session, _: str) -> None:
         port = session.listen()
         session.say(f"227 Entering Passive Mode (192,0,2,1,{port // 256},{port % 256}).")
 
-    async with served(password, EPSV=says("500 what"), PASV=passive) as (server, pool):
+    async with served(password, EPSV=says(extended), PASV=passive) as (server, pool):
         await put(pool.at(Scope.DESTINATION), "file", DATA)
         assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
         assert len(server.commands("EPSV")) == len(server.sessions)
@@ -212,6 +215,38 @@ async def test_one_login_is_enough(password: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_no_login_at_all(password: Path) -> None:
+    """Where a server takes no login, all who want one are told so, each after one try."""
+    connected: list[Session] = []
+
+    def refuse(session: Session) -> None:
+        connected.append(session)
+        session.say("530 Sorry, the maximum number of clients is reached")
+
+    async with served(password, greeting=None, patience=10.0) as (server, pool):
+        server.greets = refuse
+        place = pool.at(Scope.DESTINATION)
+        looking = [Deferred.fromCoroutine(place.inspect("file")) for _ in range(4)]
+        for each in looking:
+            with pytest.raises(errors.RateLimited):
+                await each
+        assert len(connected) == len(looking)
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_logins_at_once(password: Path) -> None:
+    """No more connections wait to be greeted than servers queue: of those beyond, some are never answered."""
+    async with served(password, greeting=None, patience=10.0) as (server, pool):
+        looking = [Deferred.fromCoroutine(pool.at(Scope.DESTINATION).inspect("file")) for _ in range(20)]
+        for greeted in range(0, len(looking), AT_ONCE):
+            wanted = min(greeted + AT_ONCE, len(looking))
+            await until(partial(lambda number: len(server.sessions) == number, wanted))
+            for session in server.sessions[greeted:]:
+                session.say("220 at last")
+        assert await gatherResults(looking) == [None] * len(looking)
+
+
+@pytest_twisted.ensureDeferred
 async def test_idle_login_ended(password: Path) -> None:
     """A login that the server ended meanwhile is replaced by another."""
     async with served(password) as (server, pool):
@@ -258,6 +293,22 @@ async def test_closed_at_the_end_of_a_transfer(password: Path) -> None:
         assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
 
 
+@pytest_twisted.ensureDeferred
+async def test_closed_at_the_end_of_an_upload(password: Path) -> None:
+    """What is asked right after a login said 421 instead of an upload's end is asked over another."""
+
+    def store(session: Session, path: str) -> None:
+        session.take(lambda data: (session.keep(path, 0, data), "421 Going down")[1])
+
+    async with served(password, STOR=store) as (server, pool):
+        upload = pool.at(Scope.DESTINATION).begin("file", KEY)
+        for way in (partial(write, upload, DATA), partial(upload.store, DATA, replace=False, commit=lambda: None)):
+            with pytest.raises(errors.ConnectionLost):
+                await way()
+            await upload.abort()
+            assert server.files == {}
+
+
 @pytest.mark.parametrize("name", ["a\nDELE file", "a\r", "a\0"])
 @pytest_twisted.ensureDeferred
 async def test_names_that_are_commands(password: Path, name: str) -> None:
@@ -297,8 +348,9 @@ async def test_transfer_that_never_begins(password: Path, verb: str) -> None:
     silent: dict[str, Any] = {verb: lambda session, _: None}
     async with served(password, **silent) as (server, pool):
         server.files["/file"] = DATA
-        with pytest.raises(errors.Stalled):
+        with pytest.raises(errors.Stalled) as caught:
             await (get(pool.at(Scope.SOURCE), "file") if verb == "RETR" else put(pool.at(Scope.DESTINATION), "f", DATA))
+        assert f"does not answer {verb} within" in caught.value.full
 
 
 @pytest.mark.parametrize("verb", ["RETR", "STOR"])
@@ -389,6 +441,14 @@ async def test_upload_refused(password: Path, reply: str, kind: type[DataMoverEr
                 await put(pool.at(Scope.DESTINATION), "file", DATA)
             assert caught.value.scope is Scope.DESTINATION
             assert server.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_name_too_long_for_now(password: Path) -> None:
+    """A name that is too long is told as such, though the server says that it may be tried again."""
+    async with served(password, RNTO=says("451 Rename/move failure: File name too long")) as (_, pool):
+        with pytest.raises(errors.DestinationInvalid, match="shorten it"):
+            await put(pool.at(Scope.DESTINATION), "n" * 256, DATA)
 
 
 @pytest.mark.parametrize("room", [None, 0])
@@ -578,6 +638,73 @@ async def test_no_sizes(password: Path) -> None:
         assert server.files == {"/file": DATA}
 
 
+@pytest.mark.parametrize("data", [b"", DATA], ids=["empty", "large"])
+@pytest_twisted.ensureDeferred
+async def test_sizes_that_are_no_numbers(password: Path, data: bytes) -> None:
+    """Where SIZE is answered by words (ftp-srv, of an empty file), a file is measured by reading it."""
+
+    def words(session: Session, path: str) -> None:
+        session.say("213 File status" if path in session.server.files else "550 no such file")
+
+    async with served(password, SIZE=words) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", data)
+        assert server.files == {"/file": data}
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, data)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_there_in_other_words(password: Path) -> None:
+    """Where MLST tells that nothing is there (pure-ftpd has words of its own), no directory of that name is entered."""
+
+    def facts(session: Session, path: str) -> None:
+        found = session.server.files.get(path)
+        told = f"250-so\r\n type=file;size={len(found or b'')};modify=20240101000000; {path}\r\n250 end"
+        session.say("550 Can't check for file existence" if found is None else told)
+
+    async with served(password, FEAT=says("211-so:\r\n MLST type*;\r\n211 end"), MLST=facts) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", DATA, replace=True)
+        assert server.files == {"/file": DATA}
+        assert set(server.commands("CWD")) == {"CWD /"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_sizes_of_directories(password: Path) -> None:
+    """A directory of which a size is told (ftp-srv, Twisted) is one still: no file takes its place."""
+
+    def size(session: Session, path: str) -> None:
+        if path in session.server.directories:
+            session.say("213 4096")
+        else:
+            session.do_SIZE(path)
+
+    async with served(password, SIZE=size) as (server, pool):
+        server.directories.add("/directory")
+        place = pool.at(Scope.DESTINATION)
+        found = await place.inspect("directory")
+        assert found is not None
+        assert found.directory
+        for replace in (True, False):
+            with pytest.raises(errors.DestinationInvalid, match="is a directory"):
+                await put(place, "directory", DATA, replace=replace)
+        assert server.directories == {"/", "/directory"}
+        assert not server.commands("RNFR")
+
+
+@pytest_twisted.ensureDeferred
+async def test_rest_that_waits_for_the_data_connection(password: Path) -> None:
+    """A server that answers nothing before it has the data connection (Twisted's) is gone on with all the same."""
+
+    def rest(session: Session, offset: str) -> None:
+        assert session.data is not None
+        session.data.made.addCallback(lambda _: session.do_REST(offset))
+
+    async with served(password, REST=rest) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files[f"/{PART}"] = DATA[:100_000]
+        await write(place.resume("file", Saved(100_000, PART)), DATA[100_000:])
+        assert server.files == {f"/{PART}": DATA}
+
+
 @pytest.mark.parametrize("broken", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_download_of_no_known_size(password: Path, broken: bool) -> None:
@@ -655,6 +782,15 @@ async def test_names_alone(password: Path) -> None:
         await place.sweep("file", KEY.transfer, check=lambda: None)
         await put(place, "file", DATA)
         assert server.files == {"/file": DATA, "/other": b"kept"}
+
+
+@pytest.mark.parametrize("answer", ["502 not implemented", "550 permission denied"])
+@pytest_twisted.ensureDeferred
+async def test_no_lists(password: Path, answer: str) -> None:
+    """A server that lists nothing, by no command, takes files all the same."""
+    async with served(password, LIST=says(answer), NLST=says(answer), STAT=says(answer)) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "new/file", DATA)
+        assert server.files == {"/new/file": DATA}
 
 
 @pytest.mark.parametrize("verb", ["PBSZ", "PROT"])

@@ -3,6 +3,8 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from datamover.protocols.tls.files import TlsFiles
 from datamover.protocols.tls.verified import VerifiedTLS
 from tests.protocols.conformance import MIB, content, get, put
 from tests.protocols.ftp import opened, pool_at
+from tests.protocols.test_ftp_misbehaviour import says
 from tests.servers.certificates import Authority
 from tests.servers.ftp import FtpServer, Vsftpd
+from tests.servers.wayward_ftp import PASSWORD, Session, WaywardFtp
 
 DATA = content(MIB + 1)
 
@@ -69,6 +73,52 @@ async def test_unknown_authority(directory: Path, scheme: str) -> None:
     finally:
         await pool.close()
         server.stop()
+
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("other.example", {}, "is for another host name"),
+    ("127.0.0.1", {"valid_for": timedelta(hours=-1)}, "has expired"),
+    ("127.0.0.1", {"self_signed": True}, "is self-signed"),
+]
+
+
+@pytest.mark.parametrize(("host", "issued", "words"), WRONG, ids=[words for *_, words in WRONG])
+@pytest.mark.parametrize("of", ["control", "data"])
+@pytest_twisted.ensureDeferred
+async def test_wrong_certificate(tmp_path: Path, host: str, issued: dict[str, Any], words: str, of: str) -> None:
+    """A certificate that does not fit ends the login, or the transfer of a data connection that shows it."""
+    authority = Authority(tmp_path)
+    wrong = authority.server(host, **issued)
+
+    def secure(session: Session, _: str) -> None:
+        session.say("234 begin")
+        session.transport.startTLS(wrong if of == "control" else authority.server())
+
+    def listen(session: Session, _: str) -> None:
+        session.do_EPSV("")
+        assert session.data is not None
+        own = session.data
+        own.made.addCallback(lambda _: own.transport.startTLS(wrong))
+
+    server = WaywardFtp({"AUTH": secure, "PBSZ": says("200 ok"), "PROT": says("200 ok"), "EPSV": listen})
+    server.start()
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    pool = pool_at(server.url, {"password_file": str(password), "ca_file": str(authority.file)})
+    try:
+        server.files["/there"] = DATA
+        for way in (
+            partial(put, pool.at(Scope.DESTINATION), "file", DATA),
+            partial(get, pool.at(Scope.SOURCE), "there"),
+        ):
+            with pytest.raises(errors.TLSFailed) as caught:
+                await way()
+            assert words in caught.value.full
+        assert server.commands("PASS") == ([] if of == "control" else [f"PASS {PASSWORD}"])
+    finally:
+        await pool.close()
+        await server.stop()
 
 
 @pytest_twisted.ensureDeferred

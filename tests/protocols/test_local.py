@@ -199,7 +199,7 @@ async def test_pipes_are_not_opened(premises: DiskPremises) -> None:
     with pytest.raises(errors.SourceForbidden, match="not a regular file"):
         await premises.reading.origin("pipe").open()
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-        await premises.parts.open_part(PART)
+        await premises.parts.open_part(PART, "file")
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
         await give_name(premises.parts, PART, "file", replace=True)
 
@@ -221,7 +221,7 @@ async def test_umask_and_group(premises: DiskPremises) -> None:
 @pytest_twisted.ensureDeferred
 async def test_part_is_private(premises: DiskPremises) -> None:
     """Until it is whole nobody else can read a file."""
-    sink = await premises.parts.open_part(PART)
+    sink = await premises.parts.open_part(PART, "file")
     assert stat.S_IMODE((premises.root / PART).stat().st_mode) == 0o600
     await sink.close()
 
@@ -276,7 +276,7 @@ async def test_impossible_times(premises: DiskPremises, modified: float) -> None
 async def test_failed_write_is_told(premises: DiskPremises) -> None:
     """A write that fails is told by a later call, by each of them, and never taken for done."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    sink = await premises.parts.open_part(PART)
+    sink = await premises.parts.open_part(PART, "file")
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
     try:
         with pytest.raises(errors.DestinationInvalid, match="larger than its file system allows"):
@@ -302,10 +302,10 @@ async def test_nothing_stays_open(premises: DiskPremises) -> None:
             with pytest.raises(DataMoverError):
                 await premises.reading.origin(path).open()
         with pytest.raises(DataMoverError):
-            await premises.parts.open_part(PART, offset=5)
+            await premises.parts.open_part(PART, "file", offset=5)
         for opening in (
             Deferred.fromCoroutine(premises.reading.origin("file").open()),
-            Deferred.fromCoroutine(premises.parts.open_part(PART)),
+            Deferred.fromCoroutine(premises.parts.open_part(PART, "file")),
         ):
             opening.cancel()
             with pytest.raises(CancelledError):
@@ -319,7 +319,7 @@ async def test_closing_under_way(premises: DiskPremises) -> None:
     """Closing the pool closes what is open, and what is asked of it afterwards is told so."""
     (premises.root / "file").write_bytes(bytes(8 * MIB))
     source = await premises.reading.origin("file").open()
-    sink = await premises.parts.open_part(PART)
+    sink = await premises.parts.open_part(PART, "file")
     await sink.write(bytes(MIB))
     await premises.pool.close()
     assert descriptors() == set()

@@ -70,7 +70,7 @@ async def test_a_file_of_anothers_under_a_parts_name(premises: DiskPremises, sma
     as_another(LAY, part)
     with part.open("rb") as theirs:
         if premises.root.stat().st_mode & stat.S_ISVTX:
-            with pytest.raises(errors.ServerError, match=f"something of user id {NOBODY} has it"):
+            with pytest.raises(errors.ServerError, match=f"something of user id {NOBODY}"):
                 await write(premises, small)
         else:
             await write(premises, small)
@@ -85,7 +85,7 @@ async def test_a_file_of_anothers_is_not_gone_on_with(premises: DiskPremises) ->
     as_another(LAY, part, SECRET)
     with part.open("rb") as theirs:
         with pytest.raises(errors.SizeMismatch, match=f"a file of user id {NOBODY}"):
-            await premises.parts.open_part(PART, offset=len(SECRET))
+            await premises.parts.open_part(PART, "file", offset=len(SECRET))
         assert theirs.read() == SECRET
 
 
@@ -98,11 +98,11 @@ async def test_ones_own_is_gone_on_with(premises: DiskPremises) -> None:
     assert part.read_bytes() == SECRET * 2
     part.chmod(0o666)
     with pytest.raises(errors.SizeMismatch, match="others can read"):
-        await premises.parts.open_part(PART, offset=1)
+        await premises.parts.open_part(PART, "file", offset=1)
     part.chmod(0o600)
     os.link(part, premises.root / "another")
     with pytest.raises(errors.SizeMismatch):
-        await premises.parts.open_part(PART, offset=1)
+        await premises.parts.open_part(PART, "file", offset=1)
 
 
 @pytest_twisted.ensureDeferred
@@ -112,7 +112,7 @@ async def test_a_link_under_a_parts_name(premises: DiskPremises) -> None:
     as_another('ln -s kept "$0"', premises.root / PART)
     for offset in (0, 1):
         with pytest.raises(errors.DataMoverError):
-            await premises.parts.open_part(PART, offset=offset)
+            await premises.parts.open_part(PART, "file", offset=offset)
     with pytest.raises(errors.DataMoverError):
         await write(premises, small=True)
     assert (premises.root / "kept").read_bytes() == b"kept"
@@ -151,5 +151,5 @@ async def test_a_mount_that_tells_other_owners(tmp_path: Path) -> None:
         assert os.listdir(mount.at) == [PART]
         os.link(mount.back / PART, mount.back / "another")
         with pytest.raises(errors.SizeMismatch):
-            await place.open_part(PART, offset=1)
+            await place.open_part(PART, "file", offset=1)
         await pool.close()

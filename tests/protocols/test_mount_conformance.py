@@ -54,7 +54,7 @@ class Mounted(PartFileConformance):
     @pytest_twisted.ensureDeferred
     async def test_what_a_file_goes_without(self, premises: DiskPremises) -> None:
         """What a place does not do is told of each file that went without it, and of the place."""
-        sink = await premises.parts.open_part(PART)
+        sink = await premises.parts.open_part(PART, "file")
         try:
             await sink.write(b"data")
             assert await sink.finish(modified=1_234_567_890.0) == 4

@@ -112,7 +112,7 @@ async def test_part_is_a_link(sshd: Sshd) -> None:
     (sshd.root / PART).symlink_to(outside)
     async with opened(sshd) as pool:
         with pytest.raises(errors.DestinationInvalid, match="symbolic link"):
-            await writing(pool).open_part(PART)
+            await writing(pool).open_part(PART, "file")
     assert outside.read_bytes() == b"kept"
 
 
@@ -190,7 +190,7 @@ async def test_not_a_regular_file(sshd: Sshd) -> None:
         with pytest.raises(errors.SourceForbidden, match="not a regular file"):
             await reading(pool).origin("pipe").open()
         with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-            await writing(pool).open_part("pipe")
+            await writing(pool).open_part("pipe", "file")
 
 
 @pytest_twisted.ensureDeferred

@@ -111,7 +111,7 @@ async def test_few_channels(open_directory: Path) -> None:
     sshd.start()
     try:
         async with opened(sshd) as pool:
-            sinks = [await writing(pool).open_part(f"part-{number}") for number in range(5)]
+            sinks = [await writing(pool).open_part(f"part-{number}", "file") for number in range(5)]
             for number, sink in enumerate(sinks):
                 await sink.write(bytes([number]))
             assert [await sink.flush() for sink in sinks] == [1] * 5
@@ -133,7 +133,7 @@ async def test_far_server(open_directory: Path, monkeypatch: pytest.MonkeyPatch,
     try:
         async with opened(sshd) as pool:
             assert await send(writing(pool), PART, data) == LARGE
-            sink = await writing(pool).open_part("left")
+            sink = await writing(pool).open_part("left", "file")
             await sink.write(data)
             await sink.close()
             await until(lambda: _open_files(sshd) == 0)
@@ -150,7 +150,7 @@ async def test_near_server(sshd: Sshd, monkeypatch: pytest.MonkeyPatch, size: in
     monkeypatch.setattr(channel, "FAR", inf)  # What is busy may answer as late as what is far.
     data = noise(LARGE)[:size]
     async with opened(sshd) as pool:
-        sink = await writing(pool).open_part(PART)
+        sink = await writing(pool).open_part(PART, "file")
         for start in range(0, size, MIB):
             await sink.write(data[start : start + MIB])
         assert await sink.finish(modified=None) == size
@@ -167,7 +167,7 @@ async def test_flush_while_writing(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(channel, "FAR", -1.0)
     data = noise(LARGE)
     async with opened(sshd) as pool:
-        sink = await writing(pool).open_part(PART)
+        sink = await writing(pool).open_part(PART, "file")
         flushes = []
         for start in range(0, LARGE, MIB + 1):
             await sink.write(data[start : start + MIB + 1])
@@ -187,7 +187,7 @@ async def test_far_server_that_dies(sshd: Sshd, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(channel, "FAR", -1.0)
     async with opened(sshd) as pool:
         for pause in (0.0, 0.01, 0.05, 0.2):
-            sink = await writing(pool).open_part(PART)
+            sink = await writing(pool).open_part(PART, "file")
             pouring = started(pour(sink))
             await task.deferLater(reactor, pause)
             sshd.cut()
@@ -222,7 +222,7 @@ async def test_connection_cut_while_writing(sshd: Sshd) -> None:
     """A connection killed in the middle of a write is CONNECTION_LOST; writing on from what was flushed completes."""
     data = noise(20 * MIB)
     async with opened(sshd) as pool:
-        sink = await writing(pool).open_part(PART)
+        sink = await writing(pool).open_part(PART, "file")
         await sink.write(data[: 5 * MIB])
         kept = await sink.flush()
         sshd.cut()
@@ -266,7 +266,7 @@ async def test_stopped_server(sshd: Sshd) -> None:
         file.truncate(64 * MIB)
     async with opened(sshd, idle_timeout=0.5) as pool:
         source = await reading(pool).origin("file").open()
-        sink = await writing(pool).open_part(PART)
+        sink = await writing(pool).open_part(PART, "file")
         frozen = descendants(sshd.pid)
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
@@ -318,7 +318,7 @@ async def test_closed_while_connecting(sshd: Sshd) -> None:
 async def test_closed_while_moving(sshd: Sshd) -> None:
     """Closing a pool ends what moves over it with CONNECTION_LOST."""
     async with opened(sshd) as pool:
-        sink = await writing(pool).open_part(PART)
+        sink = await writing(pool).open_part(PART, "file")
         moving = started(pour(sink))
         await pool.close()
         with pytest.raises(errors.ConnectionLost):

@@ -16,7 +16,9 @@ from datamover.config.load import load
 from datamover.errors import ConfigError, TLSFailed
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.tls.files import TlsFiles
 from datamover.protocols.tls.options import TlsOptions
+from datamover.protocols.tls.verified import VerifiedTLS
 from datamover.registry.destinations import Registry
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
@@ -179,6 +181,13 @@ def test_keys_that_cannot_be(tmp_path: Path, table: str, words: str) -> None:
     """A certificate without its key, and the other way round, is told when the configuration is read."""
     with pytest.raises(ConfigError, match=words):
         registered(tmp_path, table)
+
+
+def test_name_in_other_letters() -> None:
+    """A host's name that is not ASCII is told to the server as its certificate has it (RFC 5890)."""
+    tls = VerifiedTLS(TlsFiles("destinations.x"), lambda: 0.0)
+    connection: Any = tls.creator("bücher.example").clientConnectionForTLS(None)  # type: ignore[arg-type]
+    assert connection.get_servername() == b"xn--bcher-kva.example"
 
 
 def test_told_once(tmp_path: Path) -> None:

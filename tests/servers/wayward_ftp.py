@@ -31,7 +31,7 @@ class WaywardFtp:
         self.files: dict[str, bytes] = {}
         self.directories = {"/"}
         self.does = does or {}
-        self.greeting = greeting
+        self.greets: Callable[[Session], object] = lambda session: None if greeting is None else session.say(greeting)
         self.heard: list[str] = []
         self.breaks: Break | None = None
         self.sessions: list[Session] = []
@@ -85,8 +85,7 @@ class Session(LineReceiver):
     def connectionMade(self) -> None:  # noqa: N802
         self.server.sessions.append(self)
         self.transport.setTcpNoDelay(True)
-        if self.server.greeting is not None:
-            self.say(self.server.greeting)
+        self.server.greets(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self.server.sessions.remove(self)

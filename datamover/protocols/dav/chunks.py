@@ -110,7 +110,7 @@ class DavStore:
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
         """Store a small file by way of a hidden one."""
         part = part_path(path, UploadKey("probe", os.urandom(8).hex()), SUFFIX)
-        await self._files.put(part, data, None)
+        await self._files.put(part, data, None, path)
         try:
             await self._files.move(part, path, headers)
         except BaseException:

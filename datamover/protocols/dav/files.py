@@ -120,18 +120,18 @@ class DavFiles:
 
     # Changing -------------------------------------------------------------------------------------------------
 
-    async def put(self, path: str, data: bytes, modified: float | None) -> str:
-        """Store a small file; its directory is made. Return the ETag that the answer tells, "" for none."""
+    async def put(self, path: str, data: bytes, modified: float | None, target: str = "") -> str:
+        """Store a small file, in errors ``target``; its directory is made. Return the ETag that is told, or ""."""
         headers = time_header(modified)
         if self.learnt.checksums:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
-        with self.refusals.about(path):
+        with self.refusals.about(target or path):
             url = self.service.address.url(path)
             answer = await self._into(path, lambda: self.service.ask("PUT", url, headers, data), (404, 409))
         return tag_told(answer.head)
 
-    async def stream(self, path: str, body: FedBody, modified: float | None) -> None:
-        """Store a file as its body is fed; its directory is made."""
+    async def stream(self, path: str, body: FedBody, modified: float | None, target: str) -> None:
+        """Store a file as its body is fed; its directory is made. Errors name the file ``target``."""
         url, headers = self.service.address.url(path), time_header(modified)
 
         async def attempt() -> None:
@@ -146,7 +146,7 @@ class DavFiles:
                 self.learnt.expects = False
                 await self.service.ask("PUT", url, headers, body)
 
-        with self.refusals.about(path):
+        with self.refusals.about(target):
             await self._into(path, attempt, (404, 409), body)
 
     async def move(self, source: str, target: str, condition: Mapping[str, str]) -> str:

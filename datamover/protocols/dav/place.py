@@ -134,18 +134,21 @@ class DavPlace(PartFilePlace):
         directory, name = posixpath.split(part)
         return part if self._habits.takes_hidden else posixpath.join(directory, name.removeprefix("."))
 
-    async def open_part(self, part: str, *, offset: int = 0) -> DavSink:
-        return await self.open_sized(part, offset=offset, size=None, modified=None)
+    async def open_part(self, part: str, target: str, *, offset: int = 0) -> DavSink:
+        return await self.open_sized(part, target, offset=offset, size=None, modified=None)
 
-    async def open_sized(self, part: str, *, offset: int, size: int | None, modified: float | None) -> DavSink:
+    async def open_sized(
+        self, part: str, target: str, *, offset: int, size: int | None, modified: float | None
+    ) -> DavSink:
         """Open a part file; with ``size`` (bytes) and ``modified`` (POSIX seconds) where they are known."""
         if offset:
             # A PUT with Content-Range is never sent: some servers take the fragment for the file (RFC 9110 14.5).
-            raise self._files.refusals.again(part)
+            raise self._files.refusals.again(target)
         await self._files.make_directory(posixpath.dirname(part))
         body = FedBody(size)
-        early = self._files.refusals.early(part, measured=size is not None)
-        return DavSink(body, self._files.stream(part, body, modified), partial(self._arrived, part, modified), early)
+        early = self._files.refusals.early(target, measured=size is not None)
+        sending = self._files.stream(part, body, modified, target)
+        return DavSink(body, sending, partial(self._arrived, part, target, modified), early)
 
     async def place_part(
         self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
@@ -177,7 +180,7 @@ class DavPlace(PartFilePlace):
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
     ) -> Stored:
         # To its end: nothing of it is to come any more when this has ended.
-        etag = await finish_despite_cancel(Deferred.fromCoroutine(self._files.put(part, data, modified)))
+        etag = await finish_despite_cancel(Deferred.fromCoroutine(self._files.put(part, data, modified, target)))
         sent = Sent(len(data), Look(etag=etag), data)
         try:
             return await self._place(part, target, sent, replace=replace, check=commit, modified=modified)
@@ -309,10 +312,10 @@ class DavPlace(PartFilePlace):
         found = await self._files.look(target)
         return found is not None and found.size == sent.size and found != old and sent.is_in(found) is not False
 
-    async def _arrived(self, part: str, modified: float | None) -> tuple[int, Sequence[Lack]]:
+    async def _arrived(self, part: str, target: str, modified: float | None) -> tuple[int, Sequence[Lack]]:
         found = await self._files.look(part)
         if found is None:
-            raise self._files.refusals.gone(part)
+            raise self._files.refusals.gone(target)
         size = await self._measured(part) if found.size is None else found.size
         return size, self._files.learnt.without(found, modified)
 

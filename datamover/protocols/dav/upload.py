@@ -20,7 +20,9 @@ class SizedParts(PartFiles, Protocol):
         """Make sure that a target can have its name; return what its part file is to be called."""
         ...
 
-    async def open_sized(self, part: str, *, offset: int, size: int | None, modified: float | None) -> PartFileSink: ...
+    async def open_sized(
+        self, part: str, target: str, *, offset: int, size: int | None, modified: float | None
+    ) -> PartFileSink: ...
 
     async def place_over(
         self,
@@ -57,7 +59,7 @@ class WholeUpload(PartUpload):
     async def open(self) -> None:
         self.token = await self._sized.prepare(self._target, self.token)
         self._sink = await self._sized.open_sized(
-            self.token, offset=self.offset, size=self._expected, modified=self._modified
+            self.token, self._target, offset=self.offset, size=self._expected, modified=self._modified
         )
 
     async def store(self, data: bytes, *, replace: bool, commit: Check) -> Stored:

@@ -17,6 +17,9 @@ ASIDE = ".set-aside"
 
 async def put_back(tree: Tree, session: FtpSession, aside: str) -> bool:
     """Give what was set aside its name again, or remove it where that was taken meanwhile; tell if there was any."""
+    # pure-ftpd lets one wait longer after each directory that is not there.
+    if "MLST" in session.features and await tree.find(session, aside) is None:
+        return False
     try:
         await session.enter(aside)
     except FtpRefusal:

@@ -80,14 +80,14 @@ class FtpPlace(PartFilePlace):
     def origin(self, path: str) -> FtpOrigin:
         return FtpOrigin(self._reader, path)
 
-    async def open_part(self, part: str, *, offset: int = 0) -> FtpSink:
+    async def open_part(self, part: str, target: str, *, offset: int = 0) -> FtpSink:
         """Open a part file: STOR makes it anew, and REST before it continues it."""
-        with self._refusals.about(part):
+        with self._refusals.about(target):
             session = await self._sessions.take()
             try:
                 real = await self._tree.name(session, part, make=not offset)
                 moving = await (
-                    self._resumed(session, real, part, offset) if offset else self._sent(session, real, part)
+                    self._resumed(session, real, target, offset) if offset else self._sent(session, real, part)
                 )
             except BaseException:
                 self._sessions.give(session)
@@ -99,7 +99,7 @@ class FtpPlace(PartFilePlace):
                 moving,
                 real,
                 offset,
-                path=part,
+                path=target,
                 metadata=self._metadata,
                 tree=self._tree,
                 refusals=self._refusals,
@@ -206,9 +206,9 @@ class FtpPlace(PartFilePlace):
     def _metadata(self, modified: float | None) -> Metadata:
         return Metadata(self._file_mode, modified, self._learnt)
 
-    def _not_again(self, part: str, why: str) -> DataMoverError:
+    def _not_again(self, target: str, why: str) -> DataMoverError:
         self._learnt.learn(Ability.RESUME, why)
-        return self._refusals.not_again(part, why)
+        return self._refusals.not_again(target, why)
 
     async def _sent(self, session: FtpSession, real: str, path: str) -> Moving:
         """Begin to send a file anew; says why that is refused as far as a look tells."""
@@ -228,28 +228,28 @@ class FtpPlace(PartFilePlace):
                 return await session.store(again)
             raise
 
-    async def _resumed(self, session: FtpSession, real: str, part: str, offset: int) -> Moving:
+    async def _resumed(self, session: FtpSession, real: str, target: str, offset: int) -> Moving:
         """Begin to write a part file on, where it is long enough for that."""
-        found = await self._tree.find(session, real, part)
+        found = await self._tree.find(session, real)
         if found is None or found.size is None or found.size < offset:
-            raise self._refusals.short(part, (found.size if found else None) or 0, offset)
-        moving = await write_on(session, real, offset, partial(self._not_again, part))
+            raise self._refusals.short(target, (found.size if found else None) or 0, offset)
+        moving = await write_on(session, real, offset, partial(self._not_again, target))
         try:
-            await self._check_kept(real, part, offset)
+            await self._check_kept(real, target, offset)
         except BaseException:
             moving.close()
             raise
         return moving
 
-    async def _check_kept(self, real: str, part: str, offset: int) -> None:
+    async def _check_kept(self, real: str, target: str, offset: int) -> None:
         """Check that a server that was told to go on from an offset has not emptied the file instead."""
         side = await self._sessions.side()
         if side is None:
             return
         with suppress(FtpRefusal):
             held = await side.size(real)
-            if held < offset:
-                raise self._not_again(part, f"the server keeps {held} bytes of {offset}")
+            if held is not None and held < offset:
+                raise self._not_again(target, f"the server keeps {held} bytes of {offset}")
 
     async def _put(
         self, session: FtpSession, part: str, target: str, data: bytes, replace: bool, metadata: Metadata
@@ -263,12 +263,14 @@ class FtpPlace(PartFilePlace):
             assert isinstance(sending, Sending)
             await sending.write(data)
             await sending.finish()
-            await stored(moving, real, len(data), part, self._sessions, self._tree, self._refusals)
+            await stored(moving, real, len(data), target, self._sessions, self._tree, self._refusals)
         finally:
             moving.close()
         await metadata.set(session, real)
         found, held = await measure_sent(self._clock, self._tree, session, real, len(data))
-        metadata.check(check_regular(part, found, self._refusals))
+        if found is None or found.kind != "file":
+            raise self._refusals.lost(target)
+        metadata.check(found)
         if held != len(data):
             raise self._refusals.other_size(target, "in its part file", held, len(data))
         try:

@@ -1,15 +1,14 @@
 """What the protocol "ftp" declares: its URLs and its options."""
 
-import posixpath
 from typing import Any, ClassVar, Literal
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from datamover.protocols.base import Ability
 from datamover.protocols.ftp.client.login import Server
-from datamover.protocols.ftp.client.replies import decode
 from datamover.protocols.ftp.pool import FtpPool
+from datamover.protocols.part_files.accounts import AccountUrls
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
@@ -30,11 +29,6 @@ ABILITIES = frozenset(
     }
 )
 
-_EXPECTED = (
-    'expected ftp://USER@HOST[:PORT]/PATH, such as "ftp://portal@ftp.example.org/incoming" (from where a login begins) '
-    'or "ftp://portal@ftp.example.org//srv/in" (from the server\'s root), or ftps:// for TLS from the first byte'
-)
-
 
 class FtpOptions(TlsOptions):
     """The password, and whether there is TLS."""
@@ -45,40 +39,21 @@ class FtpOptions(TlsOptions):
     """Of ftp:// alone."""
 
 
-class Ftp:
+class Ftp(AccountUrls):
     """``protocols.place.PlaceProtocol`` of accounts on FTP servers."""
 
     name: ClassVar[str] = "ftp"
     schemes: ClassVar[tuple[str, ...]] = ("ftp", "ftps")
+    expected: ClassVar[str] = (
+        'expected ftp://USER@HOST[:PORT]/PATH, such as "ftp://portal@ftp.example.org/incoming" (from where a login '
+        'begins) or "ftp://portal@ftp.example.org//srv/in" (from the server\'s root), or ftps:// for TLS from the '
+        "first byte"
+    )
+    unusable: ClassVar[str] = "\0\r\n"
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
     counts_arriving: ClassVar[bool] = True
     options: ClassVar[type[ProtocolOptions]] = FtpOptions
-
-    def check_url(self, url: str) -> None:
-        """Raise ValueError for anything but ftp[s]://USER@HOST[:PORT]/PATH."""
-        parts = urlsplit(url)
-        if parts.password is not None:
-            raise ValueError(f"{_EXPECTED}; a password belongs in password_file")
-        try:
-            usable = bool(parts.hostname and parts.username) and parts.port != 0
-        except ValueError:
-            usable = False
-        path = unquote_to_bytes(parts.path)
-        if not usable or parts.scheme not in PORTS or "?" in url or "#" in url:
-            raise ValueError(_EXPECTED)
-        if any(byte in path for byte in (b"\0", b"\r", b"\n")) or b".." in path.split(b"/"):
-            raise ValueError(f"{_EXPECTED}, with no '..' and no line break in it")
-
-    def root(self, url: str) -> str:
-        return "/" + posixpath.normpath(_path(url)).lstrip("/")
-
-    def host(self, url: str) -> str | None:
-        return urlsplit(url).hostname
-
-    def user(self, url: str) -> str | None:
-        name = urlsplit(url).username
-        return None if name is None else unquote(name)
 
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> FtpPool:
         """Return the pool; it connects when first used."""
@@ -97,12 +72,8 @@ class Ftp:
             idle_timeout=settings.idle_timeout,
         )
         # RFC 1738, 3.2.2, as curl and lftp read it: the first slash ends the host, a second one is the path's own.
-        absolute, root = _path(settings.url).startswith("//"), self.root(settings.url)
+        absolute, root = self.path(settings.url).startswith("//"), self.root(settings.url)
         return FtpPool(root if absolute else f"~{root}", server, settings, ABILITIES, reactor)
-
-
-def _path(url: str) -> str:
-    return decode(unquote_to_bytes(urlsplit(url).path)) or "/"
 
 
 FTP: PlaceProtocol = Ftp()

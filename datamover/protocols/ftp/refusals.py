@@ -18,9 +18,16 @@ _FULL = ("no space", "disk full", "enospc", "insufficient storage", "not enough 
 _DENIED = ("permission", "denied", "not allowed", "forbidden", "not permitted", "privilege", "read-only", "read only")
 _STAYS = ("permission denied", "read-only", "read only")
 """Of a refusal that is told as passing, and is not."""
-_UNWRITTEN = ("failure writing to local file",)
-"""What vsftpd says of a full disk, and of any other trouble with it."""
-_NO_NAME = ("invalid directory name", "invalid file name", "invalid filename", "invalid path", "illegal name")
+_UNWRITTEN = ("failure writing to local file", "input/output error")
+"""What vsftpd and ProFTPD say of a full disk, and of any other trouble with it."""
+_NO_NAME = (
+    "invalid directory name",
+    "invalid file name",
+    "invalid filename",
+    "invalid path",
+    "illegal name",
+    "name too long",
+)
 _MISSING = ("no such file", "not exist", "not found", "cannot find", "not a directory")
 _TLS = (521, 522, 533, 534, 535, 536, 537)
 """RFC 4217 and RFC 2228; vsftpd says 522 of data that does not go on with the control connection's session."""
@@ -65,9 +72,9 @@ class FtpRefusals(FileServerRefusals):
             return errors.TLSFailed(f"{here}: the server refuses how the data is protected: {said}", scope=side)
         if "quota" in words:
             return self.quota(path)
-        if code == 452 or is_full(words):
+        if code == 452 or any(each in words for each in _FULL):
             return self.full(path)
-        if any(each in words for each in _UNWRITTEN):
+        if side is Scope.DESTINATION and any(each in words for each in _UNWRITTEN):
             return errors.NoSpace(
                 f"{what}: the server cannot write it to its disk, which may be full: {said}; free space there",
                 scope=side,
@@ -82,10 +89,10 @@ class FtpRefusals(FileServerRefusals):
         if refusal.unsupported:
             verb = refusal.command.partition(" ")[0]
             return errors.ServerError(f"{what}: the server does not do {verb}: {said}", scope=side, retryable=False)
-        if code < 500 and not any(each in words for each in _STAYS):
-            return self.answers(path, said)
         if self.too_long(path) or any(each in words for each in _NO_NAME):
             return self._no_name(path, said)
+        if code < 500 and not any(each in words for each in _STAYS):
+            return self.answers(path, said)
         if any(each in words for each in _MISSING):
             return self.missing(path)
         if code == 553 and not any(each in words for each in _DENIED):
@@ -123,6 +130,8 @@ class FtpRefusals(FileServerRefusals):
         )
 
 
-def is_full(words: str) -> bool:
-    """Tell whether a server says in words that its disk is full."""
-    return any(each in words.lower() for each in _FULL)
+def stops_any(refusal: FtpRefusal) -> bool:
+    """Tell whether an upload is refused for a reason that is not that it goes on behind what the server has."""
+    if refusal.code in (421, 425, 426, 452, 530, 552):
+        return True
+    return any(each in refusal.meaning for each in (*_FULL, *_UNWRITTEN, "quota"))

@@ -14,7 +14,7 @@ from datamover.protocols.ftp.client.session import FtpSession, Moving
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.measure import PAUSES, SETTLED, measure_sent, stored
 from datamover.protocols.ftp.metadata import Metadata
-from datamover.protocols.ftp.refusals import FtpRefusals, is_full
+from datamover.protocols.ftp.refusals import FtpRefusals, stops_any
 from datamover.protocols.ftp.tree import Tree
 from datamover.protocols.lacks import Lacks
 
@@ -151,7 +151,7 @@ class FtpSink:
         try:
             await stored(self._moving, self._real, self._taken, self._path, self._sessions, self._tree, self._refusals)
         except FtpRefusal as refusal:
-            if self._written_on and not passing(refusal):
+            if self._written_on and not stops_any(refusal):
                 raise self._unresumable(f"the server refuses it: {refusal}") from refusal
             raise
 
@@ -170,6 +170,8 @@ class FtpSink:
             try:
                 told = await side.size(self._real)
             except FtpRefusal:
+                return self._saved
+            if told is None:
                 return self._saved
             if told >= wanted:
                 return told
@@ -204,11 +206,6 @@ async def write_on(session: FtpSession, real: str, offset: int, refused: Callabl
     try:
         return await session.store(real, offset)
     except FtpRefusal as refusal:
-        if passing(refusal):
+        if stops_any(refusal):
             raise
         raise refused(f"the server refuses it: {refusal}") from refusal
-
-
-def passing(refusal: FtpRefusal) -> bool:
-    """Tell whether a refusal has other reasons than that the server cannot write a file on."""
-    return refusal.code in (421, 425, 426, 452, 530, 552) or is_full(refusal.meaning)

@@ -144,6 +144,8 @@ class FtpSource:
         now = await self._reader.tree.find(self._opened, self._real, self._path)
         if now is None or now.identity != self._entry.identity or now.size != size:
             raise refusals.changed(self._path)
+        if refused is not None and self._position == self.offset:
+            raise refused  # It says why nothing came.
         if refused is not None:
             raise refusals.broken_off(self._path, self._position, refused)
         if size is not None and self._position != size:

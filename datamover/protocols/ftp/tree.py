@@ -206,7 +206,12 @@ class Tree:
         """Return the real path of a directory whose server tells no real paths: its parent is looked into for links."""
         above, name = posixpath.split(path)
         parent = await self.directory(session, above)
-        entries = await self.entries(session, parent, links=True)
+        try:
+            entries = await self.entries(session, parent, links=True)
+        except FtpRefusal as refusal:
+            if refusal.code < 500 or refusal.code == 530:
+                raise
+            return real  # It tells of no links.
         if any(entry.name == name and entry.kind == "link" for entry in entries):
             [link] = [entry for entry in entries if entry.name == name]
             return await self.directory(session, await self._leads(session, path, parent, link))
@@ -226,6 +231,10 @@ class Tree:
             timing.cancel()
             raise
         modified = await timing
+        if await session.sizes_directories(posixpath.dirname(real)):
+            with suppress(FtpRefusal):
+                await session.enter(real)
+                return Entry(posixpath.basename(real), "dir", modified=modified)
         return Entry(posixpath.basename(real), "file", size, modified)
 
     async def _line(self, session: FtpSession, real: str) -> tuple[Entry | None, bool]:
@@ -240,9 +249,11 @@ class Tree:
                 sure = sure or says_missing(refusal)
                 continue
             sure = True
-            if directory:
+            # ftp-srv says of a file, too, that it is a directory; its line has the whole path then.
+            of_it = [line for line in lines if line.name == real]
+            if directory and not of_it:
                 return Entry(name, "dir"), True
-            for line in lines:
+            for line in of_it or lines:
                 if posixpath.basename(line.name) == name:
                     return line, True
         return None, sure
@@ -292,7 +303,13 @@ class Tree:
             raise Missing
         if not make:
             raise Missing
-        await self._make(session, posixpath.join(parent, name))
+        try:
+            await self._make(session, posixpath.join(parent, name))
+        except FtpRefusal:
+            found = await self.find(session, posixpath.join(parent, name))
+            if found is not None and found.kind != "dir":
+                raise self._refusals.file_in_the_way(path) from None
+            raise
         return await session.enter(posixpath.join(parent, name))
 
     async def _make(self, session: FtpSession, real: str) -> None:

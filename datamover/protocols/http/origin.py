@@ -155,22 +155,14 @@ class WebSource:
     def __init__(
         self, inspection: Inspection, offset: int, length: int | None, body: BodyStream | None, head: Head
     ) -> None:
-        self._inspection = inspection
-        self._offset = offset
+        self.inspection = inspection
+        self.offset = offset
         self._length = length
         self._body = body
         self._url = head.url
         self.ranges = ranges_given(head) and head.url == head.asked
         """The requested URL itself serves ranges."""
         self._read = 0
-
-    @property
-    def inspection(self) -> Inspection:
-        return self._inspection
-
-    @property
-    def offset(self) -> int:
-        return self._offset
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end.

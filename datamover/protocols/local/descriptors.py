@@ -24,9 +24,10 @@ CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno
 class NotOwn(Exception):
     """A file that somebody else may have made stands where a part file of ours is to be."""
 
-    def __init__(self, owner: int) -> None:
+    def __init__(self, name: bytes, owner: int) -> None:
         """``owner``: the user id that the disk tells of it."""
-        super().__init__(owner)
+        super().__init__(name, owner)
+        self.name = name
         self.owner = owner
 
 
@@ -61,7 +62,7 @@ def open_own(directory: int, name: bytes, most: int) -> int:
     except OSError as error:
         there = look(directory, name)
         if there is not None and stat.S_ISLNK(there.mode):
-            raise NotOwn(there.owner) from error  # It is not followed.
+            raise NotOwn(name, there.owner) from error  # It is not followed.
         raise
     own = False
     try:
@@ -71,7 +72,7 @@ def open_own(directory: int, name: bytes, most: int) -> int:
         if not own:
             close(descriptor)
     if not own:
-        raise NotOwn(found.st_uid)
+        raise NotOwn(name, found.st_uid)
     return descriptor
 
 

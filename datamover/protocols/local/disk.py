@@ -97,7 +97,7 @@ class Disk:
             os.close(descriptor)
             raise
 
-    def open_part(self, part: str, offset: int, mode: int) -> Writer:
+    def open_part(self, part: str, target: str, offset: int, mode: int) -> Writer:
         """Open a part file for writing from ``offset``; it is made only at 0, and will have ``mode``."""
 
         def open_it(directory: int, name: bytes) -> int:
@@ -106,23 +106,23 @@ class Disk:
             try:
                 return open_own(directory, name, PRIVATE | mode)
             except NotOwn as found:
-                raise self._refusals.not_own(part, found.owner) from found
+                raise self._refusals.not_own(target, found.owner) from found
             except OSError as error:
                 if error.errno not in _NOT_AGAIN:
                     raise
                 self._lacks.learn(Ability.RESUME, f"the disk answers: {error.strerror}")
-                raise self._refusals.not_again(part) from error
+                raise self._refusals.not_again(target) from error
 
         try:
             descriptor = self._tree.at(part, open_it, make=not offset)
         except FileNotFoundError:
             if offset:
-                raise self._refusals.short(part, 0, offset) from None
+                raise self._refusals.short(target, 0, offset) from None
             raise
         try:
             status = os.fstat(descriptor)
             self._check_regular(status)
-            self._check_long_enough(status, part, offset)
+            self._check_long_enough(status, target, offset)
         except BaseException:
             os.close(descriptor)
             raise

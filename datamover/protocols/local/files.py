@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.serial import SerialExecutor
-from datamover.protocols.base import Inspection, Lack, Octets
+from datamover.protocols.base import Lack, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
 from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.writer import Writer
@@ -28,20 +28,12 @@ class LocalSource:
         self._lane = lane
         self._reader = opened.reader
         self._ahead: Deferred[bytes] | None = succeed(opened.first)
-        self._inspection = opened.inspection
-        self._offset = opened.offset
+        self.inspection = opened.inspection
+        self.offset = opened.offset
         self._path = path
         self._refusals = refusals
         self._leave = CHUNKS.join()
         self._closed = False
-
-    @property
-    def inspection(self) -> Inspection:
-        return self._inspection
-
-    @property
-    def offset(self) -> int:
-        return self._offset
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end. Raises SourceChanged where the file is not what it was when opened."""

@@ -67,12 +67,14 @@ class LocalPlace(PartFilePlace):
     def origin(self, path: str) -> "LocalOrigin":
         return LocalOrigin(self, path)
 
-    async def open_part(self, part: str, *, offset: int = 0) -> LocalSink:
+    async def open_part(self, part: str, target: str, *, offset: int = 0) -> LocalSink:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
-        with self._refusals.about(part):
+        with self._refusals.about(target):
             # To its end: a part file that is made only after its transfer was given up would never be removed.
-            writer = await self._threads.finish(Writer.close, self._disk.open_part, part, offset, self._file_mode)
-        sink = LocalSink(self._threads.lane(), self._threads.lane(), writer, self._file_mode, part, self._refusals)
+            writer = await self._threads.finish(
+                Writer.close, self._disk.open_part, part, target, offset, self._file_mode
+            )
+        sink = LocalSink(self._threads.lane(), self._threads.lane(), writer, self._file_mode, target, self._refusals)
         self._opened.add(sink)
         return sink
 

@@ -39,7 +39,7 @@ class DiskRefusals(Refusals):
         except OutsideRoot:
             raise self.outside(path) from None
         except NotOwn as found:
-            raise self.taken(path, found.owner) from None
+            raise self.taken(path, os.fsdecode(found.name), found.owner) from None
         except OSError as error:
             raise self.of(error, path) from error
 
@@ -77,10 +77,10 @@ class DiskRefusals(Refusals):
             scope=self.side,
         )
 
-    def taken(self, path: str, owner: int) -> DataMoverError:
+    def taken(self, path: str, part: str, owner: int) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)} is a part file's name, and something of user id {owner} has it, which is not written "
-            "on: remove it",
+            f"{self.what(path)}: the name of its part file, {part!r}, is that of something of user id {owner}, which "
+            "is not written on: remove it",
             scope=self.side,
         )
 

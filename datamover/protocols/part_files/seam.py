@@ -65,8 +65,10 @@ class PartFiles(Protocol):
         """Return the names in a directory, without "." and ".."; an empty list where there is none."""
         ...
 
-    async def open_part(self, part: str, *, offset: int = 0) -> PartFileSink:
+    async def open_part(self, part: str, target: str, *, offset: int = 0) -> PartFileSink:
         """Open the part file ``part`` for writing from ``offset``; offset 0 begins anew, whatever is there.
+
+        Errors, of writing too, name the file ``target``, which it is to be.
 
         An offset beyond what the part file holds, or where the side lets no file be continued (RESUME is then
         lacking), raises SizeMismatch.

@@ -37,7 +37,7 @@ class PartUpload:
 
     async def open(self) -> None:
         """Open the part file; a predecessor's bytes stay until they are overwritten, or cut off at the end."""
-        self._sink = await self._files.open_part(self.token, offset=self.offset)
+        self._sink = await self._files.open_part(self.token, self._target, offset=self.offset)
 
     def write(self, data: Octets) -> Awaitable[None]:
         return self._opened.write(data)

@@ -41,14 +41,14 @@ class Parts:
         self.refusals = refusals
         self.lacks = lacks
 
-    async def open(self, link: Link, session: SftpSession, part: str, offset: int) -> OpenPart:
+    async def open(self, link: Link, session: SftpSession, part: str, target: str, offset: int) -> OpenPart:
         """Open a part file for writing from ``offset``, where nothing else is in its way.
 
         Raises SftpError, and SizeMismatch where there is nothing to continue, or the server does not allow it.
         """
         real = await self._tree.name(link, session, part, make=not offset)
         if offset:
-            return await self._open_again(session, real, part, offset)
+            return await self._open_again(session, real, part, target, offset)
         private = Attributes(mode=self.lacks.first_mode(self._mode))
         try:
             return OpenPart(real, await session.open_file(real, _ANEW, private), None)
@@ -70,17 +70,17 @@ class Parts:
             return OpenPart(real, handle, found if flags == _PLAINLY else None)
         raise first
 
-    async def _open_again(self, session: SftpSession, real: bytes, part: str, offset: int) -> OpenPart:
+    async def _open_again(self, session: SftpSession, real: bytes, part: str, target: str, offset: int) -> OpenPart:
         """Open a part file to be continued."""
         found = await session.find(real)
         if found is None or (found.size or 0) < offset:
-            raise self.refusals.short(part, (found.size if found else None) or 0, offset)
+            raise self.refusals.short(target, (found.size if found else None) or 0, offset)
         self._check_usable(part, found)
         try:
             return OpenPart(real, await session.open_file(real, messages.FOR_WRITING), found)
         except SftpError as refusal:
             self.lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
-            raise self.refusals.not_again(part, refusal) from refusal
+            raise self.refusals.not_again(target, refusal) from refusal
 
     async def _removed(self, session: SftpSession, real: bytes) -> bool:
         """Remove what an attempt left, if the server lets that be: not every one lets it be written over, or cut."""

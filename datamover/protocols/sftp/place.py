@@ -91,16 +91,18 @@ class SftpPlace(PartFilePlace):
     def origin(self, path: str) -> SftpOrigin:
         return SftpOrigin(self._reader, path)
 
-    async def open_part(self, part: str, *, offset: int = 0) -> SftpSink:
+    async def open_part(self, part: str, target: str, *, offset: int = 0) -> SftpSink:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
-        with self._refusals.about(part):
+        with self._refusals.about(target):
             lease = (await self._link()).lease()
             session = await lease.__aenter__()
             order = self._orders.first(session, part)
             if order is Order.WIDE:
                 lease.prepare()
             try:
-                opened = await _unless_stale(lease.link, lambda: self._parts.open(lease.link, session, part, offset))
+                opened = await _unless_stale(
+                    lease.link, lambda: self._parts.open(lease.link, session, part, target, offset)
+                )
             except BaseException:
                 lease.release()
                 raise
@@ -111,7 +113,7 @@ class SftpPlace(PartFilePlace):
                 mode=self._file_mode,
                 order=order,
                 longer=opened.found is not None,
-                path=part,
+                path=target,
                 refusals=self._refusals,
                 lacks=self.lacks,
                 failed=partial(self._orders.failed, part, order),
@@ -152,7 +154,7 @@ class SftpPlace(PartFilePlace):
             async with link.lease() as session:
                 metadata = Metadata(self._file_mode, modified, self.lacks)
                 putting = Deferred.fromCoroutine(
-                    _unless_stale(link, lambda: write_whole(self._parts, link, session, part, data, metadata))
+                    _unless_stale(link, lambda: write_whole(self._parts, link, session, part, target, data, metadata))
                 )
                 real, without = await finish_despite_cancel(putting)
                 commit()

@@ -1,23 +1,20 @@
 """What the protocol "sftp" declares: its URLs and its options."""
 
-import posixpath
 from typing import Any, ClassVar, Self
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
 from datamover.config.schema import AbsolutePath
 from datamover.protocols.base import Ability
+from datamover.protocols.part_files.accounts import AccountUrls
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.sftp.client.link import LinkSettings
-from datamover.protocols.sftp.client.messages import decode
 from datamover.protocols.sftp.pool import SftpPool
 from datamover.protocols.sftp.ssh.login import SecretFiles
 from datamover.security.secret_files import SecretPath
 
 PORT = 22
-
-_EXPECTED = 'expected sftp://USER@HOST[:PORT]/ABSOLUTE/PATH, such as "sftp://datamover@vis.example.org/srv/data"'
 
 
 class SftpOptions(ProtocolOptions):
@@ -37,11 +34,14 @@ class SftpOptions(ProtocolOptions):
         return self
 
 
-class Sftp:
+class Sftp(AccountUrls):
     """``protocols.place.PlaceProtocol`` of accounts on SSH servers."""
 
     name: ClassVar[str] = "sftp"
     schemes: ClassVar[tuple[str, ...]] = ("sftp",)
+    expected: ClassVar[str] = (
+        'expected sftp://USER@HOST[:PORT]/ABSOLUTE/PATH, such as "sftp://datamover@vis.example.org/srv/data"'
+    )
     other_schemes: ClassVar[tuple[str, ...]] = ("scp",)
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
     counts_arriving: ClassVar[bool] = True
@@ -49,28 +49,9 @@ class Sftp:
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for anything but sftp://USER@HOST[:PORT]/ABSOLUTE/PATH."""
-        parts = urlsplit(url)
-        if parts.password is not None:
-            raise ValueError(f"{_EXPECTED}; a password belongs in password_file")
-        try:
-            usable = bool(parts.hostname and parts.username) and parts.port != 0
-        except ValueError:
-            usable = False
-        path = unquote_to_bytes(parts.path)
-        if not usable or parts.scheme != "sftp" or not path.startswith(b"/") or "?" in url or "#" in url:
-            raise ValueError(_EXPECTED)
-        if b"\0" in path or b".." in path.split(b"/"):
-            raise ValueError(f"{_EXPECTED}, with no '..' in it")
-
-    def root(self, url: str) -> str:
-        return "/" + posixpath.normpath(decode(unquote_to_bytes(urlsplit(url).path))).lstrip("/")
-
-    def host(self, url: str) -> str | None:
-        return urlsplit(url).hostname
-
-    def user(self, url: str) -> str | None:
-        name = urlsplit(url).username
-        return None if name is None else unquote(name)
+        super().check_url(url)
+        if not urlsplit(url).path:
+            raise ValueError(self.expected)
 
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> SftpPool:
         """Return the pool; it connects when first used."""

@@ -15,13 +15,13 @@ from datamover.protocols.sftp.sink import raise_refused
 
 
 async def write_whole(
-    parts: Parts, link: Link, session: SftpSession, part: str, data: bytes, metadata: Metadata
+    parts: Parts, link: Link, session: SftpSession, part: str, target: str, data: bytes, metadata: Metadata
 ) -> tuple[bytes, Sequence[Lack]]:
     """Write a part file that is whole; return its real path, and what it went without beside ``metadata``.
 
     Raises what opening, writing, flushing and closing met.
     """
-    opened = await parts.open(link, session, part, 0)
+    opened = await parts.open(link, session, part, target, 0)
     content, step = memoryview(data), session.write_size
 
     def write() -> list[Deferred[None]]:
@@ -40,5 +40,5 @@ async def write_whole(
             lacks=parts.lacks,
         )
     except SftpError as refusal:
-        await raise_refused(refusal, session, opened.real, parts.refusals, part)
+        await raise_refused(refusal, session, opened.real, parts.refusals, target)
     return opened.real, without

@@ -130,8 +130,8 @@ class SftpSource:
         # Some servers tell a size of 0, or none, of files that hold something: where they end is where they end.
         self._size = found.size or None
         same = identity is not None and found.identity == identity and offset <= (self._size or 0)
-        self._offset = self._position = self._asked = offset if same else 0
-        self._inspection = self._inspected()
+        self.offset = self._position = self._asked = offset if same else 0
+        self.inspection = self._inspected()
         self._checked = self._begun = False
         self._ask()
 
@@ -144,20 +144,12 @@ class SftpSource:
             first.whole = succeed(data)
             if first.end is not None:
                 await self._ended(first.end)
-        self._inspection = self._inspected()
+        self.inspection = self._inspected()
         self._ask()
 
     def _inspected(self) -> Inspection:
         name = posixpath.basename(self._path.rstrip("/"))
         return replace(self._found.inspection(name, size_is_told=self._found.size == self._size), size=self._size)
-
-    @property
-    def inspection(self) -> Inspection:
-        return self._inspection
-
-    @property
-    def offset(self) -> int:
-        return self._offset
 
     async def read(self) -> Octets:
         """Return the next bytes, b"" at the end. Raises SourceChanged where the file is not what it was when opened."""

@@ -74,7 +74,7 @@ class VerifiedTLS:
         connection = Connection(self._context, None)
         connection.set_app_data(tls)
         if isinstance(identity, DNS_ID):
-            connection.set_tlsext_host_name(host.encode("ascii"))
+            connection.set_tlsext_host_name(identity.hostname)
 
         def verify(_: Connection, certificate: X509, code: int, depth: int, trusted: int) -> bool:
             reason = None

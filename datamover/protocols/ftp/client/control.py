@@ -39,6 +39,7 @@ class UnusableName(Exception):
 class _Command:
     line: bytes
     shown: str
+    """What messages call it: an argument may be secret, or the path of a part file."""
     answer: Deferred[Reply]
     began: Callable[[Reply], None] | None = None
     """Called with a preliminary reply."""
@@ -99,7 +100,6 @@ class Control(LineReceiver):
         verb: str,
         argument: bytes | None = None,
         *,
-        secret: bool = False,
         began: Callable[[Reply], None] | None = None,
     ) -> Deferred[Reply]:
         """Send a command; fire with its final reply, positive or not. Cancelling lets go of the reply.
@@ -117,7 +117,6 @@ class Control(LineReceiver):
                 command.answer.errback(UnusableName(verb))
                 return command.answer
             line += b" " + (argument.replace(_IAC, _IAC + _IAC) if self.telnet else argument)
-            command.shown = verb if secret else f"{verb} {argument.decode('utf-8', 'replace')}"
         command.line = line + b"\r\n"
         self._commands.append(command)
         self._send()
@@ -239,11 +238,11 @@ class Control(LineReceiver):
                 command.began(reply)
             return
         self._commands.popleft()
+        if reply.code == 421:
+            # First of all: who gets the reply may ask for something at once, of another connection.
+            self.fail(errors.ConnectionLost(f"{self._host} closes: {reply.words}"))
         if not command.dropped and not command.answer.called:
             command.answer.callback(reply)  # Who gets it may want nothing more of what was to follow.
-        if reply.code == 421:
-            self.fail(errors.ConnectionLost(f"{self._host} closes: {reply.words}"))
-            return
         self._send()
         self._watch()
 

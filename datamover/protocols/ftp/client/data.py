@@ -15,7 +15,7 @@ from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet import error as failures
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IHandshakeListener,
@@ -23,7 +23,7 @@ from twisted.internet.interfaces import (
     IPullProducer,
     IPushProducer,
 )
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -93,8 +93,6 @@ class Data(Protocol):
         """What went wrong with the connection, as a clause; None where it ended in order, or did not end."""
         if self.reason is None:
             return None
-        if isinstance(self.reason, errors.DataMoverError):
-            return "its certificate is not valid"
         if isinstance(self.reason, OpenSSLError):
             return "it ended without TLS's close_notify"
         return "it broke"
@@ -268,9 +266,11 @@ async def connect(
     endpoint: Any = kind(reactor, address, port, connect_timeout)
     if creator is not None:
         endpoint = wrapClientTLS(creator, endpoint)
+    factory = Factory.forProtocol(lambda: data)
+    factory.noisy = False  # The log would tell of each.
     where = f"the data connection to port {port} of {address}, which the server names,"
     try:
-        await connectProtocol(endpoint, data)  # type: ignore[no-untyped-call]
+        await endpoint.connect(factory)
     except (failures.TimeoutError, failures.TCPTimedOutError):
         raise errors.TimedOut(
             f"{where} is not made within {connect_timeout:g} s: open the server's passive ports in the firewall"

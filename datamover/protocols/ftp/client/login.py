@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet import error as failures
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.logger import Logger
 
@@ -54,26 +54,40 @@ class Server:
         return f"{host}:{self.port}"
 
 
-async def log_in(reactor: Any, server: Server, threads: Threads, made: Callable[[Control], object]) -> FtpSession:
+async def log_in(
+    reactor: Any, server: Server, threads: Threads, door: DeferredSemaphore, made: Callable[[Control], object]
+) -> FtpSession:
     """Return a session within the server's connect_timeout; ``made`` is told of the connection once there is one.
 
+    ``door`` is passed first, and held until the server greets.
     Raises ConnectFailed, TimedOut, TLSFailed, AuthenticationFailed, RateLimited, ConnectionLost, ServerError.
     Cancelling drops the connection.
     """
-    login = _Login(reactor, server, threads, made)
+    await door.acquire()
+    login = _Login(reactor, server, threads, door.release, made)
     attempt = Deferred.fromCoroutine(login.run())
     try:
         return await attempt.addTimeout(server.connect_timeout, reactor, onTimeoutCancel=login.give_up)
     except BaseException:
         login.drop()
         raise
+    finally:
+        login.leave_door()
 
 
 class _Login:
-    def __init__(self, reactor: Any, server: Server, threads: Threads, made: Callable[[Control], object]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        server: Server,
+        threads: Threads,
+        leave_door: Callable[[], None],
+        made: Callable[[Control], object],
+    ) -> None:
         self._reactor = reactor
         self._server = server
         self._threads = threads
+        self._leave_door: Callable[[], None] | None = leave_door
         self._made = made
         self._control = Control(reactor, server.shown, server.idle_timeout, server.tls if server.implicit else None)
         self._secure = None if server.tls is None else SessionTLS(server.tls, server.host)
@@ -81,6 +95,12 @@ class _Login:
 
     def give_up(self, result: object, timeout: float) -> NoReturn:
         raise errors.TimedOut(f"{self._late} within {timeout:g} s{self._advice}")
+
+    def leave_door(self) -> None:
+        """Let the next one connect."""
+        leave, self._leave_door = self._leave_door, None
+        if leave is not None:
+            leave()
 
     def drop(self) -> None:
         self._control.fail(errors.ConnectionLost("the connection was given up while it was made"))
@@ -95,6 +115,7 @@ class _Login:
             greeting.addErrback(lambda _: None)
             raise
         greeted = await greeting
+        self.leave_door()
         if not greeted.positive:
             raise busy(server.shown, greeted) or errors.ConnectFailed(
                 f"{server.shown} refuses the connection: {greeted.code} {greeted.words}"
@@ -167,7 +188,7 @@ class _Login:
                     raise errors.AuthenticationFailed(
                         f"{server.shown} wants a password of {server.user!r}: name password_file"
                     )
-                reply = await control.ask("PASS", password, secret=True)
+                reply = await control.ask("PASS", password)
         except UnusableName:
             raise errors.AuthenticationFailed(
                 f"the login to {server.shown} holds a line break or NUL, which FTP cannot carry; correct password_file"

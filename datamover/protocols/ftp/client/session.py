@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import errors
-from datamover.protocols.ftp.client.control import Control, checked
+from datamover.protocols.ftp.client.control import Control, again, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.replies import (
@@ -28,8 +28,12 @@ ANSWER = 5.0
 """Seconds that a server has to say why it ended a data connection before it had all: some never do."""
 LARGEST_LISTING = 64 * 2**20
 """Bytes of one directory's listing."""
-_MISSING = "no such file", "not exist", "not found", "cannot find", "not a directory", "could not get file size"
-"""The last is vsftpd's, of what is not there or is no file."""
+_MISSING = (
+    *("no such file", "not exist", "not found", "cannot find", "not a directory"),
+    "could not get file size",
+    "check for file existence",
+)
+"""The last two are vsftpd's, of what is not there or is no file, and pure-ftpd's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +105,18 @@ class Moving:
         return self._reply is not None
 
     async def end(self) -> Reply:
-        """Wait for the server's last word, which is due now; raises FtpRefusal where that is negative."""
+        """Wait for the server's last word, which is due now.
+
+        Raises FtpRefusal where that is negative, and TLSFailed where the data connection's certificate is not valid.
+        """
         if self._reply is None:
             self._session.control.expect()
             self.data.gone.addCallback(self._gone)
             waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
             self._waiting.append(waiter)
             await waiter
+        if isinstance(self.data.reason, errors.DataMoverError):
+            raise again(self.data.reason)
         reply = self._reply
         if isinstance(reply, Failure):
             reply.raiseException()
@@ -160,6 +169,7 @@ class FtpSession:
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._extended = True
+        self._sizes_directories: bool | None = None
         self.idle_since = 0.0
 
     # Questions over the control connection ------------------------------------------------------------------------
@@ -183,8 +193,11 @@ class FtpSession:
         except FtpRefusal:
             return path
 
-    async def size(self, path: str) -> int:
-        """Return a file's bytes (RFC 3659, 4). Raises FtpRefusal, also for what is no file."""
+    async def size(self, path: str) -> int | None:
+        """Return a file's bytes (RFC 3659, 4), None where no number is told (ftp-srv, of an empty file).
+
+        Raises FtpRefusal, at most servers also for what is no file.
+        """
         try:
             reply = await self.ask("SIZE", path)
         except FtpRefusal as refusal:
@@ -193,9 +206,22 @@ class FtpSession:
                 raise
             return told.size
         text = reply.text.strip()
-        if not (text.isascii() and text.isdigit()):
-            raise errors.ServerError(f"the server's answer to SIZE is not a number: {reply.words!r}")
-        return int(text)
+        if text.isascii() and text.isdigit():
+            return int(text)
+        if reply.code != 213:
+            raise errors.ServerError(f"the server's answer to SIZE is not a size: {reply.code} {reply.words}")
+        return None
+
+    async def sizes_directories(self, directory: str) -> bool:
+        """Tell whether the server tells a size of a directory, too; it is asked once."""
+        if self._sizes_directories is None:
+            try:
+                await self.ask("SIZE", directory)
+            except FtpRefusal:
+                self._sizes_directories = False
+            else:
+                self._sizes_directories = True
+        return self._sizes_directories
 
     async def modified(self, path: str) -> float | None:
         """Return a file's time in POSIX seconds (RFC 3659, 3), None where it is not told."""
@@ -265,15 +291,16 @@ class FtpSession:
     async def _move(self, verb: str, path: str | None, kind: type[Data], offset: int) -> Moving:
         data = kind(self._reactor, self._idle_timeout, self._secure is not None)
         port = await self._passive()
-        if offset:
-            await self.ask("REST", str(offset))
         creator = None if self._secure is None else self._secure.data()
         address = self.control.transport.getPeer().host
         moving = Moving(self._reactor, self, data, f"{verb} {path or ''}".rstrip())
         connecting = Deferred.fromCoroutine(connect(self._reactor, address, port, data, creator, self._connect_timeout))
         connecting.addErrback(moving.unreached)
-        moving.follow(self.control.ask(verb, None if path is None else encode(path), began=moving.begin))
         try:
+            if offset:
+                # Twisted's server answers nothing before it has the data connection.
+                await self.ask("REST", str(offset))
+            moving.follow(self.control.ask(verb, None if path is None else encode(path), began=moving.begin))
             await moving.began
             if moving.over:
                 await moving.end()
@@ -300,7 +327,7 @@ class FtpSession:
                 if port is not None:
                     return port
             except FtpRefusal as refusal:
-                if refusal.code < 500:
+                if refusal.code in (421, 530):
                     raise
             self._extended = False
         try:

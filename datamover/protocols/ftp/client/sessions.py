@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as NoAnswer
 
 from datamover import errors
@@ -16,6 +16,8 @@ from datamover.protocols.ftp.client.session import FtpSession
 
 MOST = 32
 """Logins at a time, at most; [destinations] max_active bounds what needs one."""
+AT_ONCE = 8
+"""Connections that wait to be greeted at a time: pure-ftpd queues nine, and Linux never tells who was not queued."""
 STALE = 10.0
 """Seconds without use after which a login is asked whether it is there still."""
 KEPT = 50.0
@@ -36,6 +38,7 @@ class Sessions:
         self._reactor = reactor
         self._server = server
         self._threads = threads
+        self._door = DeferredSemaphore(AT_ONCE)
         self._idle: list[FtpSession] = []
         self._controls: set[Control] = set()
         self._opened = 0
@@ -77,9 +80,11 @@ class Sessions:
                 try:
                     return await self._open()
                 except errors.RateLimited:
-                    if not self._opened:
+                    while self._attempts and not self._established:
+                        await self._wait()
+                    if not self._established:
                         raise
-                    self._most, self._limited_at = self._opened, self._reactor.seconds()
+                    self._most, self._limited_at = self._established, self._reactor.seconds()
             elif not wait:
                 raise errors.RateLimited(f"{self._server.shown} takes no further login now")
             elif self._side is not None and self._side.control.quiet:
@@ -144,6 +149,11 @@ class Sessions:
     # ------------------------------------------------------------------------------------------------------------
 
     @property
+    def _established(self) -> int:
+        """How many are logged in."""
+        return self._opened - len(self._attempts)
+
+    @property
     def _limit(self) -> int:
         """How many logins there may be now: what the server refused is tried again after a while."""
         if self._reactor.seconds() - self._limited_at > LIMITED:
@@ -152,17 +162,19 @@ class Sessions:
 
     async def _open(self) -> FtpSession:
         self._opened += 1
-        attempt = Deferred.fromCoroutine(log_in(self._reactor, self._server, self._threads, self._connected))
+        attempt = Deferred.fromCoroutine(
+            log_in(self._reactor, self._server, self._threads, self._door, self._connected)
+        )
         self._attempts.add(attempt)
         try:
             session = await attempt
         except BaseException:
+            self._attempts.discard(attempt)
             self._dropped()
             if self._closed:
                 raise errors.ConnectionLost("the connection was closed while it was made") from None
             raise
-        finally:
-            self._attempts.discard(attempt)
+        self._attempts.discard(attempt)
         if self._closed:
             session.control.leave()
         self._logged_in(session)
