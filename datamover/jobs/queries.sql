@@ -150,10 +150,10 @@ SELECT coalesce(sum(rate), 0) AS rate FROM transfers WHERE node IS NOT NULL;
 SELECT coalesce(max(id), 0) AS id FROM jobs;
 
 -- name: read_waiting
--- prepared: job integer, counted integer, lease double precision
--- What a job's next file waits for: holds, breakers, active transfers, and the number ahead of it. No more of those are
--- counted than are shown, so that a long queue costs no more than a short one. The file is chosen before anything else
--- is read about it, so that a job of many files costs no more than one of a few.
+-- What a job's next file waits for, as a part of the job's status (listing.py): holds, breakers, active transfers, and
+-- the number ahead of it. No more of those are counted than are shown, so that a long queue costs no more than a short
+-- one. The file is chosen before anything else is read about it, so that a job of many files costs no more than one of a
+-- few.
 WITH fresh AS MATERIALIZED (
     SELECT id FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND leader = index AND attempt = 0
     ORDER BY index LIMIT 1
@@ -181,10 +181,7 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
                 AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
-       (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
-            AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner
-                 AND (NOT o.paused OR o.room_wanted IS NOT NULL))
-            AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind,
+       behind.job AS behind, behind.owner AS behind_owner,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND draining
@@ -200,7 +197,12 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE a.owner = t.owner)::integer AS owner,
            count(*) FILTER (WHERE a.source_host = t.source_host OR t.source_host LIKE 'web %%' AND a.source_host LIKE 'web %%'
                AND split_part(a.source_host, ' ', 2) = split_part(t.source_host, ' ', 2))::integer AS host, count(*)::integer AS total
-    FROM transfers a WHERE a.node IS NOT NULL) AS active;
+    FROM transfers a WHERE a.node IS NOT NULL) AS active
+LEFT JOIN LATERAL (
+    SELECT o.job, o.owner FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
+        AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner
+             AND (NOT o.paused OR o.room_wanted IS NOT NULL))
+        AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind ON true;
 
 -- name: read_moved
 -- The bytes of each owner's files that were completed within a day, and of those that move, by their known sizes.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
@@ -76,6 +77,7 @@ class NamedQueries:
         )
 
     @classmethod
+    @cache
     def load(cls) -> "NamedQueries":
         """Return the queries of queries.sql."""
         return cls((resources.files("datamover.jobs") / "queries.sql").read_text("utf-8"))

@@ -8,6 +8,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, BinaryIO
 from xmlrpc.client import Fault, dumps, escape
 
@@ -227,7 +228,9 @@ def _element(value: Any) -> bytes:
     return _returns("".join(parts)).encode()
 
 
+@lru_cache(maxsize=512)
 def _name(key: object) -> str:
+    """Return the beginning of a member. The names of an answer's members are few, and the same in each."""
     return f"<member>\n<name>{escape(legible(str(key)))}</name>\n"
 
 
