@@ -59,7 +59,7 @@ LEFT JOIN LATERAL (
     "read_status",
     {**JOB.types, "counted": "integer", "lease": "double precision"},
 )
-"""``JOB`` with ``waiting``, the row of ``read_waiting`` as a struct: None if nothing of the job waits, or something moves.
+"""``JOB`` with ``waiting``: the row of ``read_waiting``, a struct, None if nothing of the job waits or something moves.
 It is one statement, since each more would cost the service as much again."""
 
 
