@@ -14,6 +14,7 @@ from datamover.api.http.turns import Turns
 from datamover.api.methods.table import Method
 from datamover.api.xmlrpc import records
 from datamover.audit.trail import AuditTrail
+from datamover.concurrency.fair_share import FairQueue
 from datamover.config.schema import Config
 from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
 from datamover.jobs.store import JobStore
@@ -101,6 +102,8 @@ class CallContext:
     reload: Callable[[], Reloaded]
     audit: AuditTrail
     turns: Turns
+    connections: FairQueue
+    """The callers' shares of the database's connections: a method that reads or changes jobs holds one meanwhile."""
     who: str
     """The key in whose turns long work is done."""
     began: float = 0.0

@@ -33,7 +33,7 @@ from datamover.api.methods.calling import bug, call
 from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
 from datamover.audit.trail import AuditEvent, AuditTrail
-from datamover.concurrency.fair_share import FairShare
+from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.concurrency.locks import Locks
 from datamover.config.identities import Holders
 from datamover.config.schema import Config, Limits
@@ -92,10 +92,14 @@ def make_site(
     checks = FairShare(lambda: limits().checks), "checks"
     methods = limited(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
     turns = Turns(reactor)
+    # The rest is for engines and for what is stored together: submissions, and the reads of calls that wait.
+    connections = FairQueue(FairShare(lambda: max(1, runtimes.now.settings.database.connections // 2)))
 
     def context(runtime: Runtime, who: str) -> CallContext:
         began = reactor.seconds()
-        return CallContext(runtime, store, reactor, methods, reload, audit, turns, who, began, database_back)
+        return CallContext(
+            runtime, store, reactor, methods, reload, audit, turns, connections, who, began, database_back
+        )
 
     resource = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]

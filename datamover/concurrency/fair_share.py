@@ -1,13 +1,15 @@
-"""Fair shares of a limited resource. Pure.
+"""Fair shares of a limited resource, refused or waited for.
 
 Nobody may hold more than is left over: a single holder gets at most half, the next half of the rest, and so on, so that
 newcomers always find something (the dynamic thresholds of Choudhury and Hahne, "Dynamic queue length thresholds for
 shared-memory packet switches", 1998, with a factor of 1). The last units are reserved for those who hold nothing.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from twisted.internet.defer import Deferred
 
 from datamover.errors import Unavailable
 
@@ -80,3 +82,48 @@ class FairShare:
     def __len__(self) -> int:
         """Return the number of holders."""
         return len(self._taken)
+
+
+class FairQueue:
+    """A FairShare whose units are waited for: each goes to whoever waits and was served longest ago."""
+
+    def __init__(self, share: FairShare) -> None:
+        self._share = share
+        self._waiting: dict[str, deque[Deferred[None]]] = {}
+        """Those who wait for each holder's next unit; the first holder is the next to be served."""
+
+    def __len__(self) -> int:
+        """Return the number of units that are waited for."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def held(self, who: str) -> AsyncIterator[None]:
+        """Hold one unit while a block runs; cancelling leaves the queue."""
+        if not self._share.take(who):
+            await self._wait(who)
+        try:
+            yield
+        finally:
+            self._share.give(who)
+            self._serve()
+
+    async def _wait(self, who: str) -> None:
+        queue = self._waiting.setdefault(who, deque())
+        served: Deferred[None] = Deferred()
+        queue.append(served)
+        try:
+            await served
+        except BaseException:
+            queue.remove(served)
+            if not queue and self._waiting.get(who) is queue:
+                del self._waiting[who]
+            raise
+
+    def _serve(self) -> None:
+        for who in list(self._waiting):
+            if self._share.take(who):
+                queue = self._waiting.pop(who)
+                served = queue.popleft()
+                if queue:
+                    self._waiting[who] = queue
+                served.callback(None)

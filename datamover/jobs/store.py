@@ -117,11 +117,10 @@ class JobStore(JobControl):
     ) -> list[Event]:
         """Return the events after a cursor; waits up to ``timeout`` seconds for the first one. Raises UnknownJob."""
         if job is not None:
-            await self._one(listing.JOB, job, owner)
+            known = job
+            await self._waiting_calls.read(owner, lambda: self._one(listing.JOB, known, owner))
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
         ends = self._clock.seconds() + timeout
-        if timeout <= 0:
-            return [rows.event(row) for row in await self._feed.read(parameters)]
         found, seen = await self._waiting_calls.read(owner, lambda: self._feed.read_on(parameters))
         while not found and (left := ends - self._clock.seconds()) > 0:
             await self._waiting_calls.event(owner, job, seen, left)

@@ -28,7 +28,7 @@ from datamover.config.schema import Client, Limits, Tls
 from datamover.security.login_throttle import Failures
 from datamover.security.passwords import Logins
 from datamover.text.bounds import LONGEST_NAME
-from tests.fakes import PlainLogins
+from tests.fakes import MemoryJobStore, PlainLogins
 from tests.servers import postgres
 from tests.servers.certificates import Authority
 from tests.servers.crowds import crowd
@@ -168,6 +168,7 @@ def nested(tag: bytes, depth: int) -> bytes:
         (CHUNKED + b"zz\r\n", 400, b"cannot be read"),
         (CHUNKED + b"1;" + b"x" * 100_000, 400, b"cannot be read"),
         (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, b"cannot be read"),
+        (HEAD[:-2] + b";" * 15_000 + b"\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", 415, b"text/xml"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -459,6 +460,36 @@ async def test_many_waiting_calls(tmp_path: Path) -> None:
         assert (await door.ask(lambda s: s.jobs.wait(jobs[1], 0.1), login="other:o"))["id"] == jobs[1]
         assert {each["id"] for each in await gatherResults(waiting)} == {jobs[0]}
         assert (await door.ask(lambda s: s.jobs.wait(jobs[0], 0.1), login="portal:p"))["id"] == jobs[0]
+    finally:
+        await door.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_reads_share_the_connections(tmp_path: Path) -> None:
+    """One caller's reads that take long have a quarter of the database's connections; another's find the next."""
+    until: Deferred[None] = Deferred()
+    reading = []
+
+    class Slow(MemoryJobStore):
+        async def jobs(self, owner: str | None = None, **filters: Any) -> Any:
+            reading.append(owner)
+            if filters["destination"]:
+                await until
+            return []
+
+    clients = {name: Client(password_hash="x") for name in ("portal", "other")}
+    logins = PlainLogins({"portal": "p", "other": "o"})
+    door = Door(config_of(tmp_path, clients=clients), logins=logins, store=Slow(reactor))
+    try:
+        costly = dumps(({"destination": "archive"},), "jobs.list").encode()
+        login = f"Authorization: Basic {b64encode(b'portal:p').decode()}"
+        asking = [door.raw(door.post(costly, "Content-Type: text/xml", login)) for _ in range(8)]
+        while len(reading) < 2:
+            await task.deferLater(reactor, 0.01)
+        assert await door.ask(lambda s: s.jobs.list(), login="other:o") == []
+        assert reading == ["portal", "portal", "other"]
+        until.callback(None)
+        assert {told(each)[0] for each in await gatherResults(asking)} == {200}
     finally:
         await door.close()
 

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
-from datamover.concurrency.fair_share import FairShare
+from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.errors import Unavailable
 
 
@@ -111,3 +112,26 @@ def test_whatever_is_taken(total: int, single: int, steps: list[tuple[str, int, 
         assert {each: share.of(each) for each in had} == had
         assert len(share) == len(+had)
         assert max(had.values(), default=0) <= max(total // 2, single)
+
+
+def test_who_waits_is_served_in_turn() -> None:
+    """What is given back goes to others before it goes to who had some; who leaves the queue is passed over."""
+    queue = FairQueue(FairShare(lambda: 2))
+    served: list[str] = []
+    ends: list[Deferred[None]] = []
+
+    async def hold(who: str) -> None:
+        async with queue.held(who):
+            served.append(who)
+            ends.append(Deferred())
+            await ends[-1]
+
+    holding = [Deferred.fromCoroutine(hold(who)) for who in ("a", "a", "a", "b", "c", "c")]
+    assert (served, len(queue)) == (["a", "b"], 4)
+    holding[4].addBoth(lambda _: None)  # The CancelledError.
+    holding[4].cancel()
+    assert len(queue) == 3
+    for end in range(5):
+        ends[end].callback(None)
+    assert (served, len(queue)) == (["a", "b", "a", "c", "a"], 0)
+    assert all(each.called for each in holding)
