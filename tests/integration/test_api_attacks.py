@@ -21,7 +21,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from datamover.api.http.channel import HEADER_SIZE, HEADERS
+from datamover.api.http.channel import FIRST_LINE, HEADER_SIZE, HEADERS
 from datamover.api.http.connections import CROWDED
 from datamover.api.http.pace import ConnectionTimeouts
 from datamover.config.schema import Client, Limits, Tls
@@ -149,6 +149,8 @@ def nested(tag: bytes, depth: int) -> bytes:
     ("request_", "status", "words"),
     [
         (b"POST /" + b"x" * HEADER_SIZE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over"),
+        (b"GET " + b"/" * FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over 2048"),
+        (b"GET /?" + b"a&" * FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over 2048"),
         (b"P" * 10 * HEADER_SIZE, 414, b"first line is over"),
         (HEAD + b"X: " + b"x" * HEADER_SIZE + b"\r\n\r\n", 431, b"headers are over"),
         (HEAD + b"X: " + b"x" * 10 * HEADER_SIZE, 431, b"headers are over"),

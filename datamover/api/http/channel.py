@@ -26,10 +26,11 @@ log = Logger()
 DISCARDED = 2**20
 """Bytes that are read from a connection after a refusal."""
 HEADERS = 100
+FIRST_LINE = 2 * 1024
+"""Bytes of the request line: no path of the service is long, and each segment and parameter costs time."""
 HEADER_SIZE = 16 * 1024
 """Bytes of the request line and the headers together."""
-LONGEST_NUMBER = 18
-"""Digits of a Content-Length."""
+LONGEST_NUMBER = 18  # Digits of a Content-Length.
 HEAD_PIECE = 4 * 1024
 """Bytes that are parsed for a head in one turn; most calls fit in whole."""
 BODY_PIECE = 64 * 1024
@@ -207,7 +208,7 @@ class Channel(HTTPChannel):
             self._begin()
         self._size += len(line)
         self._number += 1
-        if self._size > HEADER_SIZE:
+        if self._size > (FIRST_LINE if self._number == 1 else HEADER_SIZE):
             self._oversized(first=self._number == 1)
         elif self._number > HEADERS + 2:
             self.refuse(431, f"The request has more than {HEADERS} headers.")
@@ -226,8 +227,8 @@ class Channel(HTTPChannel):
         self._oversized(first=self._number == 0)
 
     def _oversized(self, *, first: bool) -> None:
-        status, what = (414, "first line is") if first else (431, "headers are")
-        self.refuse(status, f"The request's {what} over {HEADER_SIZE} bytes.")
+        status, what, most = (414, "first line is", FIRST_LINE) if first else (431, "headers are", HEADER_SIZE)
+        self.refuse(status, f"The request's {what} over {most} bytes.")
 
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's
         codings = self.requests[-1].requestHeaders.getRawHeaders(b"Transfer-Encoding")
