@@ -641,6 +641,30 @@ def test_a_crowd_keeps_nobody_waiting(service: Service, kind: str, connections: 
         greedily(service, "jobs.cancel", unfinished)
 
 
+def test_answers_that_nobody_reads(service: Service) -> None:
+    """The largest answers to one client have a bound together, whether they are made or wait until they are read."""
+    long = {"source": f"http://127.0.0.1:1/{'x' * 8000}", "destination": "archive"}
+    files = [{**long, "path": f"{'y' * 200}/{'y' * 200}/{number}"} for number in range(1000)]
+    job = greedily(service, "jobs.submit", {"files": files})["id"]
+    greedily(service, "jobs.cancel", job)
+    one = {"methodName": "jobs.files", "params": [job, {"limit": 1000}]}
+    body = dumps(([one] * 4,), "system.multicall").encode()
+    login = f"Authorization: Basic {b64encode(b'greedy:greedy').decode()}\r\n"
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket.socket()) for _ in range(12)]
+        for connection in waiting:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(WAIT)
+            connection.connect(("127.0.0.1", service.port))
+            connection.sendall(HEAD + f"{login}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert all(connection.recv(1) for connection in waiting)
+        assert memory(service.pid) < MEMORY
+        with closing(Polite(service)) as polite:
+            assert polite.move("unread.bin") == "COMPLETED"
+    while len(greedily(service, "system.multicall", [one])[0]) != 1:
+        pass
+
+
 # Names that are not ours -------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from datamover.concurrency.fair_share import FairQueue, FairShare
+from datamover.concurrency.fair_share import FairPlace, FairQueue, FairRoom, FairShare
 from datamover.errors import Unavailable
 
 
@@ -121,10 +121,11 @@ def test_who_waits_is_served_in_turn() -> None:
     ends: list[Deferred[None]] = []
 
     async def hold(who: str) -> None:
-        async with queue.held(who):
-            served.append(who)
-            ends.append(Deferred())
-            await ends[-1]
+        await queue.take(who)
+        served.append(who)
+        ends.append(Deferred())
+        await ends[-1]
+        queue.give(who)
 
     holding = [Deferred.fromCoroutine(hold(who)) for who in ("a", "a", "a", "b", "c", "c")]
     assert (served, len(queue)) == (["a", "b"], 4)
@@ -135,3 +136,28 @@ def test_who_waits_is_served_in_turn() -> None:
         ends[end].callback(None)
     assert (served, len(queue)) == (["a", "b", "a", "c", "a"], 0)
     assert all(each.called for each in holding)
+
+
+def test_what_grows_takes_more() -> None:
+    """Room is taken in blocks while something grows, but for the first; it is given back at once."""
+    share = FairShare(lambda: 100)
+    room = FairRoom(share, "a", 10)
+    assert [room.reach(size) for size in (10, 11, 20, 50, 51, 50)] == [True, True, True, True, False, True]
+    assert (share.all, FairRoom(share, "b", 10).reach(31)) == (50, False)
+    room.give()
+    assert share.all == 0
+
+
+def test_a_place_is_taken_once() -> None:
+    """Who has a place keeps it until it is given back; after the end nothing is taken, not even by who waited."""
+    share = FairShare(lambda: 2)
+    queue = FairQueue(share)
+    places = [FairPlace(queue, "a"), FairPlace(queue, "a")]
+    for place in (places[0], places[0], places[1]):
+        Deferred.fromCoroutine(place.take())
+    assert (share.all, len(queue)) == (1, 1)
+    places[1].end()
+    places[0].give()
+    assert (share.all, len(queue)) == (0, 0)
+    Deferred.fromCoroutine(places[1].take())
+    assert share.all == 0

@@ -24,7 +24,7 @@ async def list_destinations(context: CallContext, caller: Caller) -> Any:
     Faults: 1001 INVALID_REQUEST.
     Example: destinations.list() -> [{'name': 'archive', 'protocol': 'file', 'max_active': 8}]
     """
-    busy = await _busy(context, caller)
+    busy = await _busy(context)
     return [_described(context, caller, name, busy) for name in context.registry.names() if caller.may_use(name)]
 
 
@@ -41,7 +41,7 @@ async def describe(context: CallContext, caller: Caller, name: Any) -> Any:
     Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED.
     Example: destinations.describe('archive') -> {'name': 'archive', 'protocol': 'file', 'active': 0, 'queued': 0}
     """
-    return _described(context, caller, _allowed(context, caller, name), await _busy(context, caller))
+    return _described(context, caller, _allowed(context, caller, name), await _busy(context))
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
@@ -73,7 +73,7 @@ async def hold(context: CallContext, caller: Caller, name: Any, reason: Any) -> 
     """
     known = _known(context, name)
     await context.store.hold(known, parameters.text(reason, "reason", LONGEST_REASON))
-    return _described(context, caller, known, await _busy(context, caller))
+    return _described(context, caller, known, await _busy(context))
 
 
 @TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
@@ -87,7 +87,7 @@ async def release(context: CallContext, caller: Caller, name: Any) -> Any:
     """
     known = _known(context, name)
     await context.store.release(known)
-    return _described(context, caller, known, await _busy(context, caller))
+    return _described(context, caller, known, await _busy(context))
 
 
 def _known(context: CallContext, name: Any) -> str:
@@ -110,13 +110,13 @@ class _Busy:
     """What destinations that keep room free told last, in bytes."""
 
 
-async def _busy(context: CallContext, caller: Caller) -> _Busy | None:
+async def _busy(context: CallContext) -> _Busy | None:
     try:
-        async with context.connections.held(caller.key):
-            queue = {line["destination"]: line for line in await context.store.queue()}
-            sides = {side["name"]: side for side in await context.store.endpoints()}
-            kept = any(context.registry.get(name).keep_free is not None for name in context.registry.names())
-            return _Busy(queue, sides, await context.store.free() if kept else {})
+        await context.place.take()
+        queue = {line["destination"]: line for line in await context.store.queue()}
+        sides = {side["name"]: side for side in await context.store.endpoints()}
+        kept = any(context.registry.get(name).keep_free is not None for name in context.registry.names())
+        return _Busy(queue, sides, await context.store.free() if kept else {})
     except Unavailable:
         return None
 

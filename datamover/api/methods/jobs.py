@@ -43,14 +43,14 @@ async def files(context: CallContext, caller: Caller, id: Any, options: Any = No
     Example: jobs.files(12, {'limit': 1}) -> [{'index': 0, 'path': 'in/a.csv', 'status': 'COMPLETED', 'size': 54016.0}]
     """
     table = parameters.options(options, "status", "offset", "limit")
-    async with context.connections.held(caller.key):
-        found = await context.store.files(
-            parameters.job_id(id),
-            caller.owner,
-            state=parameters.state(table),
-            offset=parameters.number(table, "offset", 0, 0, 2**31 - 1),
-            limit=parameters.limit(table),
-        )
+    await context.place.take()
+    found = await context.store.files(
+        parameters.job_id(id),
+        caller.owner,
+        state=parameters.state(table),
+        offset=parameters.number(table, "offset", 0, 0, 2**31 - 1),
+        limit=parameters.limit(table),
+    )
     return [records.file(each, administrator=caller.administrator) for each in found]
 
 
@@ -69,15 +69,15 @@ async def list_jobs(context: CallContext, caller: Caller, options: Any = None) -
     owner = parameters.optional_text(table, "owner")
     if owner is not None and not caller.administrator and owner != caller.name:
         raise NotPermitted(f"owner: {quoted(owner)}: only an administrator sees the jobs of others")
-    async with context.connections.held(caller.key):
-        found = await context.store.jobs(
-            caller.owner if owner is None else owner,
-            state=parameters.state(table),
-            label=parameters.optional_text(table, "label"),
-            destination=parameters.optional_text(table, "destination"),
-            before=parameters.job_id(table["before"], "before") if "before" in table else None,
-            limit=parameters.limit(table),
-        )
+    await context.place.take()
+    found = await context.store.jobs(
+        caller.owner if owner is None else owner,
+        state=parameters.state(table),
+        label=parameters.optional_text(table, "label"),
+        destination=parameters.optional_text(table, "destination"),
+        before=parameters.job_id(table["before"], "before") if "before" in table else None,
+        limit=parameters.limit(table),
+    )
     return wire.PagedArray(context.job_struct(each, caller) for each in found)
 
 
@@ -190,6 +190,6 @@ async def _job(
     context: CallContext, caller: Caller, id: Any, run: Callable[[int, str | None], Awaitable[JobRecord]]
 ) -> Any:
     """Run a method of the store on one job, and return the struct that describes the job afterwards."""
-    async with context.connections.held(caller.key):
-        record = await run(parameters.job_id(id), caller.owner)
+    await context.place.take()
+    record = await run(parameters.job_id(id), caller.owner)
     return context.job_struct(record, caller)

@@ -45,14 +45,14 @@ async def status(context: CallContext, caller: Caller) -> Any:
 
 async def _read_status(context: CallContext, caller: Caller) -> dict[str, Any]:
     """Return what the database tells of the service; raises Unavailable."""
-    async with context.connections.held(caller.key):
-        used = await context.store.ids_used()
-        answer = {
-            "nodes": [_only(node, NODE) for node in await context.store.nodes()],
-            "queue": [_only(line, LINE) for line in await context.store.queue() if caller.may_use(line["destination"])],
-            "rate": float(await context.store.rate()),
-            "ready": True,
-        }
+    await context.place.take()
+    used = await context.store.ids_used()
+    answer = {
+        "nodes": [_only(node, NODE) for node in await context.store.nodes()],
+        "queue": [_only(line, LINE) for line in await context.store.queue() if caller.may_use(line["destination"])],
+        "rate": float(await context.store.rate()),
+        "ready": True,
+    }
     if used >= IDS_RUN_OUT:
         answer["warnings"] = [f"{used:.0%} of the job ids are used up: ids end at 2147483647"]
     return answer
