@@ -1251,22 +1251,27 @@ SELECT destination, free FROM rooms WHERE free IS NOT NULL;
 
 -- name: claim_notices
 -- Each receiver's queue is read from its front, so that a receiver that is slow or away costs the others nothing. The
--- next attempt of a claimed notice is postponed; until then it belongs to the node that claimed it.
+-- owners with the fewest notices under way go first, so that one with many such receivers costs other owners nothing.
+-- The next attempt of a claimed notice is postponed; until then it belongs to the node that claimed it.
 WITH RECURSIVE hosts AS (
     (SELECT host FROM notices WHERE state = 'DUE' ORDER BY host LIMIT 1)
     UNION ALL
     SELECT next.host FROM hosts h CROSS JOIN LATERAL (
         SELECT n.host FROM notices n WHERE n.state = 'DUE' AND n.host > h.host ORDER BY n.host LIMIT 1) AS next
-), chosen AS (
-    SELECT next.job FROM hosts h
+), fronts AS (
+    SELECT next.job, next.next_attempt_at, coalesce(o.active, 0)
+           + row_number() OVER (PARTITION BY next.owner ORDER BY next.next_attempt_at, next.job) AS place
+    FROM hosts h
     LEFT JOIN unnest(%(busy)s::text[], %(counts)s::integer[]) AS b (host, active) ON b.host = h.host
     CROSS JOIN LATERAL (
-        SELECT n.job, n.next_attempt_at FROM notices n
+        SELECT n.job, n.owner, n.next_attempt_at FROM notices n
         WHERE n.state = 'DUE' AND n.host = h.host AND n.next_attempt_at <= now()
           AND n.job <> ALL (%(passed_over)s::integer[])
         ORDER BY n.next_attempt_at, n.job
         LIMIT greatest(0, %(per_host)s - coalesce(b.active, 0))) AS next
-    ORDER BY next.next_attempt_at, next.job LIMIT %(room)s
+    LEFT JOIN unnest(%(owners)s::text[], %(owned)s::integer[]) AS o (owner, active) ON o.owner = next.owner
+), chosen AS (
+    SELECT job FROM fronts WHERE place <= %(per_owner)s ORDER BY place, next_attempt_at, job LIMIT %(room)s
 ), locked AS (
     SELECT n.job, n.lease FROM notices n JOIN chosen USING (job)
     WHERE n.state = 'DUE' AND n.next_attempt_at <= now()
