@@ -13,6 +13,7 @@ from datamover.api.http.turns import Turns
 from datamover.api.methods.table import Method
 from datamover.api.xmlrpc import records
 from datamover.audit.trail import AuditTrail
+from datamover.concurrency.fair_share import FairPlace, FairRoom
 from datamover.config.schema import Config
 from datamover.errors import NotPermitted, SourceNotAllowed
 from datamover.jobs.store import JobStore
@@ -101,6 +102,11 @@ class CallContext:
     reload: Callable[[], Reloaded]
     audit: AuditTrail
     turns: Turns
+    place: FairPlace
+    """A place among the calls that read or change jobs: taken before the database is asked, and kept until the result
+    has been written, so that few results are in memory at a time."""
+    answers: FairRoom
+    """The room for this call's answer."""
     who: str
     """The key in whose turns long work is done."""
     began: float = 0.0

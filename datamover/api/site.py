@@ -33,7 +33,7 @@ from datamover.api.methods.calling import bug, call
 from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
 from datamover.audit.trail import AuditEvent, AuditTrail
-from datamover.concurrency.fair_share import FairShare
+from datamover.concurrency.fair_share import FairPlace, FairQueue, FairRoom, FairShare
 from datamover.concurrency.locks import Locks
 from datamover.config.identities import Holders
 from datamover.config.schema import Config, Limits
@@ -51,8 +51,10 @@ PATHS = (b"data_mover", b"RPC2")
 SMALL = 2**20
 """Bytes of a body that is always parsed at once. Larger ones wait for each other, so that memory is bounded."""
 LARGE_AT_ONCE = 2
-BODIES = 4
-"""Bodies of the largest size that fit in memory at once; one caller may fill half of that."""
+BODIES = ANSWERS = 4
+"""Bodies, and answers, of the largest size that fit in memory at once; one caller may fill half of that."""
+SMALL_ANSWER = 64 * 1024
+"""Bytes of an answer that needs no room."""
 
 
 class Calls(Protocol):
@@ -92,10 +94,15 @@ def make_site(
     checks = FairShare(lambda: limits().checks), "checks"
     methods = limited(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
     turns = Turns(reactor)
+    answers = FairShare(lambda: limits().answer_size * ANSWERS, single=lambda: limits().answer_size)
+    # The other connections are for engines, submissions, and the reads of calls that wait.
+    places = FairQueue(FairShare(lambda: max(1, runtimes.now.settings.database.connections // 2)))
 
     def context(runtime: Runtime, who: str) -> CallContext:
-        began = reactor.seconds()
-        return CallContext(runtime, store, reactor, methods, reload, audit, turns, who, began, database_back)
+        place, room = FairPlace(places, who), FairRoom(answers, who, SMALL_ANSWER)
+        return CallContext(
+            runtime, store, reactor, methods, reload, audit, turns, place, room, who, reactor.seconds(), database_back
+        )
 
     resource = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]
@@ -178,23 +185,28 @@ class RpcResource(Resource):
             await self._answer_in(runtime, request)
 
     async def _answer_in(self, runtime: Runtime, request: Any) -> None:
-        context = self._context(runtime, request.channel.who)
+        channel = request.channel
+        context = self._context(runtime, channel.who)
         try:
-            caller = await self._known(runtime, request)
-            if caller is None:
-                request.setHeader(b"WWW-Authenticate", _REALM)
-                refuse(request, Refusal(401, "The name or the password is missing or wrong."))
-                return
-            request.channel.who = caller.key
-            context = self._context(runtime, caller.key)
-            result = await self._call(context, caller, request)
-        except RequestError as error:
-            result = fault(error)
-        body = await context.in_slices(wire.write_answer(result, context.answer_size))
-        request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        request.write(body)
-        request.finish()
+            try:
+                caller = await self._known(runtime, request)
+                if caller is None:
+                    request.setHeader(b"WWW-Authenticate", _REALM)
+                    refuse(request, Refusal(401, "The name or the password is missing or wrong."))
+                    return
+                channel.who = caller.key
+                context = self._context(runtime, caller.key)
+                result = await self._call(context, caller, request)
+            except RequestError as error:
+                result = fault(error)
+            body = await context.in_slices(wire.write_answer(result, context.answer_size, context.answers.reach))
+            request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
+            request.setHeader(b"Content-Length", b"%d" % len(body))
+            request.write(body)
+            request.finish()
+        finally:
+            context.place.end()
+            channel.when_sent(context.answers.give)
 
     async def _call(self, context: CallContext, caller: Caller, request: Any) -> Any:
         """Return the result of the call in the body, a Fault for one that failed; raises RequestError."""

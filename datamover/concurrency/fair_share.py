@@ -1,13 +1,15 @@
-"""Fair shares of a limited resource. Pure.
+"""Fair shares of a limited resource, refused or waited for.
 
 Nobody may hold more than is left over: a single holder gets at most half, the next half of the rest, and so on, so that
 newcomers always find something (the dynamic thresholds of Choudhury and Hahne, "Dynamic queue length thresholds for
 shared-memory packet switches", 1998, with a factor of 1). The last units are reserved for those who hold nothing.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from twisted.internet.defer import Deferred
 
 from datamover.errors import Unavailable
 
@@ -80,3 +82,98 @@ class FairShare:
     def __len__(self) -> int:
         """Return the number of holders."""
         return len(self._taken)
+
+
+class FairRoom:
+    """Bytes of a FairShare that one holder takes in blocks, as what they are for grows, and gives back together."""
+
+    def __init__(self, share: FairShare, who: str, block: int) -> None:
+        """What fits in one block needs no room."""
+        self._share = share
+        self._who = who
+        self._block = block
+        self._taken = 0
+
+    def reach(self, size: int) -> bool:
+        """Take room for ``size`` bytes in all; return False if there is too little."""
+        if size <= max(self._taken, self._block):
+            return True
+        more = -(-(size - self._taken) // self._block) * self._block
+        if not self._share.take(self._who, more):
+            return False
+        self._taken += more
+        return True
+
+    def give(self) -> None:
+        """Give everything back."""
+        taken, self._taken = self._taken, 0
+        if taken:
+            self._share.give(self._who, taken)
+
+
+class FairQueue:
+    """A FairShare whose units are waited for: each goes to whoever waits and was served longest ago."""
+
+    def __init__(self, share: FairShare) -> None:
+        self._share = share
+        self._waiting: dict[str, deque[Deferred[None]]] = {}
+        """Those who wait for each holder's next unit; the first holder is the next to be served."""
+
+    def __len__(self) -> int:
+        """Return the number of units that are waited for."""
+        return sum(map(len, self._waiting.values()))
+
+    async def take(self, who: str) -> None:
+        """Take one unit, as soon as there is one; cancelling leaves the queue."""
+        if self._share.take(who):
+            return
+        queue = self._waiting.setdefault(who, deque())
+        served: Deferred[None] = Deferred()
+        queue.append(served)
+        try:
+            await served
+        except BaseException:
+            queue.remove(served)
+            if not queue and self._waiting.get(who) is queue:
+                del self._waiting[who]
+            raise
+
+    def give(self, who: str) -> None:
+        """Give one unit back."""
+        self._share.give(who)
+        for other in list(self._waiting):
+            if self._share.take(other):
+                queue = self._waiting.pop(other)
+                served = queue.popleft()
+                if queue:
+                    self._waiting[other] = queue
+                served.callback(None)
+
+
+class FairPlace:
+    """A unit of a FairQueue that one holder takes when it is first needed, and gives back when a piece of work ends."""
+
+    def __init__(self, queue: FairQueue, who: str) -> None:
+        self._queue = queue
+        self._who = who
+        self._taken = self._ended = False
+
+    async def take(self) -> None:
+        """Take the unit, unless it is taken; nothing after ``end``."""
+        if self._taken or self._ended:
+            return
+        await self._queue.take(self._who)
+        self._taken = True
+        if self._ended:
+            self.give()
+
+    def give(self) -> None:
+        """Give the unit back, if it is taken; it may be taken again."""
+        if self._taken:
+            self._taken = False
+            self._queue.give(self._who)
+
+    def end(self) -> None:
+        """Give the unit back for good."""
+        self._ended = True
+        self.give()

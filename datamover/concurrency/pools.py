@@ -5,11 +5,16 @@ pools of their own. The reactor's pool is used by nobody.
 """
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from datamover.concurrency.fair_share import FairPlace, FairQueue, FairShare
 from datamover.concurrency.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ARCHIVES = 4
 """Archives made at a time; more would not be faster on one disk."""
@@ -26,9 +31,22 @@ class Pools:
 
     def __init__(self, reactor: Any) -> None:
         self.archives = Threads(reactor, "archives", ARCHIVES, NICENESS)
+        self.archive_places = FairQueue(FairShare(lambda: ARCHIVES))
+        """The owners' shares of these threads."""
         self.datasets = Threads(reactor, "datasets", DATASETS)
         self.digests = Threads(reactor, "digests", max(2, os.cpu_count() or 1), NICENESS)
         self.staging = Threads(reactor, "staging", STAGING)
+
+    async def archive(
+        self, owner: str, hurry: Callable[[], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call in a thread for archives, within the share of ``owner``; see ``Threads.finish_hurried``."""
+        place = FairPlace(self.archive_places, owner)
+        try:
+            await place.take()
+            return await self.archives.finish_hurried(hurry, call, *args, **kwargs)
+        finally:
+            place.end()
 
     async def close(self) -> None:
         """Stop the threads; completes when every call has ended."""

@@ -1,9 +1,10 @@
 """Limits on the console's connections: their number, and the time until a login.
 
-A connection without a login has a limited time, and may send a limited number of bytes, until it logs in. Where an
-address has as many of them as it may, or the console as many connections, the oldest of them is closed for the next, so
-that nobody keeps operators out by holding connections open. After the login there is no limit. A peer that sends what
-is out of order is disconnected, with one line in the log.
+A connection without a login has a limited time, and may send a limited number of bytes, until it logs in; what it sends
+is read a little at a time, between the work for others. Where an address has as many of them as it may, or the console
+as many connections, the oldest of them is closed for the next, so that nobody keeps operators out by holding
+connections open. After the login there is no limit. A peer that sends what is out of order is disconnected, with one
+line in the log.
 """
 
 # ruff: noqa: N802 - the names of what is overridden are Twisted's
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,8 +25,10 @@ log = Logger()
 
 WITHOUT_LOGIN = 16
 """Connections of one address that have not logged in, at most."""
-BYTES = 2**18
-"""The bytes that a connection may send before its login."""
+BYTES = 2**15
+"""The bytes that a connection may send before its login; a login with ten keys takes half of it."""
+PIECE = 512
+"""Bytes of a connection without a login that are read at a time: parsing them takes a fraction of a millisecond."""
 TYPING = 6
 """The time for a login at the console, where people type, as a multiple of ``login_seconds``."""
 LEAVING = 2.0
@@ -61,16 +64,16 @@ class ConsoleConnections:
         limits = self._limits()
         beside = [each for each, where in self._without_login.items() if where == origin]
         if len(beside) >= WITHOUT_LOGIN:
-            self._close(beside[0], "others want to log in")
+            self.send_away(beside[0], "others want to log in")
         elif len(self._there) >= limits.connections and self._without_login:
-            self._close(next(iter(self._without_login)), "others want to log in")
+            self.send_away(next(iter(self._without_login)), "others want to log in")
         if len(self._there) >= limits.connections:
             self._tell(f"all {limits.connections} connections that [limits] console_connections allows are in use")
             return False
         self._there[one] = None
         self._without_login[one] = origin
         seconds = TYPING * limits.login_seconds
-        one.due = self._clock.callLater(seconds, self._close, one, f"nobody has logged in within {seconds:.0f} s")
+        one.due = self._clock.callLater(seconds, self.send_away, one, f"nobody has logged in within {seconds:.0f} s")
         return True
 
     def let_in(self, one: "Guarded") -> None:
@@ -78,6 +81,10 @@ class ConsoleConnections:
         if one in self._without_login:
             del self._without_login[one]
             one.due.cancel()
+
+    def later(self, call: Callable[[], None]) -> IDelayedCall:
+        """Make a call in the next turn of the event loop."""
+        return self._clock.callLater(0, call)
 
     def has_no_login(self, one: "Guarded") -> bool:
         return one in self._without_login
@@ -98,7 +105,8 @@ class ConsoleConnections:
         if one.due is not None and one.due.active():
             one.due.cancel()
 
-    def _close(self, one: "Guarded", why: str) -> None:
+    def send_away(self, one: "Guarded", why: str) -> None:
+        """Close a connection without a login; the log tells how many there were, now and then."""
         one.end(why)
         self._tell(why)
 
@@ -120,6 +128,9 @@ class Guarded(Protocol):
     _begun = False
     _over = False
     _taken = 0
+    _left = b""
+    """What was sent before the login and is not read yet."""
+    _reading: IDelayedCall | None = None
 
     def farewell(self, why: str) -> None:
         """Tell the peer why its connection is closed."""
@@ -150,8 +161,24 @@ class Guarded(Protocol):
             return
         self._taken += len(data)
         if self._taken > BYTES and self.connections.has_no_login(self):
-            self._refuse("it sends more than a login takes")
+            self.connections.send_away(self, "they sent more than a login takes")
             return
+        self._left += data
+        if self._reading is None:
+            self._read()
+
+    def _read(self) -> None:
+        """Read a piece of what was sent, and the rest later; all of it of one who has logged in."""
+        self._reading = None
+        while self._left and not self._over:
+            size = PIECE if (waiting := self.connections.has_no_login(self)) else len(self._left)
+            piece, self._left = self._left[:size], self._left[size:]
+            self._pass_on(piece)
+            if waiting and self._left and not self._over:
+                self._reading = self.connections.later(self._read)
+                return
+
+    def _pass_on(self, data: bytes) -> None:
         try:
             super().dataReceived(data)
         except CancelledError:
@@ -162,6 +189,10 @@ class Guarded(Protocol):
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
         self.connections.forget(self)
+        self._left = b""
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
         if self._begun:
             super().connectionLost(reason or connectionDone)
 

@@ -150,10 +150,10 @@ SELECT coalesce(sum(rate), 0) AS rate FROM transfers WHERE node IS NOT NULL;
 SELECT coalesce(max(id), 0) AS id FROM jobs;
 
 -- name: read_waiting
--- prepared: job integer, counted integer, lease double precision
--- What a job's next file waits for: holds, breakers, active transfers, and the number ahead of it. No more of those are
--- counted than are shown, so that a long queue costs no more than a short one. The file is chosen before anything else
--- is read about it, so that a job of many files costs no more than one of a few.
+-- What a job's next file waits for, as a part of the job's status (listing.py): holds, breakers, active transfers, and
+-- the number ahead of it. No more of those are counted than are shown, so that a long queue costs no more than a short
+-- one. The file is chosen before anything else is read about it, so that a job of many files costs no more than one of a
+-- few.
 WITH fresh AS MATERIALIZED (
     SELECT id FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND leader = index AND attempt = 0
     ORDER BY index LIMIT 1
@@ -181,10 +181,7 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
                 AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
-       (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
-            AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner
-                 AND (NOT o.paused OR o.room_wanted IS NOT NULL))
-            AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind,
+       behind.job AS behind, behind.owner AS behind_owner,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND draining
@@ -200,7 +197,12 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE a.owner = t.owner)::integer AS owner,
            count(*) FILTER (WHERE a.source_host = t.source_host OR t.source_host LIKE 'web %%' AND a.source_host LIKE 'web %%'
                AND split_part(a.source_host, ' ', 2) = split_part(t.source_host, ' ', 2))::integer AS host, count(*)::integer AS total
-    FROM transfers a WHERE a.node IS NOT NULL) AS active;
+    FROM transfers a WHERE a.node IS NOT NULL) AS active
+LEFT JOIN LATERAL (
+    SELECT o.job, o.owner FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
+        AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner
+             AND (NOT o.paused OR o.room_wanted IS NOT NULL))
+        AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind ON true;
 
 -- name: read_moved
 -- The bytes of each owner's files that were completed within a day, and of those that move, by their known sizes.
@@ -1259,22 +1261,27 @@ SELECT destination, free FROM rooms WHERE free IS NOT NULL;
 
 -- name: claim_notices
 -- Each receiver's queue is read from its front, so that a receiver that is slow or away costs the others nothing. The
--- next attempt of a claimed notice is postponed; until then it belongs to the node that claimed it.
+-- owners with the fewest notices under way go first, so that one with many such receivers costs other owners nothing.
+-- The next attempt of a claimed notice is postponed; until then it belongs to the node that claimed it.
 WITH RECURSIVE hosts AS (
     (SELECT host FROM notices WHERE state = 'DUE' ORDER BY host LIMIT 1)
     UNION ALL
     SELECT next.host FROM hosts h CROSS JOIN LATERAL (
         SELECT n.host FROM notices n WHERE n.state = 'DUE' AND n.host > h.host ORDER BY n.host LIMIT 1) AS next
-), chosen AS (
-    SELECT next.job FROM hosts h
+), fronts AS (
+    SELECT next.job, next.next_attempt_at, coalesce(o.active, 0)
+           + row_number() OVER (PARTITION BY next.owner ORDER BY next.next_attempt_at, next.job) AS place
+    FROM hosts h
     LEFT JOIN unnest(%(busy)s::text[], %(counts)s::integer[]) AS b (host, active) ON b.host = h.host
     CROSS JOIN LATERAL (
-        SELECT n.job, n.next_attempt_at FROM notices n
+        SELECT n.job, n.owner, n.next_attempt_at FROM notices n
         WHERE n.state = 'DUE' AND n.host = h.host AND n.next_attempt_at <= now()
           AND n.job <> ALL (%(passed_over)s::integer[])
         ORDER BY n.next_attempt_at, n.job
         LIMIT greatest(0, %(per_host)s - coalesce(b.active, 0))) AS next
-    ORDER BY next.next_attempt_at, next.job LIMIT %(room)s
+    LEFT JOIN unnest(%(owners)s::text[], %(owned)s::integer[]) AS o (owner, active) ON o.owner = next.owner
+), chosen AS (
+    SELECT job FROM fronts WHERE place <= %(per_owner)s ORDER BY place, next_attempt_at, job LIMIT %(room)s
 ), locked AS (
     SELECT n.job, n.lease FROM notices n JOIN chosen USING (job)
     WHERE n.state = 'DUE' AND n.next_attempt_at <= now()

@@ -5,7 +5,6 @@ while the database is away; a change has then not been made, unless the message 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -20,7 +19,7 @@ from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.submission import Submissions
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.waiting import WaitingCalls
-from datamover.postgres.database import Database
+from datamover.postgres.database import Database, Row
 from datamover.postgres.named_queries import QUERIES
 
 LEASE = 30.0
@@ -64,13 +63,8 @@ class JobStore(JobControl):
 
     async def job(self, id: int, owner: str | None = None) -> JobRecord:
         """Return one job; raises UnknownJob."""
-        found = await self._database.read(*listing.query(ids=[id], owner=owner)) if 0 < id <= MOST_IDS else []
-        if not found:
-            await self._refuse(self._database, id, owner)
-        record = rows.job(found[0])
-        if record.state.terminal or record.rate or record.stage:
-            return record
-        return replace(record, waiting_for=await self._waiting_for(id, owner))
+        row = await self._one(listing.STATUS, id, owner, counted=COUNTED, lease=self._lease)
+        return rows.job(row, None if row["waiting"] is None else await self._waiting_for(row["waiting"], owner))
 
     async def files(
         self,
@@ -82,7 +76,7 @@ class JobStore(JobControl):
         limit: int = 100,
     ) -> list[FileRecord]:
         """Return a job's files in the order of the request; raises UnknownJob."""
-        await self.job(id, owner)
+        await self._one(listing.JOB, id, owner)
         parameters = {"job": id, "state": state.value if state else None, "offset": offset, "limit": limit}
         return [rows.file(row) for row in await self._database.read(QUERIES["read_files"], parameters)]
 
@@ -125,11 +119,10 @@ class JobStore(JobControl):
     ) -> list[Event]:
         """Return the events after a cursor; waits up to ``timeout`` seconds for the first one. Raises UnknownJob."""
         if job is not None:
-            await self.job(job, owner)
+            known = job
+            await self._waiting_calls.read(owner, lambda: self._one(listing.JOB, known, owner))
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
         ends = self._clock.seconds() + timeout
-        if timeout <= 0:
-            return [rows.event(row) for row in await self._feed.read(parameters)]
         found, seen = await self._waiting_calls.read(owner, lambda: self._feed.read_on(parameters))
         while not found and (left := ends - self._clock.seconds()) > 0:
             await self._waiting_calls.event(owner, job, seen, left)
@@ -200,16 +193,19 @@ class JobStore(JobControl):
         await self.renotify_job(id, owner)
         return await self.job(id, owner)
 
-    async def _waiting_for(self, job: int, asking: str | None) -> str | None:
-        """Return why a job's next file waits, for the owner who asks; None: nothing of it waits."""
-        parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
-        found = await self._database.read(QUERIES["read_waiting"], parameters)
+    async def _one(self, statement: str, id: int, owner: str | None, **parameters: Any) -> Row:
+        """Return the row of one job; raises UnknownJob and ExpiredJob."""
+        parameters |= {"job": id, "owner": owner}
+        found = await self._database.read(statement, parameters) if 0 < id <= MOST_IDS else []
         if not found:
-            return None
-        row, limits, owner, moved = dict(found[0]), self._limits(), found[0]["owner"], 0
-        if asking is not None and row["behind"] is not None:
-            own = await self._database.read(*listing.query(ids=[row["behind"]], owner=asking))
-            row["behind"] = row["behind"] if own else 0
+            await self._refuse(self._database, id, owner)
+        return found[0]
+
+    async def _waiting_for(self, row: Row, asking: str | None) -> str:
+        """Return why a job's next file waits, from a row of ``read_waiting``, for the owner who asks."""
+        limits, owner, moved = self._limits(), row["owner"], 0
+        if asking is not None and row["behind"] is not None and row["behind_owner"] != asking:
+            row["behind"] = 0
         if limits.quota(owner).bytes_per_day is not None:
             moved = (await self._database.read(QUERIES["read_moved"], {"owners": [owner]}))[0]["bytes"]
         return waiting_for(row, limits, moved, administrator=asking is None)

@@ -5,7 +5,6 @@ is sent. Several notifiers on one database share the work; if one dies, another 
 id. ``datamover.notices.queue`` reads and writes the database.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,6 +36,8 @@ log = Logger()
 AT_ONCE = 16
 PER_HOST = 2
 """Of those, to one host and port."""
+PER_OWNER = AT_ONCE // 2
+"""Of those, for one client."""
 TIMEOUT = 15.0
 """Seconds for connecting, sending and the whole answer: half of a claim's lease."""
 POLL = 1.0
@@ -74,6 +75,7 @@ class NotifierLimits:
 
     at_once: int = AT_ONCE
     per_host: int = PER_HOST
+    per_owner: int = PER_OWNER
     timeout: float = TIMEOUT
     poll: float = POLL
 
@@ -154,9 +156,9 @@ class Notifier:
         room = self._limits.at_once - len(self._sending)
         if room <= 0:
             return 0
-        busy = Counter(notice.host for notice, _ in self._sending.values())
+        sending = [notice for notice, _ in self._sending.values()]
         try:
-            taken = await self._notices.claim(room, self._limits.per_host, busy)
+            taken = await self._notices.claim(room, self._limits.per_host, self._limits.per_owner, sending)
             if self._stopping:
                 await self._notices.release(taken)
                 return 0

@@ -7,6 +7,7 @@ after ``jobs.renotify``.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,13 +55,17 @@ class Notices:
         self._refused = refused
         self._aside = Quarantine(time.monotonic)
 
-    async def claim(self, room: int, per_host: int, busy: Mapping[str, int]) -> list[Notice]:
-        """Claim at most ``room`` due notices: for each host at most ``per_host``, less what is ``busy`` there."""
+    async def claim(self, room: int, per_host: int, per_owner: int, sending: Sequence[Notice] = ()) -> list[Notice]:
+        """Claim at most ``room`` due notices: for each host, and of each owner, so many less those being sent."""
+        hosts, owners = Counter(notice.host for notice in sending), Counter(notice.owner for notice in sending)
         parameters = {
             "room": room,
             "per_host": per_host,
-            "busy": list(busy),
-            "counts": list(busy.values()),
+            "busy": list(hosts),
+            "counts": list(hosts.values()),
+            "per_owner": per_owner,
+            "owners": list(owners),
+            "owned": list(owners.values()),
             "lease": self._lease,
             "only": None,
             "passed_over": self._aside.ids,

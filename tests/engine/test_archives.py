@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from datamover.engine.groups.archive import unique_names
 from datamover.jobs.values import Naming, Overwrite, State
@@ -47,6 +48,23 @@ async def test_zip(rig: Rig, web: Web, tmp_path: Path) -> None:
     assert await rig.kinds(job.id) == ["submitted", "preparing", "archived", "completed", "completed"]
     assert not parts(tmp_path)
     assert not list((tmp_path / "staging").glob("*/*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_archives_of_one_owner_leave_threads_to_others(rig: Rig, web: Web) -> None:
+    """An owner whose archives take long has half of the threads; another's archive is made meanwhile."""
+    web.route("/a", File(b"a", etag='"1"'))
+    for _ in range(2):
+        await rig.pools.archive_places.take("greedy")
+    sources = file(url(f"{web.url}/a"), "archive", "1.zip"), file(url(f"{web.url}/a"), "archive", "2.zip")
+    waits = await rig.ask(sources[0], archive="zip", owner="greedy")
+    while not len(rig.pools.archive_places):
+        await deferLater(reactor, 0.01, lambda: None)
+    job, _ = await rig.moved(sources[1], archive="zip", owner="other")
+    assert job.state is State.COMPLETED
+    assert not (await rig.store.job(waits)).state.terminal
+    rig.pools.archive_places.give("greedy")
+    assert (await rig.ended(waits)).state is State.COMPLETED
 
 
 @pytest_twisted.ensureDeferred

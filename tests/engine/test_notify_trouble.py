@@ -111,7 +111,7 @@ async def test_dead_while_sending(post: Post) -> None:
     post.web.route("/moved", status(200))
     number = await post.ended()
     dead = Notices(post.rig.database, post.rig.seal, 0.5)
-    [taken] = await dead.claim(1, 1, {})
+    [taken] = await dead.claim(1, 1, 1)
     await post.notifier()
     assert await post.kinds(number) == []
     await post.told(number, "notified")
@@ -138,6 +138,26 @@ async def test_a_slow_receiver_holds_nobody_up(post: Post) -> None:
         assert len(dead.asked("/moved")) <= 2
     finally:
         await dead.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_clients_slow_receivers_hold_no_other_up(post: Post) -> None:
+    """However many receivers of a client's never answer, half of the notices under way are for others."""
+    dead = [Web(reactor), Web(reactor)]
+    try:
+        for web in dead:
+            web.route("/moved", silent)
+            await web.start()
+            for _ in range(2):
+                await post.ended_for(f"{web.url}/moved", owner="greedy")
+        post.web.route("/moved", status(200))
+        number = await post.ended(owner="other")
+        await post.notifier(limits=NotifierLimits(at_once=4, per_owner=2, poll=0.05, timeout=20.0))
+        await post.told(number, "notified", seconds=5.0)
+        assert sum(len(web.asked("/moved")) for web in dead) <= 2
+    finally:
+        for web in dead:
+            await web.stop()
 
 
 @pytest_twisted.ensureDeferred

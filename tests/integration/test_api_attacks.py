@@ -21,7 +21,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from datamover.api.http.channel import HEADER_SIZE, HEADERS
+from datamover.api.http.channel import FIRST_LINE, HEADER_SIZE, HEADERS
 from datamover.api.http.connections import CROWDED
 from datamover.api.http.pace import ConnectionTimeouts
 from datamover.config.schema import Client, Limits, Tls
@@ -29,7 +29,7 @@ from datamover.errors import Unavailable
 from datamover.security.login_throttle import Failures
 from datamover.security.passwords import Logins
 from datamover.text.bounds import LONGEST_NAME
-from tests.fakes import PlainLogins
+from tests.fakes import MemoryJobStore, PlainLogins
 from tests.servers import postgres
 from tests.servers.certificates import Authority
 from tests.servers.crowds import crowd
@@ -150,6 +150,8 @@ def nested(tag: bytes, depth: int) -> bytes:
     ("request_", "status", "words"),
     [
         (b"POST /" + b"x" * HEADER_SIZE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over"),
+        (b"GET " + b"/" * FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over 2048"),
+        (b"GET /?" + b"a&" * FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over 2048"),
         (b"P" * 10 * HEADER_SIZE, 414, b"first line is over"),
         (HEAD + b"X: " + b"x" * HEADER_SIZE + b"\r\n\r\n", 431, b"headers are over"),
         (HEAD + b"X: " + b"x" * 10 * HEADER_SIZE, 431, b"headers are over"),
@@ -169,6 +171,7 @@ def nested(tag: bytes, depth: int) -> bytes:
         (CHUNKED + b"zz\r\n", 400, b"cannot be read"),
         (CHUNKED + b"1;" + b"x" * 100_000, 400, b"cannot be read"),
         (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, b"cannot be read"),
+        (HEAD[:-2] + b";" * 15_000 + b"\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", 415, b"text/xml"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -468,6 +471,36 @@ async def test_many_waiting_calls(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_reads_share_the_connections(tmp_path: Path) -> None:
+    """One caller's reads that take long have a quarter of the database's connections; another's find the next."""
+    until: Deferred[None] = Deferred()
+    reading = []
+
+    class Slow(MemoryJobStore):
+        async def jobs(self, owner: str | None = None, **filters: Any) -> Any:
+            reading.append(owner)
+            if filters["destination"]:
+                await until
+            return []
+
+    clients = {name: Client(password_hash="x") for name in ("portal", "other")}
+    logins = PlainLogins({"portal": "p", "other": "o"})
+    door = Door(config_of(tmp_path, clients=clients), logins=logins, store=Slow(reactor))
+    try:
+        costly = dumps(({"destination": "archive"},), "jobs.list").encode()
+        login = f"Authorization: Basic {b64encode(b'portal:p').decode()}"
+        asking = [door.raw(door.post(costly, "Content-Type: text/xml", login)) for _ in range(8)]
+        while len(reading) < 2:
+            await task.deferLater(reactor, 0.01)
+        assert await door.ask(lambda s: s.jobs.list(), login="other:o") == []
+        assert reading == ["portal", "portal", "other"]
+        until.callback(None)
+        assert {told(each)[0] for each in await gatherResults(asking)} == {200}
+    finally:
+        await door.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_goes_away_behind_a_call_that_waits(door: Door) -> None:
     """A client that sent more than is received, and closed, holds neither its connection nor the call that waits."""
     job = (await door.ask(lambda s: s.jobs.submit(one())))["id"]
@@ -610,6 +643,30 @@ def test_a_crowd_keeps_nobody_waiting(service: Service, kind: str, connections: 
             assert any(polite.slowest("jobs.list", {"limit": 1}) < SOON for _ in range(ROUNDS))
             assert memory(service.pid) < MEMORY
         greedily(service, "jobs.cancel", unfinished)
+
+
+def test_answers_that_nobody_reads(service: Service) -> None:
+    """The largest answers to one client have a bound together, whether they are made or wait until they are read."""
+    long = {"source": f"http://127.0.0.1:1/{'x' * 8000}", "destination": "archive"}
+    files = [{**long, "path": f"{'y' * 200}/{'y' * 200}/{number}"} for number in range(1000)]
+    job = greedily(service, "jobs.submit", {"files": files})["id"]
+    greedily(service, "jobs.cancel", job)
+    one = {"methodName": "jobs.files", "params": [job, {"limit": 1000}]}
+    body = dumps(([one] * 4,), "system.multicall").encode()
+    login = f"Authorization: Basic {b64encode(b'greedy:greedy').decode()}\r\n"
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket.socket()) for _ in range(12)]
+        for connection in waiting:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(WAIT)
+            connection.connect(("127.0.0.1", service.port))
+            connection.sendall(HEAD + f"{login}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert all(connection.recv(1) for connection in waiting)
+        assert memory(service.pid) < MEMORY
+        with closing(Polite(service)) as polite:
+            assert polite.move("unread.bin") == "COMPLETED"
+    while len(greedily(service, "system.multicall", [one])[0]) != 1:
+        pass
 
 
 # Names that are not ours -------------------------------------------------------------------------------------

@@ -66,6 +66,25 @@ def test_every_call_can_be_read(value: Any) -> None:
         "<ex:value>prefixed</ex:value>",
         "<value><ex:struct><member><ex:name>a</ex:name><value><double>1.5</double></value></member></ex:struct></value>",
         "<value><struct><member><name>a</name><value>1</value></member><member><name>a</name><value/></member></struct></value>",
+        *(
+            f"<value> <struct> <member> <name> a&amp;</name> {member} </member> </struct> </value>"
+            for member in (
+                "<value/>",
+                "<value> \n</value>",
+                "<value> a&#13;</value>",
+                "<value>a\r\nb</value>",
+                "<value> <string> a</string> </value>",
+                "<value><string/></value>",
+                "<value>\n<double>1.5</double></value>",
+                "<value><double>x</double></value>",
+                "<value><nil/></value>",
+                "<value><int/></value>",
+                "<value><base64>eA==</base64></value>",
+                "<value><struct/></value>",
+                "<value>a<!-- -->b</value>",
+                "<value>a</value><name>b</name><value>c</value>",
+            )
+        ),
         "<value><array><data><value><array><data/></array></value><value>x</value></data></array></value>",
         "<value><unknown>a</unknown></value>",
         "<value><struct><member><name>a</name></member></struct></value>",

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
-from datamover.concurrency.fair_share import FairShare
+from datamover.concurrency.fair_share import FairPlace, FairQueue, FairRoom, FairShare
 from datamover.errors import Unavailable
 
 
@@ -111,3 +112,52 @@ def test_whatever_is_taken(total: int, single: int, steps: list[tuple[str, int, 
         assert {each: share.of(each) for each in had} == had
         assert len(share) == len(+had)
         assert max(had.values(), default=0) <= max(total // 2, single)
+
+
+def test_who_waits_is_served_in_turn() -> None:
+    """What is given back goes to others before it goes to who had some; who leaves the queue is passed over."""
+    queue = FairQueue(FairShare(lambda: 2))
+    served: list[str] = []
+    ends: list[Deferred[None]] = []
+
+    async def hold(who: str) -> None:
+        await queue.take(who)
+        served.append(who)
+        ends.append(Deferred())
+        await ends[-1]
+        queue.give(who)
+
+    holding = [Deferred.fromCoroutine(hold(who)) for who in ("a", "a", "a", "b", "c", "c")]
+    assert (served, len(queue)) == (["a", "b"], 4)
+    holding[4].addBoth(lambda _: None)  # The CancelledError.
+    holding[4].cancel()
+    assert len(queue) == 3
+    for end in range(5):
+        ends[end].callback(None)
+    assert (served, len(queue)) == (["a", "b", "a", "c", "a"], 0)
+    assert all(each.called for each in holding)
+
+
+def test_what_grows_takes_more() -> None:
+    """Room is taken in blocks while something grows, but for the first; it is given back at once."""
+    share = FairShare(lambda: 100)
+    room = FairRoom(share, "a", 10)
+    assert [room.reach(size) for size in (10, 11, 20, 50, 51, 50)] == [True, True, True, True, False, True]
+    assert (share.all, FairRoom(share, "b", 10).reach(31)) == (50, False)
+    room.give()
+    assert share.all == 0
+
+
+def test_a_place_is_taken_once() -> None:
+    """Who has a place keeps it until it is given back; after the end nothing is taken, not even by who waited."""
+    share = FairShare(lambda: 2)
+    queue = FairQueue(share)
+    places = [FairPlace(queue, "a"), FairPlace(queue, "a")]
+    for place in (places[0], places[0], places[1]):
+        Deferred.fromCoroutine(place.take())
+    assert (share.all, len(queue)) == (1, 1)
+    places[1].end()
+    places[0].give()
+    assert (share.all, len(queue)) == (0, 0)
+    Deferred.fromCoroutine(places[1].take())
+    assert share.all == 0

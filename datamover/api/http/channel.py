@@ -7,7 +7,6 @@ Received bytes are parsed when the connection has its turn, a piece at a time: a
 answer to the previous one waits to be sent.
 """
 
-import select
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -18,25 +17,25 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from datamover.api.http.chunks import ChunkedDecoder, MalformedChunk
+from datamover.api.http.closed import has_closed
 from datamover.api.http.pace import BodyPace, ConnectionTimeouts
 
 log = Logger()
 
-
 DISCARDED = 2**20
 """Bytes that are read from a connection after a refusal."""
 HEADERS = 100
+FIRST_LINE = 2 * 1024
+"""Bytes of the request line: no path of the service is long, and each segment and parameter costs time."""
 HEADER_SIZE = 16 * 1024
 """Bytes of the request line and the headers together."""
-LONGEST_NUMBER = 18
-"""Digits of a Content-Length."""
+LONGEST_NUMBER = 18  # Digits of a Content-Length.
 HEAD_PIECE = 4 * 1024
 """Bytes that are parsed for a head in one turn; most calls fit in whole."""
 BODY_PIECE = 64 * 1024
 """Bytes of a body that are read in one turn."""
 AHEAD = 32 * 1024
 """Bytes that may wait for a turn; beyond them nothing more is received."""
-
 GONE = 2.0
 """Seconds between checks whether the client has closed a connection that is not being received from."""
 
@@ -74,6 +73,7 @@ class Channel(HTTPChannel):
         """Reading the body is suspended."""
         self._receiving = True
         self._gone = False
+        self._unsent: list[Callable[[], None]] = []
         self._look: IDelayedCall | None = None
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's
@@ -89,6 +89,7 @@ class Channel(HTTPChannel):
         if self._look is not None and self._look.active():
             self._look.cancel()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self._sent()
         if self.left is not None:
             self.left()
 
@@ -187,9 +188,21 @@ class Channel(HTTPChannel):
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's
         self._waitingForTransport = False
+        self._sent()
         if self._requestProducer is not None:
             self._requestProducer.resumeProducing()
         self._go_on()
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once the client has read what was written, or the connection has ended."""
+        self._unsent.append(call)
+        if self._gone or not self._waitingForTransport:
+            self._sent()
+
+    def _sent(self) -> None:
+        calls, self._unsent = self._unsent, []
+        for call in calls:
+            call()
 
     # Requests ---------------------------------------------------------------------------------------------------
 
@@ -207,7 +220,7 @@ class Channel(HTTPChannel):
             self._begin()
         self._size += len(line)
         self._number += 1
-        if self._size > HEADER_SIZE:
+        if self._size > (FIRST_LINE if self._number == 1 else HEADER_SIZE):
             self._oversized(first=self._number == 1)
         elif self._number > HEADERS + 2:
             self.refuse(431, f"The request has more than {HEADERS} headers.")
@@ -226,8 +239,8 @@ class Channel(HTTPChannel):
         self._oversized(first=self._number == 0)
 
     def _oversized(self, *, first: bool) -> None:
-        status, what = (414, "first line is") if first else (431, "headers are")
-        self.refuse(status, f"The request's {what} over {HEADER_SIZE} bytes.")
+        status, what, most = (414, "first line is", FIRST_LINE) if first else (431, "headers are", HEADER_SIZE)
+        self.refuse(status, f"The request's {what} over {most} bytes.")
 
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's
         codings = self.requests[-1].requestHeaders.getRawHeaders(b"Transfer-Encoding")
@@ -334,15 +347,3 @@ class Channel(HTTPChannel):
 
     def _now(self) -> float:
         return float(self.factory.reactor.seconds())
-
-
-def has_closed(transport: Any) -> bool:
-    """Return whether the other side has closed a connection or its half of it, even if received bytes are unread.
-
-    See poll(2), POLLRDHUP.
-    """
-    while (below := getattr(transport, "transport", None)) is not None:
-        transport = below  # The TCP connection below TLS.
-    looking = select.poll()
-    looking.register(transport.fileno(), select.POLLRDHUP)
-    return bool(looking.poll(0))

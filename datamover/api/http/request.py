@@ -85,6 +85,9 @@ class BoundedRequest(Request):
         shown: Any = self.transport.getPeerCertificate()
         return shown and shown.to_cryptography()  # type: ignore[no-any-return]
 
+    def parseCookies(self) -> None:  # noqa: N802 - Twisted's
+        """Do nothing: there are no cookies here, and a header of 16 KiB can hold thousands."""
+
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's
         # A Request does not know its method yet: process() checks one that is not POST.
         self.refusal = self._request_filter.refusal("POST", self.header)

@@ -122,6 +122,7 @@ async def _move(context: CallContext, caller: Caller, source: Any, destination: 
 
 async def _status(context: CallContext, caller: Caller, id: Any, words: dict[State, str]) -> dict[str, Any]:
     number = _id(id)
+    await context.place.take()
     record = await context.store.job(number, caller.owner)
     if record.state is State.COMPLETED:
         return {"id": number, "status": "COMPLETED"}

@@ -112,6 +112,7 @@ class _Busy:
 
 async def _busy(context: CallContext) -> _Busy | None:
     try:
+        await context.place.take()
         queue = {line["destination"]: line for line in await context.store.queue()}
         sides = {side["name"]: side for side in await context.store.endpoints()}
         kept = any(context.registry.get(name).keep_free is not None for name in context.registry.names())

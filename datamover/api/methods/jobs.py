@@ -43,6 +43,7 @@ async def files(context: CallContext, caller: Caller, id: Any, options: Any = No
     Example: jobs.files(12, {'limit': 1}) -> [{'index': 0, 'path': 'in/a.csv', 'status': 'COMPLETED', 'size': 54016.0}]
     """
     table = parameters.options(options, "status", "offset", "limit")
+    await context.place.take()
     found = await context.store.files(
         parameters.job_id(id),
         caller.owner,
@@ -68,6 +69,7 @@ async def list_jobs(context: CallContext, caller: Caller, options: Any = None) -
     owner = parameters.optional_text(table, "owner")
     if owner is not None and not caller.administrator and owner != caller.name:
         raise NotPermitted(f"owner: {quoted(owner)}: only an administrator sees the jobs of others")
+    await context.place.take()
     found = await context.store.jobs(
         caller.owner if owner is None else owner,
         state=parameters.state(table),
@@ -188,4 +190,6 @@ async def _job(
     context: CallContext, caller: Caller, id: Any, run: Callable[[int, str | None], Awaitable[JobRecord]]
 ) -> Any:
     """Run a method of the store on one job, and return the struct that describes the job afterwards."""
-    return context.job_struct(await run(parameters.job_id(id), caller.owner), caller)
+    await context.place.take()
+    record = await run(parameters.job_id(id), caller.owner)
+    return context.job_struct(record, caller)

@@ -45,6 +45,7 @@ async def status(context: CallContext, caller: Caller) -> Any:
 
 async def _read_status(context: CallContext, caller: Caller) -> dict[str, Any]:
     """Return what the database tells of the service; raises Unavailable."""
+    await context.place.take()
     used = await context.store.ids_used()
     answer = {
         "nodes": [_only(node, NODE) for node in await context.store.nodes()],

@@ -85,6 +85,8 @@ async def multicall(context: CallContext, caller: Caller, calls: Any) -> Any:
         room = results.room
         result = await _one(replace(context, room=room), caller, one) if room > LARGEST_CHANGED else NO_ROOM
         await results.add(result)
+        del result
+        context.place.give()
     return results.whole
 
 
@@ -93,7 +95,7 @@ class _Results:
 
     def __init__(self, context: CallContext, calls: int) -> None:
         self._context = context
-        self._answer = wire.Answer(context.answer_size - _FRAME, pages=False)
+        self._answer = wire.Answer(context.answer_size - _FRAME, pages=False, reach=context.answers.reach)
         self._answer.add(wire.ARRAY)
         self._left = calls
         """Calls whose results are not in the answer yet; room for NO_ROOM is kept for each."""

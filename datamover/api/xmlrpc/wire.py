@@ -8,6 +8,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, BinaryIO
 from xmlrpc.client import Fault, dumps, escape
 
@@ -122,6 +123,12 @@ _TOO_LARGE = (
 )
 
 
+_CROWDED = (
+    "too many large answers to this client are being made, or wait until it reads them: read them, and ask again in a "
+    "while, or for less at a time, with a smaller 'limit'"
+)
+
+
 class PagedArray(list[Any]):
     """An array that may end early when the answer is full; the next page begins with the rest."""
 
@@ -133,12 +140,21 @@ class Serialized:
     pieces: Sequence[bytes]
 
 
+Reach = Callable[[int], bool]
+"""Takes room for an answer of so many bytes; returns False if there is too little."""
+
+
+def _anywhere(size: int) -> bool:
+    return True
+
+
 class Answer:
     """The body of an answer, which is written in pieces up to a size."""
 
-    def __init__(self, most: int, *, pages: bool = True) -> None:
+    def __init__(self, most: int, *, pages: bool = True, reach: Reach = _anywhere) -> None:
         """``most`` is the largest size in bytes; ``pages`` is whether a PagedArray may end early."""
         self.most = most
+        self._reach = reach
         self._pages = pages
         self.pieces: list[bytes] = []
         self.size = 0
@@ -148,6 +164,8 @@ class Answer:
         size = self.size + sum(map(len, pieces))
         if size > self.most:
             raise RequestTooLarge(_TOO_LARGE)
+        if not self._reach(size):
+            raise RequestTooLarge(_CROWDED)
         self.pieces += pieces
         self.size = size
 
@@ -195,17 +213,17 @@ def _is_long(value: object) -> bool:
     return isinstance(value, list | Serialized)
 
 
-def write_answer(value: object, most: int = 32 * 2**20) -> Generator[None, None, bytes]:
+def write_answer(value: object, most: int = 32 * 2**20, reach: Reach = _anywhere) -> Generator[None, None, bytes]:
     """Return the body of an answer, a value or a Fault, yielding after each element of an array.
 
-    An answer of more than ``most`` bytes becomes a Fault.
+    An answer of more than ``most`` bytes, or for which there is no room, becomes a Fault.
     """
     if isinstance(value, Fault):
         return write_fault(value)
     if not _is_long(value):
         body = b"".join((_BEGINS, _element(value), _ENDS))
         return body if len(body) <= most else write_fault(Fault(RequestTooLarge.fault, _TOO_LARGE))
-    answer = Answer(most - len(_ENDS))
+    answer = Answer(most - len(_ENDS), reach=reach)
     try:
         answer.add(_BEGINS)
         yield from answer.writing(value)
@@ -227,7 +245,9 @@ def _element(value: Any) -> bytes:
     return _returns("".join(parts)).encode()
 
 
+@lru_cache(maxsize=512)
 def _name(key: object) -> str:
+    """Return the beginning of a member. The names of an answer's members are few, and the same in each."""
     return f"<member>\n<name>{escape(legible(str(key)))}</name>\n"
 
 

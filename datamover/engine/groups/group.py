@@ -286,7 +286,8 @@ class GroupAttempt:
         target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
             # This waits for the thread to end, so that the directory is not removed while it writes.
-            await self.context.tools.pools.archives.finish_hurried(stop.set, make, target, members, layout, stop)
+            archive, owner = self.context.tools.pools.archive, self.lease.leader.owner
+            await archive(owner, stop.set, make, target, members, layout, stop)
         except Stopped:
             raise ServerError("the making of the archive was stopped", scope=Scope.SERVICE) from None
         except OSError as error:
