@@ -17,9 +17,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local import LOCAL
+from datamover.protocols.local.placing import LocalPlacement
 from datamover.protocols.local.refusals import DiskRefusals
 from tests.protocols.conformance import MIB, get, put, read_to_the_end, settings
 from tests.protocols.part_files import PART, DiskPremises, as_nobody, fill, give_name
+from tests.waiting import until
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -312,6 +314,35 @@ async def test_nothing_stays_open(premises: DiskPremises) -> None:
                 await opening
     await premises.pool.close()
     assert descriptors() == set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_given_up_amid_a_placing(premises: DiskPremises, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directories stay open until the step that was under way has ended, and are closed then."""
+    begun, go_on = threading.Event(), threading.Event()
+    take_name = LocalPlacement.take_name
+
+    def slow(placing: LocalPlacement) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        take_name(placing)
+
+    async def right(path: str) -> None:
+        raise AssertionError("it was given up before")
+
+    monkeypatch.setattr(LocalPlacement, "take_name", slow)
+    await fill(premises.parts, PART, b"data")
+    placing = Deferred.fromCoroutine(premises.parts.place_part(PART, "file", size=4, replace=False, prove=right))
+    await until(begun.is_set)
+    placing.cancel()
+    for _ in range(20):  # What was asked for by now has been done by then.
+        await premises.parts.inspect("file")
+    assert len(descriptors()) == 2
+    go_on.set()
+    with pytest.raises(CancelledError):
+        await placing
+    assert (premises.root / "file").read_bytes() == b"data"
+    await until(lambda: descriptors() == set())
 
 
 @pytest_twisted.ensureDeferred

@@ -1,6 +1,6 @@
 """The names below a local root, for the engine: every call goes to the disk in a thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -92,18 +92,20 @@ class LocalPlace(PartFilePlace):
             placing = await self._threads.finish(
                 self._disk.end_placing, self._disk.begin_placing, part, target, size, replace
             )
+        lane = self._threads.lane()  # The directories are not closed under a step whose caller was cancelled.
         try:
-            if not await self._call(target, placing.keep):
+            if not await self._refused(target, lane.run(placing.keep)):
                 await prove(part)
-            await self._call(target, placing.take_name)
+            await self._refused(target, lane.run(placing.take_name))
             try:
                 await prove(target)
             except DataMoverError:
-                await self._call(target, placing.undo)
+                await self._refused(target, lane.run(placing.undo))
                 raise
-            return Stored(size, without=await self._call(target, self._disk.settle, placing, target))
+            lacks = await self._refused(target, lane.run(self._disk.settle, placing, target))
+            return Stored(size, without=lacks)
         finally:
-            await self._call(target, self._disk.end_placing, placing)
+            await self._refused(target, lane.run(self._disk.end_placing, placing))
 
     async def put_part(
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
@@ -146,8 +148,12 @@ class LocalPlace(PartFilePlace):
         return [None if failure is None else Failure(failure) for failure in failures]  # type: ignore[no-untyped-call]
 
     async def _call(self, path: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._refused(path, self._threads.run(call, *args, **kwargs))
+
+    async def _refused(self, path: str, call: Awaitable[T]) -> T:
+        """Return what a call returns; raises what the disk's errors mean."""
         with self._refusals.about(path):
-            return await self._threads.run(call, *args, **kwargs)
+            return await call
 
 
 class LocalOrigin:
