@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres import session
-from datamover.postgres.driver import DriverConnection
+from datamover.postgres.driver import DriverConnection, is_ready
 from datamover.postgres.failures import ONLY_READS, SLOW, database_away, meaning
 from datamover.postgres.named_queries import Prepared
 from datamover.postgres.values import BYTES, Json
@@ -108,7 +108,7 @@ class PostgresConnection:
     @property
     def usable(self) -> bool:
         """Whether an idle connection can be used; data that waits to be read can only mean that it was ended."""
-        return not self.closed and not _readable(self._link.pollable().fileno())
+        return not self.closed and not is_ready(self._link.pollable().fileno(), select.POLLIN)
 
     def close(self) -> None:
         """Close the connection at once, even while a statement runs."""
@@ -280,12 +280,6 @@ class PostgresConnection:
 
     async def _encode_one(self, value: Any) -> Any:
         return await value.encode(self._reactor) if isinstance(value, Json) else value
-
-
-def _readable(descriptor: int) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(0))
 
 
 def _stop(result: Any, call: IDelayedCall) -> Any:
