@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from xmlrpc.client import ServerProxy
 
 from tests.servers.nginx import Nginx
@@ -51,7 +51,7 @@ class Field:
         self._proxies: list[subprocess.Popen[str]] = []
         self._files: set[Path] = set()
 
-    def __enter__(self) -> "Field":
+    def __enter__(self) -> Self:
         self.directory = Path(tempfile.mkdtemp(prefix="datamover-bench-", dir=os.environ.get("BENCH_DIRECTORY")))
         try:
             self._start()

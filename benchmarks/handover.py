@@ -14,9 +14,10 @@ from pathlib import Path
 
 from benchmarks.results import OURS, Goal, Result
 from benchmarks.scale import Scale
-from tests.faults.cluster import Cluster, Engine, running, until
+from tests.faults.cluster import Cluster, Engine, running
 from tests.faults.work import MIB, Asked, Work
 from tests.servers.service import twistd
+from tests.waiting import wait_until
 
 LEASE = 6.0
 """Seconds; the default is 30, with which a row would only take longer."""
@@ -64,12 +65,16 @@ def _hand_over(scale: Scale, end: Callable[[Engine], None]) -> list[float]:
             (holder,) = [engine for engine in engines if name.endswith(f":{engine.pid}")]
             start = time.perf_counter()
             end(holder)
-            until(lambda asked=asked: len(Work(cluster).events(asked, "started")) == 2, "the other's turn")
+            wait_until(partial(_has_begun_again, cluster, asked), "the other's turn")
             values.append(time.perf_counter() - start)
             cluster.mover.jobs.cancel(asked.job)
-            until(partial(_has_ended, holder), "its end")
+            wait_until(partial(_has_ended, holder), "its end")
             cluster.start_engine(holder)
     return values
+
+
+def _has_begun_again(cluster: Cluster, asked: Asked) -> bool:
+    return len(Work(cluster).events(asked, "started")) == 2
 
 
 def _has_ended(engine: Engine) -> bool:
@@ -80,7 +85,7 @@ def _under_way(cluster: Cluster) -> Asked:
     """Submit a large file; return when a part of it has arrived."""
     work = Work(cluster)
     asked = work.between(LARGE, "visualiser", "archive-too")
-    until(lambda: work.status(asked).get("bytes_done"), "some of it")
+    wait_until(lambda: work.status(asked).get("bytes_done"), "some of it")
     return asked
 
 

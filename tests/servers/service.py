@@ -163,6 +163,10 @@ class Service:
         """Return the process's peak memory in bytes."""
         return self._status("VmHWM")
 
+    def resident(self) -> int:
+        """Return the process's memory in bytes."""
+        return self._status("VmRSS")
+
     def moment(self) -> Moment:
         """Return now, for ``since``."""
         # clock_getcpuclockid(3), which Python does not have.
