@@ -145,6 +145,7 @@ class Dispatcher:
         if hurry.active():
             hurry.cancel()
         try:
+            await self._maintenance.note_late()
             await self._queue.reclaim_unknown(dict(self._runs))
             await self._queue.deregister()
         except Unavailable as error:

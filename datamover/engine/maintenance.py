@@ -136,13 +136,14 @@ class Maintenance:
     async def _sweep(self) -> None:
         """Remove leftovers that could not be removed when their transfer ended, or that came later."""
         while True:
-            await self._note_late()
+            await self.note_late()
             while len(self._sweeps) < SWEEPS and await self._begin_to_sweep():
                 pass
             self._sweeping.turned()
             await self._swept.wait(LOOKING)
 
-    async def _note_late(self) -> None:
+    async def note_late(self) -> None:
+        """Tell the database which groups are to be swept; does nothing but log while it is away."""
         late, self._late = self._late, []
         try:
             if late:
