@@ -83,7 +83,9 @@ class DriverConnection(_Unwatched, txpostgres.Connection):  # type: ignore[misc]
 
 
 def is_ready(descriptor: int, event: int) -> bool:
-    """Tell whether a socket is ready for an event of poll(2), or broken."""
+    """Tell whether a socket is ready for an event of poll(2), or broken; of one that libpq closed the number is -1."""
+    if descriptor < 0:
+        return True
     poller = select.poll()
     poller.register(descriptor, event)
     return bool(poller.poll(0))

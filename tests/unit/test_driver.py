@@ -1,5 +1,6 @@
 """Events that the reactor tells of, which belong to another socket that had the same number."""
 
+import select
 from collections.abc import Iterator
 
 import psycopg2
@@ -10,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from datamover.postgres.driver import DriverConnection
+from datamover.postgres.driver import DriverConnection, is_ready
 from tests.servers.ports import free_port
 from tests.servers.postgres import shared
 
@@ -46,3 +47,8 @@ async def test_while_idle(link: DriverConnection) -> None:
     assert await link.runQuery("SELECT 1") == [(1,)]
     link.close()
     assert lost == ["lost"]
+
+
+def test_closed_by_libpq() -> None:
+    """A socket that is gone is not asked, and counts as broken."""
+    assert is_ready(-1, select.POLLIN)
