@@ -59,6 +59,10 @@ class DataMoverError(Exception):
             message, scope=scope or self.scope, retry_after=self.retry_after, retryable=self.retryable, full=full
         )
 
+    def copy(self) -> Self:
+        """Return a copy of this error, for another waiter: two waiters must not share a traceback."""
+        return self.saying(self.message, full=self.full)
+
     def below(self, what: str) -> Self:
         """Return a copy of this error whose messages begin with ``what`` and a colon."""
         full = None if self.full == self.message else f"{what}: {self.full}"

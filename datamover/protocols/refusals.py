@@ -38,6 +38,9 @@ class Refusals:
     def directory(self, path: str) -> DataMoverError:
         return self.unusable(path, "is a directory where a file is needed; name a file")
 
+    def special(self, path: str) -> DataMoverError:
+        return self.unusable(path, "is not a regular file; remove it or take another name")
+
     def file_in_the_way(self, path: str) -> DataMoverError:
         return self.unusable(path, "leads through a file where a directory is needed; remove it or take another path")
 

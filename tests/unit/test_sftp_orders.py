@@ -9,8 +9,7 @@ from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import SftpError
-from datamover.protocols.sftp.orders import Orders
-from datamover.protocols.sftp.sink import Order
+from datamover.protocols.sftp.orders import Order, Orders
 
 PART = ".datamover-1-a.part"
 

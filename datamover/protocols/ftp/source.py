@@ -174,5 +174,5 @@ def check_regular(path: str, found: Entry | None, refusals: FtpRefusals) -> Entr
     if found.kind == "dir":
         raise refusals.directory(path)
     if found.kind != "file":
-        raise refusals.unusable(path, "is not a regular file; remove it or take another name")
+        raise refusals.special(path)
     return found

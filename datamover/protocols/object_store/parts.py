@@ -90,7 +90,7 @@ class Parts:
     def _check(self) -> None:
         error = self._error
         if isinstance(error, DataMoverError):
-            raise error.saying(error.message, full=error.full)
+            raise error.copy()
         if error is not None:
             raise error
 

@@ -4,17 +4,29 @@ Several handles on one file make OpenSSH fast, and others fail, or their process
 bytes in their order only. So what failed in one order is written in the next narrower one.
 """
 
+from enum import IntEnum
+
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.client.session import SftpSession
-from datamover.protocols.sftp.sink import Order
 
 _REMEMBERED = 1000
 _NOT_OF_ORDER = (messages.NO_SUCH_FILE, messages.PERMISSION_DENIED, *messages.FULL)
 """Refusals that another order would not change."""
+
+
+class Order(IntEnum):
+    """In what order a file's bytes are written: where one fails, the next attempt takes the one after it."""
+
+    WIDE = 0
+    """By several handles, in any order."""
+    PIPELINED = 1
+    """By one handle, in order, many requests under way."""
+    ONE_BY_ONE = 2
+    """By one request, and the next when it is answered."""
 
 
 class Orders:

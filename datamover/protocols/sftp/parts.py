@@ -94,4 +94,4 @@ class Parts:
         if found.link:
             raise self.refusals.unusable(part, "is a symbolic link where a part file is needed; remove it")
         if not found.regular:
-            raise self.refusals.unusable(part, "is not a regular file; remove it or take another name")
+            raise self.refusals.special(part)

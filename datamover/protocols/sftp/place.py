@@ -21,13 +21,13 @@ from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import SftpError, decode, encode
 from datamover.protocols.sftp.client.session import SftpSession, Space
 from datamover.protocols.sftp.metadata import Metadata
-from datamover.protocols.sftp.orders import Orders
+from datamover.protocols.sftp.orders import Order, Orders
 from datamover.protocols.sftp.parts import Parts
 from datamover.protocols.sftp.placing import SftpPlacement
 from datamover.protocols.sftp.put import write_whole
 from datamover.protocols.sftp.reader import SftpOrigin, SftpReader, check_regular
 from datamover.protocols.sftp.refusals import ServerRefusals
-from datamover.protocols.sftp.sink import Order, SftpSink
+from datamover.protocols.sftp.sink import SftpSink
 from datamover.protocols.sftp.tree import Tree
 from datamover.protocols.upload import Check, Stored
 
@@ -95,7 +95,7 @@ class SftpPlace(PartFilePlace):
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
         with self._refusals.about(target):
             lease = (await self._link()).lease()
-            session = await lease.__aenter__()
+            session = await lease.take()
             order = self._orders.first(session, part)
             if order is Order.WIDE:
                 lease.prepare()
@@ -198,9 +198,7 @@ class SftpPlace(PartFilePlace):
                     if refusal.code == messages.NO_SUCH_FILE or nothing:
                         return
                     if found is not None and found.directory:
-                        raise self._refusals.unusable(
-                            path, "is a directory where a file is needed; name a file"
-                        ) from None
+                        raise self._refusals.directory(path) from None
                     raise
 
     async def list(self, path: str) -> list[str]:

@@ -79,7 +79,7 @@ class SftpPlacement:
             return True
         old = self._before = await self._session.find(self.name)
         if old is not None and await self._is_directory(old):
-            raise self._refusals.unusable(self._target, "is a directory where a file is needed; name a file")
+            raise self._refusals.directory(self._target)
         if old is None or not self._replaces_at_once:
             return True
         self._old_linked = self._links and await self._link_old()
@@ -277,7 +277,7 @@ class SftpPlacement:
     async def _exists(self) -> DataMoverError:
         found = await self._session.find(self.name)
         if found is not None and await self._is_directory(found):
-            return self._refusals.unusable(self._target, "is a directory where a file is needed; name a file")
+            return self._refusals.directory(self._target)
         return self._refusals.exists(self._target)
 
     async def _is_directory(self, found: Attributes) -> bool:

@@ -13,7 +13,6 @@ from datamover.protocols.base import UNCONNECTED, Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.client.link import Link, LinkSettings
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.place import SftpPlace
@@ -122,7 +121,7 @@ class SftpPool:
         for wanted in waiting:
             error = failure.value
             if isinstance(error, DataMoverError):
-                wanted.errback(again(error))
+                wanted.errback(error.copy())
             elif isinstance(error, CancelledError):
                 wanted.errback(errors.ConnectionLost("the connection was closed while it was made"))
             else:

@@ -37,7 +37,7 @@ class SftpReader:
         """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
         with self.refusals.about(path):
             lease = (await self._link()).lease()
-            session = await lease.__aenter__()
+            session = await lease.take()
             handle = None
             try:
                 real, found = await self._tree.target(lease.link, session, path)
@@ -95,7 +95,7 @@ def check_regular(path: str, found: Attributes | None, refusals: ServerRefusals)
     if found is None:
         raise SftpError(messages.NO_SUCH_FILE, "No such file")
     if found.directory:
-        raise refusals.unusable(path, "is a directory where a file is needed; name a file")
+        raise refusals.directory(path)
     if not found.regular:
-        raise refusals.unusable(path, "is not a regular file; remove it or take another name")
+        raise refusals.special(path)
     return found

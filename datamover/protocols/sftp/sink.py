@@ -5,7 +5,6 @@ Which of them may be under way depends on the server: ``Order``.
 
 from collections import deque
 from collections.abc import Callable
-from enum import IntEnum
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred
@@ -21,22 +20,12 @@ from datamover.protocols.sftp.client.session import SftpSession, outcomes
 from datamover.protocols.sftp.client.window import UNDER_WAY
 from datamover.protocols.sftp.completing import complete, unflushed
 from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.orders import Order
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 _NEARLY_NOTHING = 2**20
 _CHECKS = 4
 """Looks within ``idle_timeout`` whether anything moved."""
-
-
-class Order(IntEnum):
-    """In what order a file's bytes are written: where one fails, the next attempt takes the one after it."""
-
-    WIDE = 0
-    """By several handles, in any order."""
-    PIPELINED = 1
-    """By one handle, in order, many requests under way."""
-    ONE_BY_ONE = 2
-    """By one request, and the next when it is answered."""
 
 
 class SftpSink:

@@ -51,11 +51,6 @@ class _Command:
     sent: bool = field(default=False)
 
 
-def again(error: DataMoverError) -> DataMoverError:
-    """Return a copy of an error, so that each who meets it raises one of its own."""
-    return error.saying(error.message, full=error.full)
-
-
 class Control(LineReceiver):
     """One control connection. Without ``pipelining`` a command leaves when the one before it was answered.
 
@@ -109,7 +104,7 @@ class Control(LineReceiver):
         """
         command = _Command(b"", verb, Deferred(self._forget), began)
         if self.failure is not None:
-            command.answer.errback(again(self.failure))
+            command.answer.errback(self.failure.copy())
             return command.answer
         line = verb.encode("ascii")
         if argument is not None:
@@ -281,7 +276,7 @@ class Control(LineReceiver):
         commands, self._commands = self._commands, deque()
         for command in commands:
             if not command.dropped and not command.answer.called:
-                command.answer.errback(again(error))
+                command.answer.errback(error.copy())
 
 
 _MANY = re.compile(

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import errors
-from datamover.protocols.ftp.client.control import Control, again, checked
+from datamover.protocols.ftp.client.control import Control, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.replies import (
@@ -116,7 +116,7 @@ class Moving:
             self._waiting.append(waiter)
             await waiter
         if isinstance(self.data.reason, errors.DataMoverError):
-            raise again(self.data.reason)
+            raise self.data.reason.copy()
         reply = self._reply
         if isinstance(reply, Failure):
             reply.raiseException()

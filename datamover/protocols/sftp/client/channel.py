@@ -120,7 +120,7 @@ class SftpChannel(SSHChannel):
         """
         answer: Deferred[Any] = Deferred(lambda _: None)
         if self.failure is not None:
-            answer.errback(again(self.failure))
+            answer.errback(self.failure.copy())
             return answer
         if not self._waiting:
             self._mark()
@@ -270,10 +270,10 @@ class SftpChannel(SSHChannel):
         self._queue.clear()
         waiting, self._waiting = self._waiting, {}
         if not self.opened.called:
-            self.opened.errback(again(error))
+            self.opened.errback(error.copy())
         for asked in waiting.values():
             if not asked.answer.called:
-                asked.answer.errback(again(error))
+                asked.answer.errback(error.copy())
         if self in self.conn.channelsToRemoteChannel:  # type: ignore[union-attr]
             self.conn.sendClose(self)  # type: ignore[union-attr]
 
@@ -306,8 +306,3 @@ class SftpChannel(SSHChannel):
     def stalled(self) -> DataMoverError:
         """Return the error for an answer that does not come."""
         return errors.Stalled(f"the server did not answer for {self.idle_timeout:g} s")
-
-
-def again(error: DataMoverError) -> DataMoverError:
-    """Return a copy of an error for another waiter, since two waiters must not share a traceback."""
-    return error.saying(error.message, full=error.full)

@@ -19,7 +19,6 @@ from datamover.concurrency.batcher import Batch
 from datamover.concurrency.host_names import Resolved, addresses, late
 from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError
-from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.client.leases import Channels, Leases
 from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.ssh.algorithms import host_key_algorithms
@@ -138,7 +137,7 @@ class Link:
             raise errors.ConnectFailed(f"no connection to {server.shown}: {why}") from None
         await self._ready
         if transport.failure is not None:
-            raise again(transport.failure)
+            raise transport.failure.copy()
 
     def _give_up(self, result: object, timeout: float) -> None:
         raise errors.TimedOut(self._late)
@@ -175,7 +174,7 @@ class Link:
         log.info("the connection to {server} ended: {reason}", server=self._server.shown, reason=reason.message)
         if not self._ready.called:
             self._ready.addErrback(lambda _: None)
-            self._ready.errback(again(reason))
+            self._ready.errback(reason.copy())
         farewells, self._farewells = self._farewells, []
         for farewell in farewells:
             farewell.callback(None)
@@ -227,9 +226,12 @@ class ChannelLease:
         self._leases = leases
         self._session: SftpSession | None = None
 
-    async def __aenter__(self) -> SftpSession:
+    async def take(self) -> SftpSession:
+        """Take a channel, to be held until ``release``."""
         self._session = await self._leases.take()
         return self._session
+
+    __aenter__ = take
 
     def prepare(self) -> None:
         """Begin to open more channels if the server is far, since one would bound the speed."""

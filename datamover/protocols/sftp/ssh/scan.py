@@ -9,7 +9,6 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 
 from datamover import errors
 from datamover.errors import DataMoverError
-from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.ssh.algorithms import HOST_KEYS
 from datamover.protocols.sftp.ssh.known_hosts import entry, entry_name
 from datamover.protocols.sftp.ssh.transport import SshTransport
@@ -74,4 +73,4 @@ async def _key(endpoint: HostnameEndpoint, algorithms: Sequence[bytes]) -> bytes
         raise
     if found:
         return found[0]
-    raise again(reason)
+    raise reason.copy()
