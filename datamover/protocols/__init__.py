@@ -1,7 +1,7 @@
-"""How bytes travel: one module or package for each protocol.
+"""The protocols: one package for each, and what several of them share.
 
-``PLACES`` names those that a registered destination may use; a new one is added here and nowhere else, as
-docs/protocols.md says. ``http`` only reads, from URLs that clients name, and holds no place.
+``PLACES`` lists those that a destination may use; a new one is added here and nowhere else (docs/protocols.md).
+``http`` is not among them: it only reads, from URLs that clients give.
 """
 
 from datamover.protocols.dav import DAV
@@ -17,7 +17,7 @@ PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, FTP, DAV, S3, SWIFT)
 
 
 def place_schemes() -> frozenset[str]:
-    """Return the schemes of URLs that name a file of a place, which clients name by a registered destination."""
+    """Return the schemes of URLs that name files at destinations; clients give these as a destination and a path."""
     return frozenset(scheme for each in PLACES for scheme in (*each.schemes, *each.other_schemes))
 
 

@@ -1,11 +1,10 @@
 """The interface between the engine and every protocol: abilities, and files that are read (``Origin`` -> ``Source``).
 
-Files are written to a ``place.Place``, which gives an ``upload.Upload`` for each file that arrives. The
-engine sees only these. Whatever fails raises an error of ``datamover.errors``, with its scope set to the
-side on which it is used.
+Files are written through a ``place.Place``, which returns an ``upload.Upload`` for each. The engine uses only these. A
+failure raises an error of ``datamover.errors``, whose scope is the side (source or destination) of the transfer.
 
-One ordered stream: bytes come out of ``Source.read`` and go into ``Upload.write`` in order; what a protocol keeps in
-flight to be fast stays inside it. Awaiting ``Upload.write`` is the backpressure, not reading is the other half of it.
+Bytes pass in order, from ``Source.read`` to ``Upload.write``; a protocol may have many requests in flight inside. The
+engine awaits ``Upload.write`` before it reads on: that is the backpressure.
 """
 
 from collections.abc import Mapping
@@ -21,24 +20,24 @@ class Ability(Enum):
     WRITE = "write"
     LIST = "list"
     RESUME = "resume"
-    """A read or a write may begin at an offset."""
+    """Reading or writing may begin at an offset."""
     REPLACE = "replace"
-    """A finished file can take a name that another file has."""
+    """A finished file can take the name of an existing one."""
     REPLACE_ATOMICALLY = "replace-atomically"
-    """REPLACE, and the name has the old file or the new one at every moment."""
+    """REPLACE, and at every moment the name has either the old file or the new one."""
     KEEP_OLD = "keep-old"
-    """A file has a second name for a while: the old one is kept until the new one was looked at under the target's."""
+    """A file can have a second name, so that the old file is kept until the new one was checked under its name."""
     REMOVE = "remove"
     SET_MODE = "set-mode"
     SET_MODIFIED = "set-modified"
     FLUSH = "flush"
-    """What arrived is on disk when the side says so, and not only taken."""
+    """The side can be asked to write a file to its disk, and answers when that is done."""
     FREE_SPACE = "free-space"
-    """The side tells how much room there is."""
+    """The side can be asked how much room is left."""
     WRITE_WIDE = "write-wide"
-    """One file is written by several requests at a time, in any order."""
+    """One file can be written by several requests at a time, in any order."""
 
-    # Members are single; Enum's own hashes their names, in Python, several times for every file.
+    # Enum's own hashes the member's name, in Python, and is called several times for every file.
     __hash__ = object.__hash__
 
 
@@ -56,16 +55,16 @@ _WITHOUT = {
 
 
 UNCONNECTED = "there was no connection yet"
-"""Why it is not known whether a side does something."""
+"""The reason why it is not known whether a side has an ability."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """Something that a side does not do, or that one file went without."""
+    """An ability that a side does not have, or that one file was stored without."""
 
     ability: Ability
     why: str
-    """What the side answered, for people."""
+    """What the side answered, as a clause."""
 
     @property
     def sentence(self) -> str:
@@ -73,55 +72,55 @@ class Lack:
         return f"{_WITHOUT.get(self.ability, f'no {self.ability.value}')}: {self.why}"
 
     def as_dict(self) -> dict[str, str]:
-        """Return what is told of it: ``{ability, message}``."""
+        """Return it as clients see it: ``{ability, message}``."""
         return {"ability": self.ability.value, "message": self.sentence}
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is known of one file after a look."""
+    """What a side reports of one file."""
 
     name: str
-    """Its own name, one path segment, as its side tells it; "" where there is none."""
+    """The last segment of its path, as its side reports it; "" if it has none."""
     size: int | None = None
-    """Bytes; None where the side does not say."""
+    """Bytes; None if the side does not report it."""
     identity: str | None = None
-    """Opaque; two equal ones mean the same bytes. None: the side gives no sign of a change."""
+    """Opaque; equal identities mean equal bytes. None: a change could not be recognised."""
     modified: float | None = None
     """POSIX seconds."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """What the side publishes of the content: algorithm ("sha256" …) -> lower-case hex."""
+    """The digests that the side publishes: algorithm ("sha256" …) -> lower-case hex."""
     directory: bool = False
     special: bool = False
     """Neither a file nor a directory: a pipe, a socket, a device."""
-    lacks: tuple["Lack", ...] = ()
-    """What the side could not tell of it, and a copy goes without."""
+    lacks: tuple[Lack, ...] = ()
+    """What the side could not report of it, and what a copy therefore lacks."""
 
 
 Octets = bytes | bytearray
-"""Bytes of a file on their way; whoever hands them over does not change them any more."""
+"""Bytes of a file; they are not changed after they were passed on."""
 
 
 class Source(Protocol):
-    """One file being read, in order, from ``offset`` on."""
+    """One file that is being read, in order, from ``offset`` on."""
 
     @property
     def inspection(self) -> Inspection: ...
 
     @property
     def offset(self) -> int:
-        """Where reading began: what was asked for, or 0 where the side could not or must not resume."""
+        """Where reading began: the offset that was asked for, or 0 if reading could not be resumed there."""
         ...
 
     async def read(self) -> Octets:
-        """Return the next bytes, b"" at the end. Cancelling leaves the source fit only for ``close``.
+        """Return the next bytes, b"" at the end. After cancelling, only ``close`` may be called.
 
-        Raises SizeMismatch or ConnectionLost when the side ends before the size it told.
+        Raises SizeMismatch or ConnectionLost if fewer bytes come than the side announced.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of what is held; may be called at any time and more than once."""
+        """Release everything; may be called at any time and more than once."""
         ...
 
 
@@ -129,12 +128,9 @@ class Origin(Protocol):
     """Something that can be read: a URL, or a file in a place."""
 
     async def inspect(self) -> Inspection:
-        """Look without reading the content. Raises SourceNotFound, SourceForbidden and connection errors."""
+        """Inspect it without reading its content. Raises SourceNotFound, SourceForbidden and connection errors."""
         ...
 
     async def open(self, offset: int = 0, identity: str | None = None) -> Source:
-        """Open for reading from ``offset``, which is honoured only while the file still has ``identity``.
-
-        With an offset the returned source either begins there, with an equal identity, or at 0.
-        """
+        """Open it for reading, from ``offset`` if the file still has ``identity``, else from 0."""
         ...

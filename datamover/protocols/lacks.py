@@ -1,6 +1,6 @@
-"""The abilities that one destination turned out not to have, learnt from its answers, kept in this process.
+"""The abilities that one destination turned out not to have, learnt from its answers and remembered in this process.
 
-Nothing of it keeps a file from arriving. Whoever needs an ability that is lacking does the next best, and says so.
+A lack does not fail a file that can arrive without the ability: the next best thing is done, and reported.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from datamover.protocols.base import Ability, Lack
 
 PRIVATE = 0o600
 FORGOTTEN = 3600.0
-"""Seconds after which it is tried again: a server may have been mended."""
+"""Seconds after which an ability is tried again: the server may have been repaired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,45 +21,43 @@ class _Learnt:
 
 
 class Lacks:
-    """The abilities that one destination lacks; threads may use it.
-
-    ``seconds`` is a monotonic clock.
-    """
+    """The abilities that one destination lacks. Safe to use from threads."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
+        """``seconds`` is a monotonic clock."""
         self._seconds = seconds
         self._learnt: dict[Ability, _Learnt] = {}
         self._seen: set[Ability] = set()
 
     def learn(self, ability: Ability, why: Any) -> Lack:
-        """Take note that the other side cannot do something, in its own words; return the note."""
+        """Record that the destination lacks an ability; ``why`` is what it answered."""
         lack = Lack(ability, str(why))
         self._learnt[ability] = _Learnt(self._seconds(), lack)
         return lack
 
     def saw(self, ability: Ability) -> None:
-        """Take note that it can."""
+        """Record that the destination has an ability."""
         self._seen.add(ability)
         self._learnt.pop(ability, None)
 
     def known(self, ability: Ability) -> bool:
-        """Tell whether it was ever seen to work: then a refusal is trouble, and no lack."""
+        """Tell whether the ability was ever seen to work: if so, a refusal is an error and not a lack."""
         return ability in self._seen
 
     def get(self, ability: Ability) -> Lack | None:
-        """Return what is known to be lacking, None for what may be tried."""
+        """Return the lack of an ability, None if the ability may be tried."""
         learnt = self._learnt.get(ability)
         if learnt is None or self._seconds() - learnt.at > FORGOTTEN:
             return None
         return learnt.lack
 
     def first_mode(self, mode: int) -> int:
-        """Return the mode to make a part file with: nobody else's to read, unless ``mode`` can only be given now."""
+        """Return the mode to create a part file with: private, unless ``mode`` cannot be set later."""
         return PRIVATE | (mode if Ability.SET_MODE in self else 0)
 
     def __contains__(self, ability: object) -> bool:
         return isinstance(ability, Ability) and self.get(ability) is not None
 
     def __iter__(self) -> Iterator[Lack]:
-        """Return what is lacking, in the order of the abilities."""
+        """Iterate over the lacks, in the order of ``Ability``."""
         return iter([lack for ability in Ability if (lack := self.get(ability)) is not None])

@@ -12,21 +12,21 @@ from datamover.protocols.upload import Check, Saved, Upload, UploadKey
 
 
 class Place(Protocol):
-    """A registered root and the names below it, as seen from one side.
+    """The files of a destination, below its root; errors have the scope of one side.
 
-    Every path is relative to the root, its segments joined by "/", free of "..", of NUL and of a leading "/".
-    Missing directories of a written path are made. No path is followed out of the root (PathNotAllowedHere).
+    A path is relative to the root: segments joined by "/", without "..", NUL and a leading "/". Writing makes missing
+    directories. A path that leads out of the root raises PathNotAllowedHere.
     """
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Inspect one name; None where there is nothing."""
+        """Inspect one path; None if nothing is there."""
         ...
 
     def origin(self, path: str) -> Origin: ...
 
     @property
     def lacks(self) -> Container[Ability]:
-        """What this side does not do: what its protocol does not declare, and what was learnt."""
+        """The abilities that it lacks: those that its protocol does not declare, and those found missing."""
         ...
 
     def begin(
@@ -38,10 +38,10 @@ class Place(Protocol):
         modified: float | None = None,
         sha256: str | None = None,
     ) -> Upload:
-        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds.
+        """Return a new upload of ``target``; ``size`` is in bytes, if known, ``modified`` in POSIX seconds.
 
-        ``sha256`` is the digest that the whole file must have, in hex, where it is known before: a side that keeps
-        such a thing beside a file tells it from then on (``Inspection.digests``).
+        ``sha256`` is the digest that the whole file must have, in hex, if known: a side that stores metadata with a
+        file reports it from then on (``Inspection.digests``).
         """
         ...
 
@@ -52,58 +52,58 @@ class Place(Protocol):
     async def sweep(
         self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
     ) -> None:
-        """Remove what uploads of ``target`` with a key of ``transfer`` left, except that of the token ``keep``.
+        """Remove the leftovers of a transfer's uploads of ``target``, except the upload with the token ``keep``.
 
-        A ``target`` that ends in "/" (or is the root's, "") stands for those of any target right below it. ``check``
-        is called before each request that changes something. No two transfers have uploads of one target at a time,
-        and this one has none that is older than ``since`` (POSIX seconds; None: that is not known).
+        A ``target`` that ends in "/", or is "", stands for every target directly below that directory. ``check`` is
+        called before each request that changes something. No two transfers have uploads of one target at a time, and
+        this one has none that is older than ``since`` (POSIX seconds; None: unknown).
         """
         ...
 
     async def remove(self, path: str) -> None:
-        """Remove one file; a missing one is fine."""
+        """Remove one file; do nothing if it is missing."""
         ...
 
     async def list(self, path: str) -> list[str]:
-        """Return the names in a directory, without "." and ".."; an empty list where there is none."""
+        """Return the names in a directory, without "." and ".."; an empty list if there is no directory."""
         ...
 
     async def free(self) -> int | None:
-        """Return the bytes that may still be written, None where the side does not tell."""
+        """Return how many bytes may still be written, None if the side does not report it."""
         ...
 
 
 class DestinationPool(Protocol):
-    """The connections to one registered destination, shared by every transfer that touches it."""
+    """The connections to one destination, shared by all its transfers."""
 
     def at(self, side: Scope) -> Place:
-        """Return the place as seen from ``side``; both sides share the connections."""
+        """Return the place for use as ``side``, SOURCE or DESTINATION; both share the connections."""
         ...
 
     @property
     def lacks(self) -> Iterable[Lack]:
-        """What the protocol declares and this side was found not to do, or is not known to be able to so far."""
+        """The abilities that the protocol declares and that this destination lacks, or is not yet known to have."""
         ...
 
     async def connect(self) -> None:
-        """Make sure of a connection, authenticated; raises what a transfer would meet."""
+        """Complete when there is a connection that is logged in; raises what a transfer would raise."""
         ...
 
     async def close(self) -> None:
-        """Close every connection; completes when they are gone."""
+        """Close all connections; completes when they are closed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """An upload that stands at a side, neither committed nor aborted, and may be paid for there."""
+    """An upload that a service holds, neither committed nor aborted, and may charge for."""
 
     path: str
     """Below the root."""
     since: str
-    """As the side tells it."""
+    """When it began, as the service writes it."""
     upload: str
-    """The side's number of it."""
+    """The service's id of it."""
 
     @property
     def sentence(self) -> str:
@@ -113,13 +113,13 @@ class UnfinishedUpload:
         )
 
     def as_dict(self) -> dict[str, str]:
-        """Return what is told of it: ``{path, message}``."""
+        """Return it as clients see it: ``{path, message}``."""
         return {"path": self.path, "message": self.sentence}
 
 
 @runtime_checkable
 class TellsUploads(Protocol):
-    """A pool whose side tells which uploads stand there."""
+    """A pool whose service lists its unfinished uploads."""
 
     async def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
         """Return the oldest uploads below the root that were begun with this login; raises errors of the side."""
@@ -128,28 +128,25 @@ class TellsUploads(Protocol):
 
 @runtime_checkable
 class TellsVolume(Protocol):
-    """A pool whose side tells where its room is."""
+    """A pool that can be asked which volume (file system, account) its files are stored on."""
 
     server: str
-    """Whose room it is; pools of other servers, or of other protocols, are not asked whether they share it."""
+    """The server that has the volume; only pools of one protocol and one server can share a volume."""
 
     async def volume(self) -> str | None:
-        """Return what all pools of this protocol and server have in common that share their room, None if not known.
-
-        Raises errors of the side.
-        """
+        """Return an id of the volume, None if unknown; pools with one id share its room. Raises errors of the side."""
         ...
 
 
 class ProtocolOptions(BaseModel):
-    """The keys of a ``[destinations.NAME]`` table that its protocol asks for; each protocol has its own."""
+    """The keys of a ``[destinations.NAME]`` table that belong to its protocol; each protocol derives its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceSettings:
-    """What the registry tells a protocol of a destination, beside the protocol's own options."""
+    """The settings of a destination that all protocols share."""
 
     name: str
     url: str
@@ -162,33 +159,33 @@ class PlaceSettings:
 
 
 class PlaceProtocol(Protocol):
-    """What a package of ``protocols`` declares of a protocol that destinations may use."""
+    """The declaration of a protocol that destinations may use."""
 
     name: ClassVar[str]
     schemes: ClassVar[tuple[str, ...]]
-    """Of the URLs of destinations."""
+    """The schemes of its destinations' URLs."""
     other_schemes: ClassVar[tuple[str, ...]]
-    """Of other URLs that name such files: who gives one as a source is told to name the registered place."""
+    """Further schemes of URLs for such files; a client that gives one as a source is told to name the destination."""
     abilities: ClassVar[frozenset[Ability]]
     counts_arriving: ClassVar[bool]
     """Whether ``Place.free`` counts what has arrived of a file as used before the file is committed."""
     options: ClassVar[type[ProtocolOptions]]
-    """Options that name files that hold secrets are of the type ``security.secret_files.SecretPath``."""
+    """An option that names a file with a secret has the type ``security.secret_files.SecretPath``."""
 
     def check_url(self, url: str) -> None:
-        """Raise ValueError, with what was expected, for a destination URL that cannot be used."""
+        """Raise ValueError, whose message says what was expected, if a destination cannot have this URL."""
         ...
 
     def root(self, url: str) -> str:
-        """Return the absolute path that a destination URL names as its root, "/" included."""
+        """Return the root that a destination's URL names, as an absolute path."""
         ...
 
     def host(self, url: str) -> str | None:
-        """Return the host of a destination URL, "" where that names none, None for a local one."""
+        """Return the host of a destination's URL, "" if it names none, None for a local one."""
         ...
 
     def user(self, url: str) -> str | None:
-        """Return the user that a destination URL names, None where it names none."""
+        """Return the user that a destination's URL names, None if it names none."""
         ...
 
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
@@ -201,13 +198,13 @@ class PlaceProtocol(Protocol):
 
 @runtime_checkable
 class NamedByUrl(Protocol):
-    """A protocol whose files have other URLs, too, which clients of the original's ``move`` give."""
+    """A protocol whose files have further URLs, which clients of the original's ``move`` may give."""
 
     def named(
         self, destination: str, options: Any, scheme: str, host: str | None, user: str | None, path: str
     ) -> str | None:
-        """Return the absolute path that ``scheme://[user@]host/path`` names at a destination, None for no file there.
+        """Return the absolute path at a destination that ``scheme://[user@]host/path`` names, None if it names none.
 
-        ``destination`` is the destination's URL; ``host`` None is its own; ``user`` and ``path`` are decoded.
+        ``destination`` is the destination's URL; a ``host`` of None means its own; ``user`` and ``path`` are decoded.
         """
         ...

@@ -1,4 +1,4 @@
-"""What every side refuses alike, as errors that name the side and what a person can do."""
+"""The errors that all protocols have in common: each names the side and says what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,10 +13,10 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The words for the destination ``name`` as used on ``side``."""
+    """The errors of the destination ``name`` as it is used on ``side``."""
 
     holder: ClassVar[str]
-    """What holds the files, such as "disk"."""
+    """What stores the files, such as "disk"."""
 
     name: str
     side: Scope
@@ -28,7 +28,7 @@ class Refusals:
         return f"destination {self.name!r}: {shown!r}"
 
     def met(self, error: DataMoverError) -> DataMoverError:
-        """Return a connection's error, which has no side, as one of this side."""
+        """Return a connection's error, which has no side, as an error of this side."""
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 

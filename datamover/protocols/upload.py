@@ -1,7 +1,7 @@
-"""The seam through which one file arrives at a destination, invisible until it is committed under its target's name.
+"""The interface by which one file is uploaded to a destination: it is invisible until it is committed under its name.
 
-How a file stays invisible is the protocol's own: a hidden part file and a rename (``part_files``), or an object store's
-multipart upload. The engine keeps the token of what was saved, and does not look into it.
+How it stays invisible is up to the protocol: a hidden part file and a rename (``part_files``), or the multipart upload
+of an object store. The engine stores an upload's token and does not interpret it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -11,82 +11,82 @@ from typing import Protocol
 from datamover.protocols.base import Lack, Octets, Origin
 
 Prove = Callable[[Origin], Awaitable[None]]
-"""Reads a file to its end; raises an error of the family where it is not what it must be."""
+"""Reads a file to its end and raises an error of the family if it is wrong."""
 
 Check = Callable[[], None]
-"""Raises where the caller may not change anything at the destination any more."""
+"""Raises if the caller may no longer change anything at the destination."""
 
 
 def unchecked() -> None:
-    """Raise nothing: a ``Check`` for a caller whom nobody else can stop."""
+    """Do nothing: a ``Check`` for a caller that nobody else can stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """What tells the uploads of one transfer from all others, and those of the same bytes from those of other bytes."""
+    """Identifies the uploads of one transfer, and among them those of the same content."""
 
     transfer: str
-    """The transfer's, unique over all installations; 64 characters at most of ASCII letters, digits and "-"."""
+    """Unique over all installations; at most 64 ASCII letters, digits and "-"."""
     content: str
-    """Equal only where the same bytes are written; of the same characters."""
+    """Equal only if the same bytes are written; of the same characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """How much of an upload is durable, and from what it is gone on with."""
+    """How much of an upload is durable, and the token by which it is resumed."""
 
     offset: int
     """Bytes, contiguous from 0."""
     token: str
-    """Opaque to all but its protocol, which makes the upload of it again in any process; JSON where it has parts."""
+    """Opaque to all but its protocol, which resumes the upload from it in any process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a look at a file under its own name told, right after it took that name."""
+    """What the side reported of a file under its target's name, right after the commit."""
 
     size: int
     """Bytes."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """What the side tells of the content: algorithm ("sha256" …) -> lower-case hex."""
+    """The digests that the side reports: algorithm ("sha256" …) -> lower-case hex."""
     without: Sequence[Lack] = ()
-    """What the file went without when it took its name."""
+    """What the commit could not do for the file."""
 
 
 class Upload(Protocol):
-    """One file that arrives, in order, invisible under its target's name until it is committed.
+    """One file that is uploaded, in order, invisible under its target's name until it is committed.
 
-    What is made by ``Place.begin`` or ``Place.resume`` has asked nothing of the side yet. A file is either written
-    (``open``, ``write``, ``finish``) and committed, by this or by another process, or stored by one call.
+    ``Place.begin`` and ``Place.resume``, which return it, send nothing to the side. A file is either written (``open``,
+    ``write``, ``finish``) and committed, by this or another process, or stored by one call.
     """
 
     @property
     def offset(self) -> int:
-        """Where the first byte that is written belongs: what was saved when it is resumed, else 0."""
+        """Where the first byte that is written belongs: the saved offset if it is resumed, else 0."""
         ...
 
     @property
     def token(self) -> str | None:
-        """What ``Place.resume`` makes this upload of; None while nothing of it can be at the side."""
+        """The token for ``Place.resume``; None as long as the side can have nothing of this upload."""
         ...
 
     @property
     def arrived(self) -> Origin | None:
-        """What has arrived, to be read back before it is committed; None where the side does not let it be read."""
+        """The bytes uploaded so far, to be read back before the commit; None if the side does not let them be read."""
         ...
 
     async def exists(self) -> bool:
         """Tell whether the side still has what was saved.
 
-        Where ``arrived`` is None, True also means that its bytes are those that were sent, by digests in the token.
+        If ``arrived`` is None, True also means that the side's bytes match the digests in the token.
         """
         ...
 
     async def open(self) -> None:
-        """Make ready to be written from ``offset`` on; at 0 it begins anew, whatever an earlier attempt left.
+        """Prepare for writing from ``offset`` on; at 0 the upload begins anew, whatever an earlier attempt left.
 
-        Raises SizeMismatch where the side has less than ``offset`` bytes, or lets no file be continued (RESUME is
-        lacking from then on). Cancelled, it raises once ``token`` tells of all that it made.
+        Raises SizeMismatch if the side has fewer than ``offset`` bytes or cannot continue a file (it then lacks
+        RESUME). When cancelled, it raises only after ``token`` covers all that it made.
         """
         ...
 
@@ -95,76 +95,76 @@ class Upload(Protocol):
         ...
 
     async def flush(self) -> Saved:
-        """Make what was taken durable, as far as the side can promise it; return how much that is.
+        """Make the bytes taken so far durable, as far as the side can promise that; return how many are.
 
-        A side that takes parts of a least size may return less than what was taken. More may be written meanwhile.
-        Cancelling lets go of the answer.
+        That may be fewer than were taken, if parts have a least size. More may be written meanwhile. Cancelling
+        discards the answer.
         """
         ...
 
     async def finish(self) -> Saved:
-        """Make the whole file durable with its mode and time, and let go of it; return the size that the side tells.
+        """Make the whole file durable with its mode and time, and release it; return the size that the side reports.
 
-        Raises what the side tells only now: some could not keep the bytes. What it returns can be committed by any
-        process.
+        Some sides report only now that they could not store the bytes; that is raised. Any process can commit what is
+        returned.
         """
         ...
 
     @property
     def without(self) -> Sequence[Lack]:
-        """What the file went without, once it is finished."""
+        """What the side could not do for the file; complete after ``finish``."""
         ...
 
     @property
     def doubtful(self) -> bool:
-        """Whether continuing may have lost what stood before the offset, which only reading shows."""
+        """Whether the bytes before the offset may have been lost when it was continued; only reading them shows it."""
         ...
 
     @property
     def watched(self) -> bool:
-        """Whether the side's own connections end what stands still, with Stalled, ``idle_timeout`` after the last byte.
+        """Whether the protocol itself raises Stalled when nothing has moved for ``idle_timeout``.
 
-        Then ``write`` and ``flush`` may take as long as a slow network needs for all that is on its way.
+        If so, ``write`` and ``flush`` may take as long as a slow network needs for all bytes in flight.
         """
         ...
 
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         """Give a finished file its target's name, check it there, and return what was found.
 
-        Completes when the target is seen to have the upload's size, ``prove`` has found it right, and its name is
-        durable. The upload, as the only other copy, and the old file, where KEEP_OLD is not lacking, are given up only
-        then. A wrong file is removed and the old file put back: SizeMismatch, or what ``prove`` raises.
-        Where the old file cannot be kept, ``prove`` is called with what arrived first, if that can be read.
+        Completes when the target has the upload's size, ``prove`` has accepted it, and its name is durable. Only then
+        are the upload and, unless KEEP_OLD is lacking, the old file removed. A wrong file is removed and the old one
+        restored; raises SizeMismatch, or what ``prove`` raises. If the old file cannot be kept, ``prove`` is called
+        with ``arrived`` first.
 
-        Called again after it was broken off, by any process, it completes. Without ``replace`` an existing target
-        raises DestinationExists, and is left alone, as the upload is. A directory in the target's place raises
-        DestinationInvalid. An upload that is not there any more raises SizeMismatch.
+        If it was interrupted, any process may call it again. If the target exists and ``replace`` is false, it raises
+        DestinationExists and changes neither target nor upload. It raises DestinationInvalid if the target is a
+        directory, SizeMismatch if the upload no longer exists.
 
-        With ``over``, the identity of what the target was found to be ("": nothing), a side that can be asked on such a
-        condition replaces that alone: DestinationExists, which is then retryable.
+        ``over`` is the identity that the target was found to have ("": there was none). A side that supports
+        conditional requests replaces only that; otherwise it raises a DestinationExists that is retryable.
 
-        Replaces in one step, unless REPLACE_ATOMICALLY is lacking: then a crash may leave nothing of the name until
-        the upload is committed or aborted.
+        It replaces in one step, unless REPLACE_ATOMICALLY is lacking: then a crash may leave nothing under the name
+        until the upload is committed or aborted.
         """
         ...
 
     def store(self, data: bytes, *, replace: bool, commit: Check) -> Awaitable[Stored]:
-        """Write a whole small file and give it its name, in as few steps as the side allows.
+        """Write a whole small file under its target's name, in as few steps as the side allows.
 
-        It stands for ``open``, ``write``, ``finish`` and ``commit``, and raises what these raise. The argument
-        ``commit`` is called, maybe in a thread, right before the file takes the name; where it raises, it does not.
-        After DestinationExists nothing of the upload is left. Cancelled, it raises once nothing of it is to come any
-        more.
+        It replaces ``open``, ``write``, ``finish`` and ``commit``, and raises what they raise. The argument ``commit``
+        is called, possibly in a thread, right before the file takes the name; if it raises, the file does not take it.
+        After DestinationExists nothing of the upload is left. When cancelled, it raises only after its last request
+        has ended.
         """
         ...
 
     async def abort(self, check: Check = unchecked) -> None:
-        """Remove what arrived, if anything is there; ``check`` is called before each request that changes something.
+        """Remove what was uploaded, if anything; ``check`` is called before each request that changes something.
 
-        What a commit that was broken off had put aside gets its name back. May be called after ``close``.
+        An old file that an interrupted commit set aside gets its name back. May be called after ``close``.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of what is held; what is durable stays. May be called at any time and more than once."""
+        """Release everything; what is durable stays. May be called at any time and more than once."""
         ...

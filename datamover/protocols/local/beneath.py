@@ -1,8 +1,8 @@
-"""Names below a root directory, resolved so that no path and no symbolic link leads out of it.
+"""Resolve paths below a root directory, so that no path and no symbolic link leads out of it.
 
-What openat2(2) does with RESOLVE_BENEATH, by hand: every segment is opened relative to its directory and without
-following a link; a link is read and its words are walked in its stead, never above the root. An absolute link is
-followed where it begins with the root's own path. Blocking; knows nothing of sides or of datamover's errors.
+As openat2(2) does with RESOLVE_BENEATH: every segment is opened relative to its directory without following links; a
+link is read, and its segments are resolved in turn, never above the root. An absolute link is followed if it begins
+with the root's own path. All calls block.
 """
 
 import errno
@@ -20,13 +20,13 @@ from datamover.protocols.local.descriptors import close
 T = TypeVar("T")
 
 LINKS = 40
-"""Symbolic links followed in one path, as the kernel's own bound."""
+"""Symbolic links followed in one path, the same as the kernel's limit."""
 
 _ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class OutsideRoot(Exception):
-    """A path that leads out of its root."""
+    """The path leads out of the root."""
 
 
 class Beneath:
@@ -40,8 +40,8 @@ class Beneath:
     def at(self, path: str, do: Callable[[int, bytes], T], *, make: bool = False) -> T:
         """Return what ``do(directory descriptor, name)`` returns for the last segment of ``path``.
 
-        ``do`` must not follow a link; where it fails with ELOOP (or ENOTDIR) at one, the walk goes on where the link
-        leads and ``do`` is called again. With ``make`` missing directories, the root too, are made.
+        ``do`` must not follow links: if it fails with ELOOP (or ENOTDIR) at one, the link is resolved and ``do`` is
+        called again. With ``make`` missing directories are made, and the root.
 
         Raises OutsideRoot, and OSError as open(2) does.
         """
@@ -55,7 +55,7 @@ class Beneath:
                 if name == b"..":
                     if not done:
                         raise OutsideRoot
-                    # Down again from the root: what stood above may have been moved meanwhile.
+                    # Begin again at the root: the directory above may have been moved meanwhile.
                     todo.extendleft(reversed(done[:-1]))
                     done.clear()
                     here = _exchange(here, self.open_root())
@@ -83,11 +83,11 @@ class Beneath:
             os.close(here)
 
     def make_directory(self, path: str) -> int:
-        """Make a directory that is missing, and those above it; return its descriptor, to be closed."""
+        """Make a directory, if it is missing, and those above it; return its descriptor, for the caller to close."""
         return self.at(path, lambda above, name: self._enter(above, name, make=True), make=True)
 
     def open_root(self, *, make: bool = False) -> int:
-        """Return a descriptor of the root directory, to be closed; with ``make`` it is made, its parents too."""
+        """Return a descriptor of the root, for the caller to close; with ``make`` it and its parents are made."""
         flags = _ENTER & ~os.O_NOFOLLOW
         try:
             return os.open(self._root, flags)
@@ -117,7 +117,7 @@ class Beneath:
             return os.open(name, _ENTER, dir_fd=parent)
         made = os.open(name, _ENTER, dir_fd=parent)
         try:
-            # Whatever the umask took away; what a set-group-id parent gave stays.
+            # mkdir applied the umask. The bit that a set-group-id parent gave stays.
             inherited = os.stat(made).st_mode & stat.S_ISGID
             try:
                 os.chmod(b".", self._directory_mode | inherited, dir_fd=made)
@@ -130,7 +130,7 @@ class Beneath:
         return made
 
     def _from_root(self, link: bytes) -> bytes:
-        """Return an absolute link's words from the root on."""
+        """Return the part of an absolute link below the root; raises OutsideRoot."""
         for root in (self._root, os.path.realpath(self._root)):
             prefix = root.rstrip(b"/") + b"/"
             if (link + b"/").startswith(prefix):
@@ -139,9 +139,9 @@ class Beneath:
 
 
 def sync_directory(directory: int, lacks: Lacks) -> None:
-    """Make a directory's names durable, as far as its file system can: some cannot be asked, some not be read.
+    """Make a directory's names durable, if its file system can do that and the directory may be read.
 
-    Where one fails, what is in the directory is there all the same.
+    A failure is only recorded as a lack: the names are there, though a crash of the machine may lose them.
     """
     try:
         readable = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
@@ -156,12 +156,12 @@ def sync_directory(directory: int, lacks: Lacks) -> None:
 
 
 def encode(path: str) -> bytes:
-    """Return a path as the disk holds it: UTF-8, whatever the locale."""
+    """Return a path as bytes: UTF-8, whatever the locale."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def decode(name: bytes) -> str:
-    """Return a name from the disk; what is not UTF-8 comes as lone surrogates."""
+    """Return a name as text; bytes that are not UTF-8 become lone surrogates."""
     return name.decode("utf-8", "surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""What is done alike to every open file of a local disk; what a disk does not do is remembered, and fails nothing."""
+"""Create, flush and describe part files by their descriptors. What a disk cannot do is recorded as a lack."""
 
 import errno
 import os
@@ -11,31 +11,31 @@ from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.syscalls import look
 
 COMMON = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""How every file is opened: no link is followed, nothing is waited for."""
+"""Flags with which every file is opened: links are not followed, and opening a pipe or device does not block."""
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | COMMON
 PROBE = b".own"
-"""What is added to a part file's name for a moment, to see how the disk tells of a file that this process makes."""
+"""Added to a part file's name: a file made for a moment, to see which owner and mode the disk reports for our files."""
 STEP = 2.0
-"""Seconds by which a time may be off: the coarsest that file systems keep (FAT)."""
+"""Seconds by which a stored time may differ: the coarsest resolution of a file system (FAT)."""
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOTTY)
-"""How a disk says that it cannot flush; any other answer tells of bytes that are lost."""
+"""The errors by which a disk says that it cannot flush; any other means that bytes were lost."""
 
 
 class NotOwn(Exception):
-    """A file that somebody else may have made stands where a part file of ours is to be."""
+    """The part file's name belongs to a file that somebody else may have made."""
 
     def __init__(self, name: bytes, owner: int) -> None:
-        """``owner``: the user id that the disk tells of it."""
+        """``owner`` is the user id that the disk reports for the file."""
         super().__init__(name, owner)
         self.name = name
         self.owner = owner
 
 
 def make_anew(directory: int, name: bytes, mode: int, most: int) -> int:
-    """Return a descriptor of a new file to be written, with ``mode``; what is there is removed, or else written over.
+    """Create a file with ``mode`` and return its descriptor, for writing. An existing file is removed first.
 
-    Not every disk lets a file be removed. It is written over only if it is our own, of a mode that has no more than
-    ``most``, and no link is followed. Raises OSError, and NotOwn.
+    If the disk does not let it be removed, it is overwritten, provided that it is ours and its mode has no bits beyond
+    ``most``. Raises OSError, NotOwn.
     """
     with suppress(FileExistsError):
         return os.open(name, _MAKE, mode, dir_fd=directory)
@@ -52,17 +52,17 @@ def make_anew(directory: int, name: bytes, mode: int, most: int) -> int:
 
 
 def open_own(directory: int, name: bytes, most: int) -> int:
-    """Return a descriptor for writing to a file of our own, of a mode that has no more than ``most``.
+    """Open a file for writing and return its descriptor, if it is ours and its mode has no bits beyond ``most``.
 
-    In a directory that others may write to they can put a file of theirs under any name, open, to read what is written
-    into it. Raises OSError, FileNotFoundError where there is nothing; NotOwn.
+    In a directory that others can write to, they could create a file under any name, to read what is written to it.
+    Raises NotOwn, and OSError (FileNotFoundError if there is none).
     """
     try:
         descriptor = os.open(name, os.O_WRONLY | COMMON, dir_fd=directory)
     except OSError as error:
         there = look(directory, name)
         if there is not None and stat.S_ISLNK(there.mode):
-            raise NotOwn(name, there.owner) from error  # It is not followed.
+            raise NotOwn(name, there.owner) from error  # Links are not followed.
         raise
     own = False
     try:
@@ -86,7 +86,7 @@ def _is_own(found: os.stat_result, owner: int, most: int, links: int) -> bool:
 
 
 def _is_told_as_own(directory: int, name: bytes, found: os.stat_result, most: int) -> bool:
-    """Tell whether a mount with owners or modes of its own tells of a file made now as of one that was found."""
+    """Tell whether a file is ours on a mount that reports owners or modes of its own: compare it with a new file."""
     probe = name + PROBE
     try:
         descriptor = os.open(probe, _MAKE, most, dir_fd=directory)
@@ -103,17 +103,17 @@ def _is_told_as_own(directory: int, name: bytes, found: os.stat_result, most: in
 
 
 def close(descriptor: int) -> None:
-    """Close a file that nothing depends on any more."""
+    """Close a file whose content is no longer needed."""
     try:
         os.close(descriptor)
     except OSError as error:
-        # EBADF is a bug of ours; anything else tells of bytes that are given up.
+        # EBADF is a bug of ours; any other error concerns bytes that are not needed.
         if error.errno == errno.EBADF:
             raise
 
 
 def flush(descriptor: int, lacks: Lacks) -> Lack | None:
-    """Flush a file to disk (fsync(2)); return the lack where the disk cannot. Raises OSError where bytes are lost."""
+    """Flush a file to disk (fsync(2)); return the lack if the disk cannot. Raises OSError if bytes were lost."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -125,9 +125,9 @@ def flush(descriptor: int, lacks: Lacks) -> Lack | None:
 
 
 def describe(descriptor: int, mode: int, modified: float | None, lacks: Lacks) -> list[Lack]:
-    """Set a file's mode and its modification time, POSIX seconds; return what of it the disk does not do.
+    """Set a file's mode and modification time (POSIX seconds); return what of that the disk cannot do.
 
-    A time that the disk cannot hold is not exchanged for another: the file then has the time of its arrival.
+    If the disk cannot store the time, the file gets the present one.
     """
     refused = {
         Ability.SET_MODE: _refusal(lambda: os.fchmod(descriptor, mode)),
@@ -135,7 +135,7 @@ def describe(descriptor: int, mode: int, modified: float | None, lacks: Lacks) -
     }
     found = os.fstat(descriptor)
     if stat.S_IMODE(found.st_mode) == mode:
-        # As it was made with: what is known of chmod stays known.
+        # The file was created with this mode, which proves nothing about chmod.
         told = refused.pop(Ability.SET_MODE)
         if told:
             lacks.learn(Ability.SET_MODE, told)

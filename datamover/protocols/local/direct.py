@@ -1,7 +1,7 @@
-"""Direct I/O (``O_DIRECT``, open(2)): whole blocks of one file, written past the kernel's page cache.
+"""Direct I/O (``O_DIRECT``, open(2)): write one file in whole blocks, without the kernel's page cache.
 
-The cache does little for a large file that is written once and flushed: each byte is copied into a page that has to be
-found for it, and pushes out what others keep there. The disk wants addresses, sizes and memory in whole blocks.
+The cache is of little use to a large file that is written once and flushed: making room for it costs time, and evicts
+what other programs have cached. Offsets, sizes and memory addresses must be multiples of a block.
 """
 
 import errno
@@ -17,33 +17,33 @@ BLOCK = 4096
 """Bytes; every disk of today takes multiples of it."""
 _FLAG = getattr(os, "O_DIRECT", 0)
 _DISKS = {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x794C7630, 0xCA451A4E}
-"""ext4, XFS, Btrfs, F2FS, overlayfs, bcachefs, by their numbers in statfs(2).
+"""ext4, XFS, Btrfs, F2FS, overlayfs, bcachefs: their numbers in statfs(2).
 
-Others (network file systems, FUSE) may want their bytes once and in order, which blocks that are written again are not.
+Others (network file systems, FUSE) may accept bytes only once and in order; here the last block may be written twice.
 """
 _REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP)
-"""How file systems say that they cannot, or not so."""
+"""The errors of file systems that have no direct I/O, or need larger blocks for it."""
 
 
 def on_disk(descriptor: int) -> bool:
-    """Tell whether an open file is on a disk's own file system, and not on a network's or a program's."""
+    """Tell whether an open file is on the file system of a disk, not of a network or a program (FUSE)."""
     return file_system(descriptor) in _DISKS
 
 
 class Direct:
-    """Blocking writes that follow one another from a multiple of ``BLOCK`` on; what is less than ``room`` is held."""
+    """Writes bytes in order, ``room`` at a time; fewer are held in memory. The calls block."""
 
     def __init__(self, descriptor: int, offset: int, room: int) -> None:
-        """Prepare to write from ``offset``; ``room`` is a multiple of ``BLOCK``."""
+        """Prepare to write from ``offset``; both numbers are multiples of ``BLOCK``."""
         self._descriptor = descriptor
         self._offset = offset
         self._room = room
-        # Aligned to a page, and shared: open(2) warns of private memory in a process that forks meanwhile.
+        # Aligned to a page; shared, because private memory is unsafe if the process forks meanwhile (open(2)).
         self._memory = memoryview(mmap.mmap(-1, room, flags=mmap.MAP_SHARED))
         self._held = 0
 
     def begin(self) -> bool:
-        """Turn the cache off for the file; returns whether its file system is a disk's, and lets that be."""
+        """Turn the cache off for the file; return False if its file system is not a disk's, or cannot do it."""
         if not on_disk(self._descriptor):
             return False
         try:
@@ -55,7 +55,7 @@ class Direct:
         return bool(_FLAG)
 
     def put(self, chunks: Sequence[Octets | memoryview]) -> None:
-        """Take bytes, and write what fills the room."""
+        """Take bytes; write whenever ``room`` of them are held."""
         for chunk in chunks:
             left = memoryview(chunk)
             while left:
@@ -69,13 +69,13 @@ class Direct:
                     self._held = 0
 
     def drain(self) -> None:
-        """Write what is held too, its last block filled up with zeros: what comes later is written over them."""
+        """Write the bytes held, too, the last block padded with zeros, which later bytes overwrite."""
         size = -(-self._held // BLOCK) * BLOCK
         self._memory[self._held : size] = bytes(size - self._held)
         self._write(size)
 
     def end(self) -> None:
-        """Write what is held, and turn the cache on again."""
+        """Write the bytes held, and turn the cache on again."""
         self.drain()
         self._switch(on=False)
 
@@ -87,7 +87,7 @@ class Direct:
             except OSError as error:
                 if error.errno not in _REFUSALS or not self._on:
                     raise
-                # It wants larger blocks, or only pretended: then through the cache, where any size will do.
+                # It needs larger blocks, or has no direct I/O after all: go on through the cache, which takes any size.
                 self._switch(on=False)
                 continue
             offset += written

@@ -1,7 +1,7 @@
-"""The blocking calls on the names below a root: stat, open, rename, unlink, each in one go.
+"""The blocking operations on files below a root; they run in threads.
 
-Runs in threads. Raises OSError and OutsideRoot, of which ``DiskRefusals.about`` makes errors for people; where no call
-fails (not a regular file, too short a part), a DataMoverError.
+They raise OSError, OutsideRoot and NotOwn, which ``DiskRefusals.about`` translates, and errors of the family where no
+system call fails (a part file that is too short).
 """
 
 import errno
@@ -29,11 +29,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NOT_AGAIN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO)
-"""How a disk says that it opens no existing file for writing, as some mounts of object stores do not."""
+"""The errors of disks that cannot open an existing file for writing, such as mounts of object stores."""
 
 
 class Disk:
-    """The names below ``root``, with the errors of one side."""
+    """The files below ``root``, with the errors of one side."""
 
     def __init__(self, root: str, directory_mode: int, refusals: DiskRefusals, lacks: Lacks) -> None:
         self._root = root
@@ -45,7 +45,7 @@ class Disk:
         os.close(self._tree.open_root(make=True))
 
     def free(self) -> int | None:
-        """Return the bytes that are left, None where the disk does not tell."""
+        """Return how many bytes are left, None if the disk does not report it."""
         try:
             status = os.statvfs(self._nearest())
         except OSError as error:
@@ -55,18 +55,18 @@ class Disk:
         return status.f_bavail * status.f_frsize
 
     def volume(self) -> str:
-        """Return the number of the file system."""
+        """Return the number of the file system that the root is on, or will be made on."""
         return str(os.stat(self._nearest()).st_dev)
 
     def _nearest(self) -> Path:
-        """Return the root, or what there is above it."""
+        """Return the root, or the lowest directory above it that exists."""
         path = Path(self._root)
         while not path.exists():
             path = path.parent
         return path
 
     def inspect(self, path: str) -> Inspection:
-        """Inspect one name, through links."""
+        """Inspect one path, following links."""
         return examine(_name(path), self._tree.at(path, _status))
 
     def names(self, path: str) -> list[str]:
@@ -79,7 +79,7 @@ class Disk:
         """Open a regular file, from ``offset`` if it has ``identity``, and read its first bytes."""
 
         def open_it(directory: int, name: bytes) -> int:
-            # Looked at first: to open a device can already do something to it.
+            # Checked first, because opening a device may already have an effect on it.
             self._check_regular(_status(directory, name))
             return os.open(name, os.O_RDONLY | COMMON, dir_fd=directory)
 
@@ -98,7 +98,7 @@ class Disk:
             raise
 
     def open_part(self, part: str, target: str, offset: int, mode: int) -> Writer:
-        """Open a part file for writing from ``offset``; it is made only at 0, and will have ``mode``."""
+        """Open a part file, which will have ``mode``, for writing from ``offset``; at 0 it is created."""
 
         def open_it(directory: int, name: bytes) -> int:
             if not offset:
@@ -129,9 +129,9 @@ class Disk:
         return Writer(descriptor, offset, self._lacks)
 
     def put(self, files: Sequence[Put]) -> list[BaseException | None]:
-        """Write small files and place them; return for each what went wrong, None for what is durably in place.
+        """Write small files and place them; return the error of each, None for one that is durably in place.
 
-        Those of one directory share the walk to it and its flush.
+        The files of one directory share opening and flushing it.
         """
         failures: list[BaseException | None] = [None] * len(files)
         directories: dict[str, list[int]] = {}
@@ -147,9 +147,9 @@ class Disk:
         return failures
 
     def _put_beside(self, path: str, files: Sequence[tuple[int, Put]], failures: list[BaseException | None]) -> None:
-        """Write all, then flush and close all, then name all and look at them, then make the names durable.
+        """Write all, flush and close all, give all their names and check them, then make the names durable.
 
-        If one fails, the others are still put, and every file is closed.
+        If one fails, the others go on. All files are closed at the end.
         """
         steps: tuple[Callable[[Put, int], object], ...] = (Put.write, Put.finish, self._name_it, _settle)
         directory = self._tree.make_directory(path)
@@ -188,7 +188,7 @@ class Disk:
             raise
 
     def place(self, part: str, target: str, size: int, replace: bool) -> list[Lack]:
-        """Place a part file and make that durable; return what it went without."""
+        """Place a part file durably; return what could not be done for it."""
         placing = self.begin_placing(part, target, size, replace)
         try:
             with self._refusals.about(target):
@@ -199,7 +199,7 @@ class Disk:
             self.end_placing(placing)
 
     def begin_placing(self, part: str, target: str, size: int, replace: bool) -> LocalPlacement:
-        """Open the directories of a part file and of its target, to be closed by ``end_placing``."""
+        """Open the directories of a part file and of its target; ``end_placing`` closes them."""
         if replace:
             with self._refusals.about(target):
                 self._check_no_directory(target)
@@ -214,21 +214,21 @@ class Disk:
             with self._refusals.about(target):
                 return to_target(source, encode(beside)) if beside else self._tree.at(target, to_target, make=True)
 
-        # Nearly always in the same directory, which need not be looked for again.
+        # It is nearly always the same directory, which then need not be resolved again.
         directory, name = posixpath.split(target)
         beside = name if name not in (".", "..") and directory == posixpath.dirname(part) else ""
         with self._refusals.about(part):
             return self._tree.at(part, from_part)
 
     def settle(self, placing: LocalPlacement, target: str) -> list[Lack]:
-        """Give up what was kept until the target was found right, and make its name durable."""
+        """Remove what was kept until the target was checked, and make its name durable."""
         with self._refusals.about(target):
             placing.settle()
             sync_directory(placing.directory, self._lacks)
         return placing.without
 
     def end_placing(self, placing: LocalPlacement) -> None:
-        """Close the directories of a placing that has ended, however."""
+        """Close the directories of a placing that has ended, in whatever way."""
         os.close(placing.source)
         os.close(placing.directory)
 
@@ -254,7 +254,7 @@ class Disk:
 
 
 def unless_missing(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Return what ``call`` returns, None where there is nothing of the name."""
+    """Return what ``call`` returns, None if the file does not exist."""
     try:
         return call(*args, **kwargs)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,7 +1,4 @@
-"""One file of a local disk, being read or being written: ``reader`` and ``writer`` at work in threads.
-
-Each file has one lane of its own.
-"""
+"""One local file that is read or written: ``reader`` and ``writer`` run in threads, one call at a time."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -16,9 +13,9 @@ from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.writer import Writer
 
 WRITES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
-"""Bytes that are gathered for a write."""
+"""Bytes that are gathered for one write."""
 AHEAD = 2
-"""Writes that are under way, or wait for that."""
+"""Writes that may be in progress or queued."""
 
 
 class LocalSource:
@@ -36,7 +33,7 @@ class LocalSource:
         self._closed = False
 
     async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end. Raises SourceChanged where the file is not what it was when opened."""
+        """Return the next bytes, b"" at the end. Raises SourceChanged if the file has changed since it was opened."""
         if self._ahead is None:
             return b""
         with self._refusals.about(self._path):
@@ -45,7 +42,7 @@ class LocalSource:
         return data
 
     async def close(self) -> None:
-        """Close the file, when the read under way has ended."""
+        """Close the file, after the read in progress."""
         if self._closed:
             return
         self._closed = True
@@ -61,7 +58,7 @@ class LocalSink:
     def __init__(
         self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: DiskRefusals
     ) -> None:
-        """Prepare; what only flushes runs in the lane ``beside``, so that writing goes on."""
+        """``beside`` runs fsync only, so that writing goes on meanwhile in ``lane``."""
         self._lane = lane
         self._beside = beside
         self._writer = writer
@@ -77,7 +74,7 @@ class LocalSink:
         self._closed = False
 
     async def write(self, data: Octets) -> None:
-        """Take the next bytes; waits while more than ``AHEAD`` writes are to be made. Raises what a write met."""
+        """Take the next bytes; waits while more than ``AHEAD`` writes are outstanding. Raises earlier writes' errors."""
         self._gathered.append(data)
         self._held += len(data)
         if self._held < WRITES.size:
@@ -88,7 +85,7 @@ class LocalSink:
                 await self._writing.popleft()
 
     async def flush(self) -> int:
-        """Write and fsync every byte taken so far; return the offset after the last. Writing may go on meanwhile."""
+        """Write and fsync all bytes taken so far; return the offset after the last. More may be written meanwhile."""
         with self._refusals.about(self._path):
             offset = await self._lane.run(self._writer.drain, self._take())
             self._flushed = True
@@ -96,12 +93,12 @@ class LocalSink:
         return offset
 
     async def finish(self, *, modified: float | None) -> int:
-        """Write what is held, cut what a longer predecessor left, set mode and time, fsync, close; return the size.
+        """Write the rest, cut off what is beyond it, set mode and time, fsync, close; return the size.
 
-        Raises what closing the file tells.
+        Raises errors of closing the file, too.
         """
         self._forget_writing()
-        await self._still()
+        await self._flush_ended()
         with self._refusals.about(self._path):
             size = await self._lane.run(self._writer.finish, self._take(), self._mode, modified)
         self._finished = True
@@ -121,7 +118,7 @@ class LocalSink:
         return False
 
     async def close(self) -> None:
-        """Close the part file, when the calls under way have ended; what was only gathered is dropped."""
+        """Close the part file, after the calls in progress; bytes not yet written are dropped."""
         if self._closed:
             return
         self._closed = True
@@ -129,11 +126,11 @@ class LocalSink:
         self._gathered.clear()
         self._forget_writing()
         if not self._finished:
-            await self._still()
+            await self._flush_ended()
             await self._lane.run(self._writer.close)
 
-    async def _still(self) -> None:
-        """Wait until no flush runs: one whose caller was cancelled may."""
+    async def _flush_ended(self) -> None:
+        """Wait until no fsync runs: it goes on if its caller is cancelled."""
         if self._flushed:
             await self._beside.run(_nothing)
 
@@ -142,13 +139,13 @@ class LocalSink:
         return taken
 
     def _forget_writing(self) -> None:
-        """Ignore what writes come to: the writer's next call raises their failure again."""
+        """Ignore the results of writes: the writer raises their failure again at its next call."""
         while self._writing:
             _forget(self._writing.popleft())
 
 
 def _nothing() -> None:
-    """Do nothing, in the lane's turn."""
+    """Do nothing, once the calls before it have ended."""
 
 
 def _forget(answer: Deferred[bytes] | Deferred[int] | None) -> None:

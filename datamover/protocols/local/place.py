@@ -1,4 +1,4 @@
-"""The names below a local root, for the engine: every call goes to the disk in a thread."""
+"""A directory of this machine as a destination: every call runs in a thread."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ParamSpec, TypeVar
@@ -28,15 +28,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PUT_AT_ONCE = 32
-"""Small files that go together into a thread: that, and each call of the kernel there, costs more than their bytes."""
+"""Small files that one call in a thread writes together, since a call costs more than their bytes."""
 PUTTING = 2
-"""Such calls under way."""
+"""Such calls at the same time."""
 
 
 class LocalPlace(PartFilePlace):
-    """``protocols.place.Place`` of a directory of this machine; what it opened stands in ``opened`` until it is closed.
+    """``protocols.place.Place`` of a directory of this machine; ``opened`` collects the files that it opens.
 
-    Cancelling a call lets go of its answer; what it had begun on the disk ends, and a file it opened is closed.
+    Cancelling a call discards its result; what it began on the disk is completed, and a file that it opened is closed.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class LocalPlace(PartFilePlace):
         self._opened = opened
 
     async def connect(self) -> None:
-        """Make sure of the root directory."""
+        """Make the root directory, if it is missing."""
         await self._call("", self._disk.make_root)
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Inspect one name, through links; None where there is nothing."""
+        """Inspect one path, following links; None if nothing is there."""
         return await self._call(path, unless_missing, self._disk.inspect, path)
 
     def origin(self, path: str) -> "LocalOrigin":
         return LocalOrigin(self, path)
 
     async def open_part(self, part: str, target: str, *, offset: int = 0) -> LocalSink:
-        """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
+        """Open a part file; bytes of an earlier attempt stay until they are overwritten, or cut off by ``finish``."""
         with self._refusals.about(target):
-            # To its end: a part file that is made only after its transfer was given up would never be removed.
+            # Not cancelled: a part file that is created after its transfer was abandoned would never be removed.
             writer = await self._threads.finish(
                 Writer.close, self._disk.open_part, part, target, offset, self._file_mode
             )
@@ -83,8 +83,8 @@ class LocalPlace(PartFilePlace):
     ) -> Stored:
         """Place a part file; a symbolic link there is replaced, unless it leads to a directory.
 
-        Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything; a
-        disk without hard links is asked for a rename that does. Called again after it ended half-way, it completes.
+        Without ``replace`` the target is made by a hard link, which fails if the name exists, or on a disk without hard
+        links by an exclusive rename. It may be called again after it was interrupted.
         """
         if prove is None:
             return Stored(size, without=await self._call(target, self._disk.place, part, target, size, replace))
@@ -92,7 +92,7 @@ class LocalPlace(PartFilePlace):
             placing = await self._threads.finish(
                 self._disk.end_placing, self._disk.begin_placing, part, target, size, replace
             )
-        lane = self._threads.lane()  # The directories are not closed under a step whose caller was cancelled.
+        lane = self._threads.lane()  # So that the directories are closed only after a step whose caller was cancelled.
         try:
             if not await self._refused(target, lane.run(placing.keep)):
                 await prove(part)
@@ -116,15 +116,15 @@ class LocalPlace(PartFilePlace):
         return Stored(len(data), without=file.without)
 
     async def remove(self, path: str) -> None:
-        """Remove a file, or a symbolic link itself; a missing one is fine."""
+        """Remove a file, or a symbolic link itself; do nothing if it is missing."""
         await self._call(path, unless_missing, self._disk.remove, path)
 
     async def list(self, path: str) -> list[str]:
-        """Return the names in a directory, sorted; those that are not UTF-8 with lone surrogates."""
+        """Return the names in a directory, sorted; bytes that are not UTF-8 become lone surrogates."""
         return await self._call(path, unless_missing, self._disk.names, path) or []
 
     async def free(self) -> int | None:
-        """Return the bytes that the file system has left for the service's user, None where it does not tell."""
+        """Return how many bytes the service's user may still write, None if the file system does not report it."""
         return await self._call("", self._disk.free)
 
     async def volume(self) -> str:
@@ -132,7 +132,7 @@ class LocalPlace(PartFilePlace):
         return await self._call("", self._disk.volume)
 
     async def look(self, path: str) -> Inspection:
-        """Inspect one name, through links, that must be there."""
+        """Inspect one path, following links; raises SourceNotFound or DestinationInvalid if nothing is there."""
         return await self._call(path, self._disk.inspect, path)
 
     async def read(self, path: str, offset: int, identity: str | None) -> LocalSource:
@@ -151,7 +151,7 @@ class LocalPlace(PartFilePlace):
         return await self._refused(path, self._threads.run(call, *args, **kwargs))
 
     async def _refused(self, path: str, call: Awaitable[T]) -> T:
-        """Return what a call returns; raises what the disk's errors mean."""
+        """Return what a call returns; raises the disk's errors as errors of the family."""
         with self._refusals.about(path):
             return await call
 

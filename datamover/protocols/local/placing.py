@@ -1,11 +1,11 @@
-"""How a part file takes its target's name, and what is kept until the target was checked: blocking steps.
+"""How a part file takes its target's name, in steps that block:
 
-    keep        the old file, where it is to be replaced, has a second, hidden name
-    take_name   the part file takes the target's name, and the target is checked under it
-    settle      the part file's own name and the old file are given up
-    undo        in its stead: a wrong file under the target's name is removed, and the old file put back
+    keep        if the target exists and is to be replaced, give it a second, hidden name
+    take_name   give the part file the target's name, and check the target
+    settle      remove the part file's own name and the old file
+    undo        instead of settle: remove a wrong file under the target's name, and restore the old one
 
-A crash between any two leaves the old file or the whole new one under the target's name.
+A crash between two steps leaves the old file or the whole new one under the target's name.
 """
 
 import errno
@@ -24,7 +24,7 @@ from datamover.protocols.part_files.names import OLD
 
 @dataclass(slots=True, eq=False)
 class LocalPlacement:
-    """One file that is whole under its part file's name. Raises OSError and DataMoverErrors for what is wrong."""
+    """The placing of one finished part file. The steps raise OSError, and DataMoverErrors for what they find wrong."""
 
     source: int
     """The part file's directory, open."""
@@ -39,15 +39,15 @@ class LocalPlacement:
     refusals: DiskRefusals
     lacks: Lacks
     without: list[Lack] = field(default_factory=list)
-    """What the file went without."""
+    """What could not be done for the file."""
     _old_linked: bool = False
     _linked: bool = False
     _named: bool = False
 
     def keep(self) -> bool:
-        """Give the old file a second name; tell whether nothing is lost if the part file is placed now.
+        """Give the old file a second name; return whether there is none, or it is kept.
 
-        Where the old file cannot be kept, the part file is checked first.
+        If it cannot be kept, the part file is checked now.
         """
         if not self.replace:
             return True
@@ -61,7 +61,7 @@ class LocalPlacement:
         return self._old_linked
 
     def take_name(self) -> None:
-        """Give the part file the target's name, and check the target; undoes what is found wrong."""
+        """Give the part file the target's name and check the target; if it is wrong, undo that and raise."""
         found = None
         if self.replace:
             self._take_over()
@@ -81,7 +81,7 @@ class LocalPlacement:
             raise
 
     def settle(self) -> None:
-        """Give up the part file's own name, and the old file."""
+        """Remove the part file's own name, and the old file."""
         if self._linked:
             self._remove(self.source, self.part, "its part file")
         if self._old_linked:
@@ -89,7 +89,7 @@ class LocalPlacement:
             self._old_linked = False
 
     def undo(self) -> None:
-        """Take away what has the target's name, if that is the part file; put the old file back."""
+        """Remove the file that has the target's name, if it is the part file, and restore the old one."""
         if self._named and self._linked:
             self._take_away()
         elif self._named and look(self.source, self.part) is None:
@@ -104,7 +104,7 @@ class LocalPlacement:
             self._old_linked = False
 
     def _take_over(self) -> None:
-        """Rename over what has the target's name; an error may be told of a rename that was done."""
+        """Rename the part file over the target. A file system may report an error for a rename that it made."""
         try:
             os.rename(self.part, self.name, src_dir_fd=self.source, dst_dir_fd=self.directory)
         except OSError:
@@ -119,9 +119,9 @@ class LocalPlacement:
         return self.part + OLD.encode()
 
     def _link_anew(self) -> None:
-        """Replace a second name that is not the old file's: an earlier call, or somebody else, left it.
+        """Replace the second name if it is not the old file's, but left by an earlier call or by somebody else.
 
-        Raises FileExistsError where that cannot be.
+        Raises FileExistsError if that is impossible.
         """
         found, old = look(self.directory, self._old), look(self.directory, self.name)
         if found is None or old is None or found.file != old.file:
@@ -134,7 +134,7 @@ class LocalPlacement:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
 
     def _exists(self) -> None:
-        """Accept an existing target that is the part file: an earlier call was cut off."""
+        """Accept an existing target that is the part file, linked by an interrupted call; raise for any other."""
         found, part = look(self.directory, self.name), look(self.source, self.part)
         if found is not None and found.directory:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -144,7 +144,7 @@ class LocalPlacement:
     def _link(
         self, source: int, old: bytes, directory: int, new: bytes, exists: Callable[[], None] = lambda: None
     ) -> Look | None:
-        """Give a file a second name, and return what is found there; None where the disk knows no second names."""
+        """Give a file a second name and return what is found there, None if the disk has no hard links."""
         try:
             os.link(old, new, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
         except FileExistsError:
@@ -154,10 +154,10 @@ class LocalPlacement:
             raise
         except OSError as error:
             found = look(directory, new)
-            if found is not None:  # It was done all the same, or another has the name by now.
+            if found is not None:  # It was made in spite of the error, or another file has the name by now.
                 exists()
                 return found
-            # Whatever the reason is: a rename will tell whether it is one against every name.
+            # If the error does not concern links alone, the rename that follows will raise it again.
             why = f"the disk gives no second name: {os.strerror(error.errno) if error.errno else error}"
             self.lacks.learn(Ability.KEEP_OLD, why)
             return None
@@ -169,12 +169,12 @@ class LocalPlacement:
         return found
 
     def _look(self, found: Look | None) -> None:
-        """Judge what was found under the target's own name; raises ServerError and SizeMismatch."""
+        """Check what was found under the target's name; raises ServerError, SizeMismatch."""
         found = self._check(found, "under its name")
         left = None if self._linked else look(self.source, self.part)
         if left is not None and left.file != found.file:
             raise self.refusals.not_renamed(self.target)
-        # A second name of what had the target's name already: a rename leaves both alone (rename(2)).
+        # If both names were links to one file before, a rename did nothing (rename(2)).
         self._linked = self._linked or left is not None
 
     def _check(self, found: Look | None, where: str) -> Look:

@@ -1,4 +1,4 @@
-"""What the protocol "file" declares, and the threads that one destination has."""
+"""The declaration of the protocol "file", and the threads of one destination."""
 
 import posixpath
 import time
@@ -16,7 +16,7 @@ from datamover.protocols.local.place import LocalPlace
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 
 THREADS = 8
-"""For one destination: what is slow there (a network file system) holds up nothing else."""
+"""Threads of one destination, so that a slow one (a network file system) delays no other."""
 
 
 class LocalPool:
@@ -34,11 +34,10 @@ class LocalPool:
         }
 
     def at(self, side: Scope) -> LocalPlace:
-        """Return the place as seen from ``side``, SOURCE or DESTINATION."""
         return self._places[side]
 
     async def connect(self) -> None:
-        """Make sure of the root directory, which is made where it is missing."""
+        """Make the root directory, if it is missing."""
         await self._places[Scope.DESTINATION].connect()
 
     async def volume(self) -> str:
@@ -46,7 +45,7 @@ class LocalPool:
         return await self._places[Scope.DESTINATION].volume()
 
     async def close(self) -> None:
-        """Close what is open and end the threads; completes when the calls under way have ended."""
+        """Close all files and end the threads; completes when the calls in progress have ended."""
         for opened in list(self._opened):
             await opened.close()
         await self._threads.close()
@@ -63,7 +62,7 @@ class Local:
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def check_url(self, url: str) -> None:
-        """Raise ValueError for anything but file:///ABSOLUTE/PATH."""
+        """Raise ValueError unless the URL is file:///ABSOLUTE/PATH."""
         parts = urlsplit(url)
         path = unquote_to_bytes(parts.path)
         unusable = parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.startswith(b"/")

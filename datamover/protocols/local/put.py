@@ -1,4 +1,4 @@
-"""A small file that is written and placed in one go, by blocking calls."""
+"""A small file that is written and placed together with others, by blocking calls."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from datamover.protocols.local.placing import LocalPlacement
 
 @dataclass(slots=True, eq=False)
 class Put:
-    """One small file. What it does blocks, and raises OSError."""
+    """One small file, and how far it has got. Its methods block, and raise OSError and NotOwn."""
 
     part: str
     target: str
@@ -26,10 +26,10 @@ class Put:
     modified: float | None
     replace: bool
     commit: Callable[[], None]
-    """Called right before the file takes its name; where it raises, it does not."""
+    """Called right before the file takes its name; if it raises, the file does not take it."""
     lacks: Lacks
     without: list[Lack] = field(init=False, default_factory=list)
-    """What the file went without."""
+    """What could not be done for the file."""
     placing: LocalPlacement | None = field(init=False, default=None)
     _descriptor: int = field(init=False, default=-1)
 
@@ -57,7 +57,7 @@ class Put:
         self.without += describe(self._descriptor, self.mode, self.modified, self.lacks)
 
     def finish(self, directory: int) -> None:
-        """Flush it and close it; raises what either tells, for a network file system may know only then."""
+        """Flush and close it; a network file system may raise only now that it could not store the bytes."""
         unflushed = flush(self._descriptor, self.lacks)
         if unflushed is not None:
             self.without.append(unflushed)
@@ -65,7 +65,7 @@ class Put:
         os.close(descriptor)
 
     def close(self) -> None:
-        """Let go of a file that was given up."""
+        """Close the file, if it is still open because of an error."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             close(descriptor)

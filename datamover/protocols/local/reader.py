@@ -1,4 +1,4 @@
-"""Blocking reads of one file of a local disk, which must not change meanwhile."""
+"""Blocking reads of one local file, which must not change meanwhile."""
 
 import os
 import stat
@@ -10,11 +10,11 @@ from datamover.protocols.base import Inspection
 from datamover.protocols.local.descriptors import close
 
 CHUNKS = Buffers(8 * 2**20, least=2**17, most=2**20)
-"""Bytes of a read: large, so that a hand-off to a thread costs little for each."""
+"""Bytes of one read: many, because each needs a call in a thread."""
 
 
 def examine(name: str, status: os.stat_result) -> Inspection:
-    """Return what a stat told of ``name``; only a regular file has size and identity."""
+    """Return the Inspection of a file called ``name``; only a regular file has size and identity."""
     if not stat.S_ISREG(status.st_mode):
         directory = stat.S_ISDIR(status.st_mode)
         return Inspection(name, modified=status.st_mtime, directory=directory, special=not directory)
@@ -26,11 +26,11 @@ def _identity(status: os.stat_result) -> str:
 
 
 class LocalReader:
-    """Reads a regular file from its beginning, or from an offset, to its end."""
+    """Reads a regular file from an offset to its end."""
 
     def __init__(self, descriptor: int, status: os.stat_result, offset: int, changed: Callable[[], Exception]) -> None:
         self._descriptor = descriptor
-        # Some mounts tell a size of 0 of files that hold something: those end where they end.
+        # Some mounts report a size of 0 for files that are not empty; these are read until they end.
         self._size = status.st_size or (None if os.pread(descriptor, 1, 0) else 0)
         self._identity = _identity(status)
         self._changed = changed
@@ -43,7 +43,7 @@ class LocalReader:
         return self._size is not None
 
     def read(self) -> bytes:
-        """Return the next bytes. Whoever gets the last of them knows that the file was whole until then."""
+        """Return the next bytes. When it returns the last ones, the file has not changed since it was opened."""
         if self._size is None:
             data = os.pread(self._descriptor, CHUNKS.size, self._position)
             self._position += len(data)

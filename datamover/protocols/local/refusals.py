@@ -1,4 +1,4 @@
-"""What a disk refuses, as errors that name the side and what a person can do."""
+"""The errors of local disks: each names the side and says what a person can do."""
 
 import errno
 import os
@@ -27,13 +27,13 @@ _UNUSABLE = {
 
 @dataclass(frozen=True, slots=True)
 class DiskRefusals(Refusals):
-    """The words for the destination ``name`` as used on ``side``."""
+    """The errors of the destination ``name`` as it is used on ``side``."""
 
     holder: ClassVar[str] = "disk"
 
     @contextmanager
     def about(self, path: str) -> Iterator[None]:
-        """Turn what the disk refuses of ``path`` into an error of the family."""
+        """Raise the disk's errors about ``path`` as errors of the family."""
         try:
             yield
         except OutsideRoot:

@@ -1,6 +1,6 @@
-"""System calls that Python's ``os`` lacks: a look that no cache answers, an exclusive rename, a file system's kind.
+"""System calls that Python's ``os`` lacks: a stat that bypasses caches, an exclusive rename, a file system's type.
 
-Each does the next best where the C library has no such call. Raises OSError as the calls of ``os`` do.
+Each does the next best thing if the C library lacks the call. They raise OSError, as the functions of ``os`` do.
 """
 
 import ctypes
@@ -28,14 +28,14 @@ _UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What stands under a name, which was not followed if it is a link."""
+    """The status of a file; a link is not followed."""
 
     mode: int
     size: int
     modified: float
     """POSIX seconds."""
     file: tuple[int, int]
-    """Device and inode: two names with the same are one file."""
+    """Device and inode: names for which they are equal are links to one file."""
     owner: int
 
     @property
@@ -48,7 +48,7 @@ class Look:
 
 
 def look(directory: int, name: bytes) -> Look | None:
-    """Inspect a name, None where there is nothing; a network file system is made to ask its server (statx(2))."""
+    """Return the status of a file, None if there is none; a network file system has to ask its server (statx(2))."""
     try:
         return _statx(_STATX, directory, name) if _STATX is not None else _stat(directory, name)
     except FileNotFoundError:
@@ -72,9 +72,9 @@ def _stat(directory: int, name: bytes) -> Look:
 
 
 def rename_exclusively(source: int, old: bytes, directory: int, new: bytes) -> None:
-    """Rename where nothing has the new name; raises FileExistsError (renameat2(2)).
+    """Rename to a name that nothing has; raises FileExistsError (renameat2(2)).
 
-    Where the file system knows no such rename, it is looked whether the name is free right before an ordinary one.
+    If the file system has no such rename, the name is checked right before an ordinary one.
     """
     if _RENAMEAT2 is not None:
         if not _RENAMEAT2(source, old, directory, new, _NO_REPLACE):
@@ -88,7 +88,7 @@ def rename_exclusively(source: int, old: bytes, directory: int, new: bytes) -> N
 
 
 def file_system(descriptor: int) -> int | None:
-    """Return the number that statfs(2) has for an open file's kind of file system, None where it is not told."""
+    """Return the number in statfs(2) of the type of file system that an open file is on, None if unknown."""
     buffer = ctypes.create_string_buffer(_SIZE)
     if _FSTATFS is None or _FSTATFS(descriptor, buffer):
         return None

@@ -1,4 +1,4 @@
-"""Blocking, positional writes to one file of a local disk; the body of a large one goes past the page cache."""
+"""Blocking, positional writes to one local file; all but the beginning of a large one bypasses the page cache."""
 
 import os
 import sys
@@ -11,24 +11,24 @@ from datamover.protocols.local.descriptors import close, describe, flush
 from datamover.protocols.local.direct import BLOCK, Direct, on_disk
 
 CACHED = 16 * 2**20
-"""Bytes from a file's beginning that go through the page cache: a file of that size is likely to be read soon."""
+"""Bytes at a file's beginning that go through the page cache: a file of that size is likely to be read soon."""
 _ROOM = 2**20
-"""Bytes of the largest write past the cache, which waits for the disk: large, so that it waits seldom."""
+"""Bytes of one direct write: many, because each waits for the disk."""
 _AT_ONCE = 1024
-"""Pieces that one call of the kernel takes (IOV_MAX)."""
+"""Buffers that one pwritev(2) takes (IOV_MAX)."""
 
 Pieces = Sequence[Octets | memoryview]
 
 
 class Writer:
-    """Writes bytes that follow one another; after a call that failed every other fails with it."""
+    """Writes bytes in order. Once a call has failed, all later ones raise the same error."""
 
     def __init__(self, descriptor: int, offset: int, lacks: Lacks) -> None:
-        """Write to ``descriptor``, which is closed with the writer, from ``offset`` on."""
+        """Write to ``descriptor``, which the writer closes, from ``offset`` on."""
         self.without: list[Lack] = []
-        """What the file went without, once it is finished."""
+        """What could not be done for the file; complete after ``finish``."""
         self.doubtful = bool(offset) and not on_disk(descriptor)
-        """Whether it is continued where that may lose what is before: on anything but a disk's own file system."""
+        """Whether continuing may lose the bytes before ``offset``: on file systems that are not a disk's."""
         self._lacks = lacks
         self._descriptor = descriptor
         self._offset = offset
@@ -37,7 +37,7 @@ class Writer:
         self._failure: OSError | None = None
 
     def put(self, chunks: Sequence[Octets]) -> int:
-        """Take bytes and return the offset after the last; what they are written with may come after them."""
+        """Take bytes and return the offset after the last; they may be held until more come."""
         with self._once_failed_always():
             left: Pieces = chunks
             if self._direct is None and self._offset >= self._cached:
@@ -50,7 +50,7 @@ class Writer:
         return self._offset
 
     def drain(self, chunks: Sequence[Octets]) -> int:
-        """Write these bytes and all before them; return the offset after the last. Zeros may follow in the file."""
+        """Write these bytes and all before; return the offset after the last. Zeros may follow it in the file."""
         self.put(chunks)
         with self._once_failed_always():
             if self._direct is not None:
@@ -59,14 +59,14 @@ class Writer:
 
     def sync(self) -> Lack | None:
         """Flush what was written, if the disk can; may be called while ``put`` runs in another thread."""
-        # The kernel forgets what it could not write: a second fsync would succeed, and lie.
+        # The kernel reports a failed write-back once; a second fsync would succeed although bytes were lost.
         with self._once_failed_always():
             return flush(self._descriptor, self._lacks)
 
     def finish(self, chunks: Sequence[Octets], mode: int, modified: float | None) -> int:
         """Write these bytes, end the file there, set mode and time, flush, close; return the size.
 
-        Raises what closing tells: a network file system may say only then that it could not keep the bytes (close(2)).
+        A network file system may raise only at closing that it could not store the bytes (close(2)).
         """
         self.put(chunks)
         with self._once_failed_always():
@@ -91,7 +91,7 @@ class Writer:
             close(descriptor)
 
     def _go_direct(self, chunks: Pieces) -> Pieces:
-        """Begin to write past the cache at the next block, if one begins here; return what is not yet written."""
+        """Write up to the next block and switch to direct writes there, if possible; return what is not yet written."""
         head, rest = _split(chunks, -self._offset % BLOCK)
         self._write(head)
         if not rest:
@@ -127,7 +127,7 @@ def _size(pieces: Pieces) -> int:
 
 
 def _split(pieces: Pieces, size: int) -> tuple[Pieces, Pieces]:
-    """Return the first ``size`` bytes of pieces, and what is left of them."""
+    """Return the first ``size`` bytes of pieces, and the rest."""
     for number, piece in enumerate(pieces):
         if size < len(piece):
             view = memoryview(piece)

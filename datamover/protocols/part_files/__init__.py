@@ -1,7 +1,7 @@
-"""Uploads made of a hidden part file and a rename: what every protocol shares whose side can rename.
+"""Uploads by a hidden part file and a rename, shared by the protocols whose servers can rename.
 
-``seam`` is what such a protocol provides, ``place`` and ``upload`` make the engine's seams of it, and ``names`` says
-what part files are called. ``accounts`` and ``refusals`` are for servers that one logs in to.
+``seam`` is what such a protocol implements; ``place`` and ``upload`` build ``Place`` and ``Upload`` on it; ``names``
+has the names of part files. ``accounts`` and ``refusals`` are for file servers with logins.
 """
 
 from datamover.protocols.part_files.place import PartFilePlace

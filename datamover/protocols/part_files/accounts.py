@@ -1,4 +1,4 @@
-"""URLs of accounts on file servers: scheme://user@host[:port]/path."""
+"""The URLs of accounts on file servers: scheme://user@host[:port]/path."""
 
 import posixpath
 from typing import ClassVar
@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class AccountUrls:
-    """The part of ``protocols.place.PlaceProtocol`` that is about URLs of destinations."""
+    """The methods of ``protocols.place.PlaceProtocol`` that are about URLs of destinations."""
 
     schemes: ClassVar[tuple[str, ...]]
     expected: ClassVar[str]
@@ -15,7 +15,7 @@ class AccountUrls:
     """Characters that no path may have."""
 
     def check_url(self, url: str) -> None:
-        """Raise ValueError for anything but such a URL without a password."""
+        """Raise ValueError for a URL of another form, and for one with a password."""
         parts = urlsplit(url)
         if parts.password is not None:
             raise ValueError(f"{self.expected}; a password belongs in password_file")

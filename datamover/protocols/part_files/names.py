@@ -1,7 +1,7 @@
-"""What part files are called.
+"""The names of part files.
 
-A part file is hidden, stands in its target's directory, and is named for its upload's key: whoever still writes to it
-late writes the same bytes to the same place.
+A part file is hidden, lies in its target's directory, and is named after its upload's key, so that a process that still
+writes to it after it lost its lease writes the same bytes to the same place.
 """
 
 import posixpath
@@ -11,7 +11,7 @@ from datamover.protocols.upload import UploadKey
 PREFIX = ".datamover-"
 SUFFIX = ".part"
 OLD = ".old"
-"""What follows a part file's name in the hidden name that the old file has while it is replaced."""
+"""Added to a part file's name: the hidden second name of the old file while it is replaced."""
 
 
 def part_path(target: str, key: UploadKey, suffix: str = SUFFIX) -> str:
@@ -20,5 +20,5 @@ def part_path(target: str, key: UploadKey, suffix: str = SUFFIX) -> str:
 
 
 def prefix(transfer: str) -> str:
-    """Return what the names of all part files of one transfer begin with."""
+    """Return the beginning of the names of all part files of one transfer."""
     return f"{PREFIX}{transfer}-"

@@ -1,4 +1,4 @@
-"""What every place does alike whose uploads are part files."""
+"""The part of a place that makes uploads of part files and sweeps them."""
 
 import posixpath
 
@@ -9,7 +9,7 @@ from datamover.protocols.upload import Check, Saved, UploadKey
 
 
 class PartFilePlace(PartFiles):
-    """The part of ``protocols.place.Place`` that is about uploads."""
+    """The methods of ``protocols.place.Place`` that are about uploads; a protocol's place derives from it."""
 
     def begin(
         self,
@@ -20,7 +20,7 @@ class PartFilePlace(PartFiles):
         modified: float | None = None,
         sha256: str | None = None,
     ) -> PartUpload:
-        """Return an upload whose part file stands beside its target."""
+        """Return an upload whose part file lies beside its target."""
         return PartUpload(self, target, part_path(target, key), offset=0, modified=modified)
 
     def resume(
@@ -31,11 +31,11 @@ class PartFilePlace(PartFiles):
     async def sweep(
         self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
     ) -> None:
-        """Remove a transfer's part files, and what they were about to replace, from the target's directory."""
+        """Remove a transfer's part files, and their hidden old files, from the target's directory."""
         directory, own = posixpath.dirname(target), prefix(transfer)
         for name in await self.list(directory):
             path = posixpath.join(directory, name)
-            # The old file of the attempt before is given up once this one is in place, and not before.
+            # The old file that ``keep`` is to replace is removed only when that one is in place.
             if name.startswith(own) and (keep is None or path not in (keep, f"{keep}{OLD}")):
                 check()
                 await self.remove(path)

@@ -1,4 +1,4 @@
-"""What file servers refuse alike that one logs in to, whatever they speak."""
+"""The errors of file servers with logins, for SFTP and FTP alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ GIVE = "have the administrator give"
 
 @dataclass(frozen=True, slots=True)
 class FileServerRefusals(Refusals):
-    """The words for the destination ``name``, logged in as ``user``, as used on ``side``."""
+    """The errors of the destination ``name``, logged in as ``user``, as it is used on ``side``."""
 
     holder: ClassVar[str] = "server"
     user: str
 
     def told(self, tell: Callable[[str, str], DataMoverError], plain: str, full: str) -> DataMoverError:
-        """Return what ``tell`` makes of a server's ``plain`` words, and of the ``full`` ones for administrators.
+        """Return the error that ``tell`` makes of the server's words: ``plain`` for all, ``full`` for administrators.
 
-        It is given the words, and who has to give a permission.
+        ``tell`` is called with the words and with a clause about who has to give a permission.
         """
         error = tell(plain, GIVE)
         return error.saying(error.message, full=tell(full, f"give user {self.user!r} on the server").message)

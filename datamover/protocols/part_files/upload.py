@@ -16,7 +16,7 @@ class PartUpload:
     __slots__ = ("_files", "_modified", "_sink", "_size", "_target", "doubtful", "offset", "token", "without")
 
     def __init__(self, files: PartFiles, target: str, token: str, *, offset: int, modified: float | None) -> None:
-        """Ask nothing of the side yet; ``offset`` is how much of the part file was saved."""
+        """``offset`` is how many bytes of the part file were saved. Nothing is sent to the side yet."""
         self.token = token
         self.offset = offset
         self.without: Sequence[Lack] = ()
@@ -32,11 +32,11 @@ class PartUpload:
         return self._files.origin(self.token)
 
     async def exists(self) -> bool:
-        """Tell whether the part file is there; reading it tells the rest."""
+        """Tell whether the part file is there; its content is verified by reading it."""
         return await self._files.inspect(self.token) is not None
 
     async def open(self) -> None:
-        """Open the part file; a predecessor's bytes stay until they are overwritten, or cut off at the end."""
+        """Open the part file; bytes of an earlier attempt stay until they are overwritten, or cut off by ``finish``."""
         self._sink = await self._files.open_part(self.token, self._target, offset=self.offset)
 
     def write(self, data: Octets) -> Awaitable[None]:
@@ -69,7 +69,7 @@ class PartUpload:
         )
 
     async def abort(self, check: Check = unchecked) -> None:
-        """Remove the part file, and the second name of the file that it was about to replace."""
+        """Remove the part file, and the second name of the old file."""
         for path in (self.token, f"{self.token}{OLD}"):
             check()
             await self._files.remove(path)
@@ -85,7 +85,7 @@ class PartUpload:
         return self._sink
 
     async def _place(self, *, replace: bool, over: str | None, prove: ProvePath | None) -> Stored:
-        """Give the part file its target's name; a side that can be asked for ``over`` does it in its own way."""
+        """Place the part file; a protocol with conditional requests overrides this to honour ``over``."""
         return await self._files.place_part(self.token, self._target, size=self._size, replace=replace, prove=prove)
 
     async def _prove(self, prove: Prove, path: str) -> None:
