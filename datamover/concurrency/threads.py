@@ -52,7 +52,7 @@ class Threads:
         self._idle: Waiters[None] = Waiters()
         self._closed = False
 
-    def lane(self) -> "SerialExecutor":
+    def executor(self) -> SerialExecutor:
         """Return an executor that makes its calls in these threads, one at a time, in order."""
         return SerialExecutor(self._call, self._reactor.callFromThread)
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.place import DestinationPool, Place
-from datamover.protocols.sftp.client import channel, lanes, leases
+from datamover.protocols.sftp.client import channel, leases, write_channels
 from datamover.protocols.sftp.ssh.transport import SshTransport
 from tests.protocols.sftp import (
     LARGE,
@@ -143,7 +143,7 @@ async def test_far_server(open_directory: Path, monkeypatch: pytest.MonkeyPatch,
         sshd.stop()
 
 
-@pytest.mark.parametrize(("size", "most"), [(lanes.NEAR_FROM, 1), (LARGE, lanes.NEAR)])
+@pytest.mark.parametrize(("size", "most"), [(write_channels.NEAR_FROM, 1), (LARGE, write_channels.NEAR_CHANNELS)])
 @pytest_twisted.ensureDeferred
 async def test_near_server(sshd: Sshd, monkeypatch: pytest.MonkeyPatch, size: int, most: int) -> None:
     """A large file goes over a few channels near by too, and arrives whole; one that is soon there does not."""

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from datamover.concurrency.serial import SerialExecutor
 from datamover.engine.transfer.digest import AHEAD, BATCHES, INLINE, Digest
 from datamover.errors import ConnectionLost
-from tests.unit.lanes import Later, here
+from tests.unit.executors import Later, here
 from tests.unit.outcomes import failure
 
 
@@ -46,7 +46,7 @@ def test_sha256_is_always_there() -> None:
 def test_memory_is_bounded() -> None:
     """While a thread hashes one batch, others wait for it, and no more is taken until it is done."""
     thread = Later()
-    digest = Digest(lambda: thread.lane)
+    digest = Digest(lambda: thread.executor)
     for _ in range(AHEAD):
         assert Deferred.fromCoroutine(digest.add(b"x" * BATCHES.size)).called
     assert Deferred.fromCoroutine(digest.add(b"y" * (BATCHES.size - 1))).called
@@ -59,7 +59,7 @@ def test_memory_is_bounded() -> None:
 def test_little_is_not_worth_a_thread() -> None:
     """A small file is hashed where it is."""
     thread = Later()
-    digest = Digest(lambda: thread.lane)
+    digest = Digest(lambda: thread.executor)
     Deferred.fromCoroutine(digest.add(b"x" * INLINE))
     assert result(digest.hexdigests())["sha256"] == hashlib.sha256(b"x" * INLINE).hexdigest()
     assert not thread.waiting
@@ -68,7 +68,7 @@ def test_little_is_not_worth_a_thread() -> None:
 def test_cancelling_does_not_disturb_the_thread() -> None:
     """Who waits is let go at once; the digest goes on from what the thread was given."""
     thread = Later()
-    digest = Digest(lambda: thread.lane)
+    digest = Digest(lambda: thread.executor)
     Deferred.fromCoroutine(digest.add(b"x" * BATCHES.size))
     asked = digest.hexdigests()
     asked.cancel()

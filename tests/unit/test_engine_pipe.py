@@ -15,7 +15,7 @@ from datamover.engine.transfer.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_
 from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
 from datamover.protocols.base import Inspection
 from datamover.protocols.upload import Saved
-from tests.unit.lanes import here
+from tests.unit.executors import here
 from tests.unit.outcomes import failure
 from tests.unit.test_engine_lease import LEADER
 

@@ -25,7 +25,7 @@ from datamover.protocols.place import Place
 from datamover.protocols.upload import unchecked
 from datamover.web.paths import LONGEST_NAME, RESERVED
 from tests.protocols.conformance import settings
-from tests.unit.lanes import here
+from tests.unit.executors import here
 
 FACTS: dict[str, Any] = {
     "installation": "0f" * 16,

@@ -70,7 +70,7 @@ async def test_all_kinds_hang() -> None:
     with hanging() as calls:
         stuck = [getattr(pools, kind).run(calls.hang) for kind in KINDS for _ in range(MANY)]
         assert await other.run(int, "7") == 7
-        digest = Digest(pools.digests.lane)
+        digest = Digest(pools.digests.executor)
         await digest.add(b"a little")
         assert len((await digest.hexdigests())["sha256"]) == 64
     await gatherResults(stuck)
@@ -80,10 +80,10 @@ async def test_all_kinds_hang() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_hangs_is_told() -> None:
     """Of each call that a thread is in it is known whose thread, which call, and for how long."""
-    threads, lane = Threads(reactor, "destination-archive", 2), None
+    threads, executor = Threads(reactor, "destination-archive", 2), None
     with hanging() as calls:
-        lane = threads.lane()
-        stuck = [threads.run(calls.hang), lane.run(calls.hang)]
+        executor = threads.executor()
+        stuck = [threads.run(calls.hang), executor.run(calls.hang)]
         for _ in stuck:
             assert calls.begun.acquire(timeout=10)
         await task.deferLater(reactor, 0.05)
@@ -91,7 +91,7 @@ async def test_what_hangs_is_told() -> None:
         assert [each.call for each in told] == ["Hanging.hang"] * 2
         assert all(0.05 <= each.seconds < 10 for each in told)
     await gatherResults(stuck)
-    assert "pending_here" in await lane.run(pending_here)
+    assert "pending_here" in await executor.run(pending_here)
     await threads.close()
     assert not [each for each in pending() if each.threads == "destination-archive"]
 

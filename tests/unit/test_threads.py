@@ -1,4 +1,4 @@
-"""Calls in threads: lanes, and threads that end."""
+"""Calls in threads: executors, and threads that end."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from datamover.concurrency.serial import TURNS, SerialExecutor
 from datamover.concurrency.threads import Threads
 from datamover.errors import ConnectionLost
-from tests.unit.lanes import Later
+from tests.unit.executors import Later
 from tests.unit.outcomes import failure
 
 
@@ -20,23 +20,23 @@ def test_a_call_follows_the_other_without_the_reactor() -> None:
     """The thread that made a call makes the next one, before the reactor has heard of the first."""
     spawned: list[Callable[[], None]] = []
     told: list[tuple[Any, ...]] = []
-    lane = SerialExecutor(spawned.append, lambda *call: told.append(call))
+    executor = SerialExecutor(spawned.append, lambda *call: told.append(call))
     made: list[str] = []
     for name in "abc":
-        lane.run(made.append, name)
+        executor.run(made.append, name)
     assert len(spawned) == 1
 
     spawned.pop()()
     assert made == ["a", "b", "c"]
     assert len(told) == 3
-    lane.run(made.append, "d")
+    executor.run(made.append, "d")
     assert len(spawned) == 1
 
 
 def test_other_work_has_its_turn() -> None:
-    """A lane that always has something to do leaves its thread now and then."""
+    """A executor that always has something to do leaves its thread now and then."""
     thread = Later()
-    answers = [thread.lane.run(int) for _ in range(TURNS + 1)]
+    answers = [thread.executor.run(int) for _ in range(TURNS + 1)]
     thread.waiting.pop()()
     assert [answer.called for answer in answers] == [True] * TURNS + [False]
     thread.work()
@@ -46,7 +46,7 @@ def test_other_work_has_its_turn() -> None:
 def test_what_fails_holds_up_nothing() -> None:
     """Who asked is told what a call raised; the next is made all the same."""
     thread = Later()
-    failing, next_one = thread.lane.run(int, "x"), thread.lane.run(int, "1")
+    failing, next_one = thread.executor.run(int, "x"), thread.executor.run(int, "1")
     thread.work()
     assert isinstance(failure(failing), ValueError)
     assert next_one.result == 1
@@ -56,7 +56,7 @@ def test_cancelling_lets_go_of_the_answer() -> None:
     """What was asked for is done, in its order, whether or not somebody still waits for it."""
     thread = Later()
     made: list[str] = []
-    dropped, kept = thread.lane.run(made.append, "a"), thread.lane.run(made.append, "b")
+    dropped, kept = thread.executor.run(made.append, "a"), thread.executor.run(made.append, "b")
     dropped.cancel()
     assert isinstance(failure(dropped), CancelledError)
     thread.work()
@@ -66,20 +66,22 @@ def test_cancelling_lets_go_of_the_answer() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_order_in_real_threads() -> None:
-    """However many lanes share a few threads, each makes its calls in their order, one at a time."""
+    """However many executors share a few threads, each makes its calls in their order, one at a time."""
     threads = Threads(reactor, "test", 3)
-    lanes = [threads.lane() for _ in range(8)]
-    made: list[list[int]] = [[] for _ in lanes]
-    inside = [threading.Lock() for _ in lanes]
+    executors = [threads.executor() for _ in range(8)]
+    made: list[list[int]] = [[] for _ in executors]
+    inside = [threading.Lock() for _ in executors]
 
-    def call(lane: int, number: int) -> None:
-        assert inside[lane].acquire(blocking=False)
-        made[lane].append(number)
-        inside[lane].release()
+    def call(executor: int, number: int) -> None:
+        assert inside[executor].acquire(blocking=False)
+        made[executor].append(number)
+        inside[executor].release()
 
-    answers = [lane.run(call, index, number) for number in range(5 * TURNS) for index, lane in enumerate(lanes)]
+    answers = [
+        executor.run(call, index, number) for number in range(5 * TURNS) for index, executor in enumerate(executors)
+    ]
     await gatherResults(answers, consumeErrors=True)
-    assert made == [list(range(5 * TURNS))] * len(lanes)
+    assert made == [list(range(5 * TURNS))] * len(executors)
     await threads.close()
 
 
@@ -87,30 +89,30 @@ async def test_order_in_real_threads() -> None:
 async def test_closing() -> None:
     """What was asked for is done before the threads end; what is asked for afterwards is told that they have."""
     threads = Threads(reactor, "test", 2)
-    lane = threads.lane()
+    executor = threads.executor()
     made: list[int] = []
     for number in range(2 * TURNS):
-        lane.run(made.append, number).addErrback(lambda _: None).cancel()
+        executor.run(made.append, number).addErrback(lambda _: None).cancel()
     await threads.close()
     assert made == list(range(2 * TURNS))
-    for again in (threads.run, lane.run, threads.lane().run):
+    for again in (threads.run, executor.run, threads.executor().run):
         with pytest.raises(ConnectionLost):
             await again(made.append, 0)
 
 
 @pytest_twisted.ensureDeferred
 async def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system starts no thread, each call says so; once it does, the same pool and lane make calls again."""
+    """If the system starts no thread, each call says so; once it does, the same pool and executor make calls again."""
     threads = Threads(reactor, "test", 2)
-    lane = threads.lane()
+    executor = threads.executor()
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as limited:
         limited.setattr(threading.Thread, "start", refuse)
-        for run in (threads.run, lane.run, lane.run):
+        for run in (threads.run, executor.run, executor.run):
             with pytest.raises(ConnectionLost, match="the system starts no thread"):
                 await run(int, "1")
-    assert [await threads.run(int, "2"), await lane.run(int, "3")] == [2, 3]
+    assert [await threads.run(int, "2"), await executor.run(int, "3")] == [2, 3]
     await threads.close()

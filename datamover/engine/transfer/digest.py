@@ -32,10 +32,10 @@ _Mark = Deferred[_Digests]
 class Digest:
     """The digests of the same bytes by several algorithms; sha256 is always among them."""
 
-    def __init__(self, new_lane: Callable[[], SerialExecutor], algorithms: Iterable[str] = ()) -> None:
-        """``new_lane`` returns an executor that nobody else uses."""
+    def __init__(self, new_executor: Callable[[], SerialExecutor], algorithms: Iterable[str] = ()) -> None:
+        """``new_executor`` returns an executor that nobody else uses."""
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}
-        self._lanes = {name: new_lane() for name in self._hashes}
+        self._executors = {name: new_executor() for name in self._hashes}
         self._held: list[Octets | _Mark] = []
         """The next batch, in order: bytes, and Deferreds that fire with the digests of all bytes before them."""
         self._held_size = 0
@@ -83,7 +83,7 @@ class Digest:
         if size <= INLINE and self._under_way == 1:
             self._handed_over([_update(value, pieces) for value in self._hashes.values()], marks)
         else:
-            computed = [self._lanes[name].run(_update, value, pieces) for name, value in self._hashes.items()]
+            computed = [self._executors[name].run(_update, value, pieces) for name, value in self._hashes.items()]
             gatherResults(computed, consumeErrors=True).addErrback(_cause).addBoth(self._handed_over, marks)
 
     def _handed_over(self, result: "Sequence[Sequence[str]] | Failure", marks: Sequence[_Mark]) -> None:

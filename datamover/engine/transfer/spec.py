@@ -93,4 +93,4 @@ class TransferTools:
 
     def digest(self, algorithms: Iterable[str] = ()) -> Digest:
         """Return a new digest."""
-        return Digest(self.pools.digests.lane, algorithms)
+        return Digest(self.pools.digests.executor, algorithms)

@@ -21,8 +21,8 @@ AHEAD = 2
 class LocalSource:
     """``protocols.base.Source`` of a local file."""
 
-    def __init__(self, lane: SerialExecutor, opened: Opened, path: str, refusals: DiskRefusals) -> None:
-        self._lane = lane
+    def __init__(self, executor: SerialExecutor, opened: Opened, path: str, refusals: DiskRefusals) -> None:
+        self._executor = executor
         self._reader = opened.reader
         self._ahead: Deferred[bytes] | None = succeed(opened.first)
         self.inspection = opened.inspection
@@ -38,7 +38,7 @@ class LocalSource:
             return b""
         with self._refusals.about(self._path):
             data = await self._ahead
-        self._ahead = None if self._reader.ended else self._lane.run(self._reader.read)
+        self._ahead = None if self._reader.ended else self._executor.run(self._reader.read)
         return data
 
     async def close(self) -> None:
@@ -49,17 +49,23 @@ class LocalSource:
         self._leave()
         _forget(self._ahead)
         self._ahead = None
-        await self._lane.run(self._reader.close)
+        await self._executor.run(self._reader.close)
 
 
 class LocalSink:
     """``part_files.seam.PartFileSink`` of a local part file."""
 
     def __init__(
-        self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: DiskRefusals
+        self,
+        executor: SerialExecutor,
+        beside: SerialExecutor,
+        writer: Writer,
+        mode: int,
+        path: str,
+        refusals: DiskRefusals,
     ) -> None:
-        """``beside`` runs fsync only, so that writing goes on meanwhile in ``lane``."""
-        self._lane = lane
+        """``beside`` runs fsync only, so that writing goes on meanwhile in ``executor``."""
+        self._executor = executor
         self._beside = beside
         self._writer = writer
         self._mode = mode
@@ -74,12 +80,12 @@ class LocalSink:
         self._closed = False
 
     async def write(self, data: Octets) -> None:
-        """Take the next bytes; waits while more than ``AHEAD`` writes are outstanding. Raises earlier writes' errors."""
+        """Take the next bytes; waits while more than ``AHEAD`` writes are pending. Raises errors of earlier writes."""
         self._gathered.append(data)
         self._held += len(data)
         if self._held < WRITES.size:
             return
-        self._writing.append(self._lane.run(self._writer.put, self._take()))
+        self._writing.append(self._executor.run(self._writer.put, self._take()))
         while len(self._writing) > AHEAD:
             with self._refusals.about(self._path):
                 await self._writing.popleft()
@@ -87,7 +93,7 @@ class LocalSink:
     async def flush(self) -> int:
         """Write and fsync all bytes taken so far; return the offset after the last. More may be written meanwhile."""
         with self._refusals.about(self._path):
-            offset = await self._lane.run(self._writer.drain, self._take())
+            offset = await self._executor.run(self._writer.drain, self._take())
             self._flushed = True
             await self._beside.run(self._writer.sync)
         return offset
@@ -100,7 +106,7 @@ class LocalSink:
         self._forget_writing()
         await self._flush_ended()
         with self._refusals.about(self._path):
-            size = await self._lane.run(self._writer.finish, self._take(), self._mode, modified)
+            size = await self._executor.run(self._writer.finish, self._take(), self._mode, modified)
         self._finished = True
         return size
 
@@ -127,7 +133,7 @@ class LocalSink:
         self._forget_writing()
         if not self._finished:
             await self._flush_ended()
-            await self._lane.run(self._writer.close)
+            await self._executor.run(self._writer.close)
 
     async def _flush_ended(self) -> None:
         """Wait until no fsync runs: it goes on if its caller is cancelled."""

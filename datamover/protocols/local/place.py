@@ -74,7 +74,14 @@ class LocalPlace(PartFilePlace):
             writer = await self._threads.finish(
                 Writer.close, self._disk.open_part, part, target, offset, self._file_mode
             )
-        sink = LocalSink(self._threads.lane(), self._threads.lane(), writer, self._file_mode, target, self._refusals)
+        sink = LocalSink(
+            self._threads.executor(),
+            self._threads.executor(),
+            writer,
+            self._file_mode,
+            target,
+            self._refusals,
+        )
         self._opened.add(sink)
         return sink
 
@@ -92,20 +99,22 @@ class LocalPlace(PartFilePlace):
             placing = await self._threads.finish(
                 self._disk.end_placing, self._disk.begin_placing, part, target, size, replace
             )
-        lane = self._threads.lane()  # So that the directories are closed only after a step whose caller was cancelled.
+        executor = (
+            self._threads.executor()
+        )  # So that the directories are closed only after a step whose caller was cancelled.
         try:
-            if not await self._refused(target, lane.run(placing.keep)):
+            if not await self._refused(target, executor.run(placing.keep)):
                 await prove(part)
-            await self._refused(target, lane.run(placing.take_name))
+            await self._refused(target, executor.run(placing.take_name))
             try:
                 await prove(target)
             except DataMoverError:
-                await self._refused(target, lane.run(placing.undo))
+                await self._refused(target, executor.run(placing.undo))
                 raise
-            lacks = await self._refused(target, lane.run(self._disk.settle, placing, target))
+            lacks = await self._refused(target, executor.run(self._disk.settle, placing, target))
             return Stored(size, without=lacks)
         finally:
-            await self._refused(target, lane.run(self._disk.end_placing, placing))
+            await self._refused(target, executor.run(self._disk.end_placing, placing))
 
     async def put_part(
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
@@ -139,7 +148,7 @@ class LocalPlace(PartFilePlace):
         """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
         with self._refusals.about(path):
             opened = await self._threads.run_or_discard(_close, self._disk.open_file, path, offset, identity)
-        source = LocalSource(self._threads.lane(), opened, path, self._refusals)
+        source = LocalSource(self._threads.executor(), opened, path, self._refusals)
         self._opened.add(source)
         return source
 

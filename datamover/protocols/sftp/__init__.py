@@ -1,12 +1,9 @@
 """Files on SSH servers: the protocol "sftp", over Twisted's conch.
 
-``protocol`` declares it; ``pool`` keeps the connection; ``place`` holds its names; ``reader`` and ``parts`` open files;
-``source`` and ``sink`` (over ``lanes``) move bytes, as many at a time as ``window`` says; ``put`` is a small file in
-one go; ``placing`` gives a part file its name; ``tree`` resolves names below the root; ``refusals`` words what the
-server refuses. ``link`` is one connection made and logged in, of ``transport`` (SSH packets and keys, ``ciphers``),
-``login`` and ``known_hosts``; ``leases`` shares out its channels, each a ``channel`` (requests, and ``answers``) and a
-``session`` (SFTP's requests as calls), whose bytes are of ``messages`` and ``wire``. ``scan`` asks a server for its
-host keys.
+``protocol`` declares it; ``pool`` keeps the connection; ``place`` is its ``Place``. ``reader`` and ``parts`` open
+files; ``source`` and ``sink`` move their bytes; ``put`` writes a small file in one go; ``placing`` gives a part file
+its name; ``tree`` resolves paths below the root; ``refusals`` are its errors. ``client`` is an SFTP client with many
+requests in flight, and ``ssh`` the transport, the login and the host keys below it.
 """
 
 from datamover.protocols.sftp.protocol import SFTP

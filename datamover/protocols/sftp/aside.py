@@ -1,8 +1,8 @@
-"""A file set aside, where a server renames onto nothing that is there.
+"""Setting an old file aside, on servers whose rename cannot replace a file.
 
-A server without posix-rename@openssh.com renames onto nothing. There the old file goes into a hidden directory beside
-it, named for the part file; the part file takes the name; the old file is removed. For an instant nothing has the
-name. The old file keeps its own name in that directory, so that whoever comes after a crash can put it back.
+Those are the servers without posix-rename@openssh.com. The old file is moved into a hidden directory beside it, named
+after the part file; the part file takes the name; the old file is removed. For a moment nothing has the name. In the
+directory the old file keeps its own name, so that after a crash any process can put it back.
 """
 
 import posixpath
@@ -11,12 +11,12 @@ from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.client.session import SftpSession
 
 ASIDE = b".set-aside"
-"""What the directory's name ends in, after the part file's."""
+"""The end of the directory's name, after the part file's name."""
 _PRIVATE = 0o700
 
 
 async def put_back(session: SftpSession, aside: bytes) -> None:
-    """Give what was set aside its name again, or remove it where the name was taken meanwhile; no directory is fine."""
+    """Give an old file its name back, or remove it if the name is taken; do nothing if none was set aside."""
     if await session.find(aside) is None:
         return
     for name in await session.names(aside):
@@ -31,7 +31,7 @@ async def put_back(session: SftpSession, aside: bytes) -> None:
 
 
 async def set_aside(session: SftpSession, target: bytes, aside: bytes) -> None:
-    """Rename a file into a hidden directory, which is made for it; refused by SftpError, it is as it was."""
+    """Rename a file into a new hidden directory. If that raises SftpError, the file has its name still."""
     await session.make_directory(aside, _PRIVATE)
     try:
         await _rename(session, target, posixpath.join(aside, posixpath.basename(target)))
@@ -41,7 +41,7 @@ async def set_aside(session: SftpSession, target: bytes, aside: bytes) -> None:
 
 
 async def _rename(session: SftpSession, old: bytes, new: bytes) -> None:
-    """Rename; a refusal of what was done all the same is none."""
+    """Rename; ignore a refusal if the file was renamed all the same."""
     try:
         await session.rename(old, new)
     except SftpError:

@@ -1,4 +1,4 @@
-"""The end of a part file on a server: its metadata set, flushed, closed, by requests that leave together."""
+"""Set a part file's metadata, flush it and close it, by requests that are sent together."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,13 +24,13 @@ async def complete(
     before: Callable[[], Sequence[Deferred[Any]]] = tuple,
     lacks: Lacks,
 ) -> list[Lack]:
-    """Set ``metadata``, flush, and ``close``; return what the file went without beside that.
+    """Set ``metadata``, flush, and ``close``; return what could not be done beside the metadata.
 
-    What ``before`` asks for leaves together with it. The file is cut to ``cut`` bytes if that is given: a size is not
-    set otherwise, for it would make up for what the server has not kept; where that is refused, it stays too long.
+    The requests that ``before`` makes are sent together with these. With ``cut`` the file is cut to that many bytes; if
+    the server refuses that, it stays too long. Otherwise no size is set: it would fill up what the server has lost.
 
-    Raises SftpError, and the connection's errors: of what was asked before, of a flush that fails alone,
-    and of closing, by which some servers tell that they could not keep the file.
+    Raises SftpError and the connection's errors: of the requests made ``before``, of a flush that lost bytes, and of
+    closing, since some servers report only then that they could not store the file.
     """
     with session.together():
         writing = before()
@@ -53,7 +53,7 @@ async def complete(
 
 
 def unflushed(answer: Any, lacks: Lacks) -> list[Lack]:
-    """Return the lack where a server cannot flush; raises SftpError where it can, and did not: then bytes are lost."""
+    """Return the lack if the server cannot flush; raises SftpError if it can, for then bytes were lost."""
     if not isinstance(answer, BaseException):
         lacks.saw(Ability.FLUSH)
         return []

@@ -1,4 +1,4 @@
-"""Mode and modification time of a file on a server: set and checked; what the server does not do is remembered."""
+"""The mode and the modification time of a part file: set, checked, and recorded as lacks if the server cannot."""
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
@@ -6,17 +6,17 @@ from datamover.protocols.sftp.client.messages import Attributes, SftpError
 from datamover.protocols.sftp.client.session import SftpSession
 
 STEP = 2
-"""Seconds by which a server may keep a time less exactly than it was told."""
+"""Seconds by which a time that a server has stored may differ."""
 _LATEST = 2**32 - 1
 """POSIX seconds; SFTP has 32 bits for them (draft-ietf-secsh-filexfer-02, section 5)."""
 _PERMISSIONS = 0o7777
 
 
 class Metadata:
-    """What one file is to have beside its bytes; ``without`` is what it then went without."""
+    """The mode and time that one file is to have; ``without`` tells which of them it did not get."""
 
     def __init__(self, mode: int, modified: float | None, lacks: Lacks) -> None:
-        """Prepare; a time that SFTP cannot say is not exchanged for another."""
+        """``modified`` is in POSIX seconds; a time that SFTP cannot express is not set."""
         self._lacks = lacks
         self._without: dict[Ability, Lack] = {}
         self._mode = mode
@@ -32,16 +32,19 @@ class Metadata:
         return list(self._without.values())
 
     def attributes(self, size: int | None = None) -> Attributes:
-        """Return all of it, to be set by one request, with a size to cut the file to."""
+        """Return both as attributes for one request, with a size if the file is to be cut to it."""
         return Attributes(size, self._mode, self._modified)
 
     async def set_apart(self, session: SftpSession, real: bytes) -> None:
-        """Set each by itself, by the file's path: what was asked for in one, of an open file, was refused."""
+        """Set each by a request of its own, by path, after the one request for both by handle was refused."""
         for ability in self._wanted:
             await self._set(session, real, ability)
 
     async def check(self, session: SftpSession, real: bytes, found: Attributes) -> None:
-        """Set again what is not ``found`` as it was set (some take the time of closing); take note of what stays so."""
+        """Compare with what was ``found``, set what differs once more, and record what still differs.
+
+        Some servers give a file the time of its closing.
+        """
         told = self._told(found)
         wrong = [ability for ability, otherwise in told.items() if otherwise and ability not in self._without]
         if wrong:
@@ -54,13 +57,13 @@ class Metadata:
         for ability in self._wanted:
             if ability not in self._without:
                 self._lacks.saw(ability)
-        # As it was made with, or as the server had it: refused it was, and wanting it is not.
+        # A refused value that the file has nevertheless, because it was created with it, is not lacking.
         for ability, otherwise in told.items():
             if not otherwise:
                 self._without.pop(ability, None)
 
     def _told(self, found: Attributes) -> dict[Ability, str]:
-        """Return, of each that the server tells, how it is otherwise than wanted; "" where it is as wanted."""
+        """Return for each value that the server reports how it differs from the wanted one, "" if it does not."""
         told = {}
         if found.mode is not None:
             mode = found.mode & _PERMISSIONS

@@ -1,7 +1,7 @@
-"""In what order the bytes of a part file are written: in parallel only where its server is known to allow that.
+"""The order in which a part file's bytes are written: in parallel only on servers that are known to support that.
 
-Several handles on one file make OpenSSH fast, and others fail, or their process die. A gateway to an object store takes
-bytes in their order only. So what failed in one order is written in the next narrower one.
+Several handles for one file make OpenSSH fast; other servers fail, or their process crashes. Gateways to object stores
+accept bytes in order only. After a failure the next attempt uses the next more cautious order.
 """
 
 from enum import IntEnum
@@ -15,27 +15,27 @@ from datamover.protocols.sftp.client.session import SftpSession
 
 _REMEMBERED = 1000
 _NOT_OF_ORDER = (messages.NO_SUCH_FILE, messages.PERMISSION_DENIED, *messages.FULL)
-"""Refusals that another order would not change."""
+"""Refusals for which the order is not to blame."""
 
 
 class Order(IntEnum):
-    """In what order a file's bytes are written: where one fails, the next attempt takes the one after it."""
+    """The orders, from the fastest to the most cautious."""
 
     WIDE = 0
-    """By several handles, in any order."""
+    """Through several handles, in any order."""
     PIPELINED = 1
-    """By one handle, in order, many requests under way."""
+    """Through one handle, in order, with many requests in flight."""
     ONE_BY_ONE = 2
-    """By one request, and the next when it is answered."""
+    """One request at a time."""
 
 
 class Orders:
-    """What was learnt of one destination's server."""
+    """The orders for one destination's part files, learnt from failures."""
 
     def __init__(self, lacks: Lacks) -> None:
         self._lacks = lacks
         self._next: dict[str, Order] = {}
-        """Part file -> the order that its next attempt takes."""
+        """Part file -> the order that its next attempt uses."""
 
     def first(self, session: SftpSession, part: str) -> Order:
         """Return the order to write a part file in."""
@@ -43,7 +43,7 @@ class Orders:
         return max(Order.WIDE if wide else Order.PIPELINED, self._next.get(part, Order.WIDE))
 
     def failed(self, part: str, order: Order, error: BaseException, several: bool) -> None:
-        """Take note that writing a part file failed; ``several`` is whether more than one handle wrote."""
+        """Record that writing a part file failed; ``several`` tells whether more than one handle wrote to it."""
         if not isinstance(error, SftpError | DataMoverError):
             return
         if isinstance(error, SftpError) and error.code in _NOT_OF_ORDER:

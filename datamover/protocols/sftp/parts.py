@@ -1,4 +1,4 @@
-"""Part files on a server: opened from their beginning, or to be continued."""
+"""Open part files on a server, to begin or to continue them."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,23 @@ from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.tree import Tree
 
 _ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY | messages.EMPTIED
-"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it. Emptied, for not every
-server heeds "exclusively"."""
+"""For a part file that does not exist yet, the usual case: one request finds out and creates it. It is also emptied,
+since some servers ignore "exclusively"."""
 _PLAINLY = messages.FOR_WRITING | messages.CREATE
 _EMPTIED = messages.FOR_WRITING | messages.CREATE | messages.EMPTIED
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPart:
-    """A part file that is open for writing."""
+    """A part file that is open for writing, under its ``real`` path."""
 
     real: bytes
     handle: bytes
     found: Attributes | None
-    """What was there before, None where it was made."""
+    """The attributes it had before; None if it was created."""
 
     def longer_than(self, size: int) -> bool:
-        """Tell whether more bytes than ``size`` may stand in it."""
+        """Tell whether it may hold more bytes than ``size``."""
         return self.found is not None and (self.found.size is None or self.found.size > size)
 
 
@@ -42,9 +42,10 @@ class Parts:
         self.lacks = lacks
 
     async def open(self, link: Link, session: SftpSession, part: str, target: str, offset: int) -> OpenPart:
-        """Open a part file for writing from ``offset``, where nothing else is in its way.
+        """Open a part file for writing from ``offset``; 0 begins anew.
 
-        Raises SftpError, and SizeMismatch where there is nothing to continue, or the server does not allow it.
+        Raises SftpError, SizeMismatch if it cannot be continued, and DestinationInvalid if another kind of file has its
+        name.
         """
         real = await self._tree.name(link, session, part, make=not offset)
         if offset:
@@ -61,7 +62,7 @@ class Parts:
             self._check_usable(part, found)
             if await self._removed(session, real):
                 found = None
-        # Not every server knows "exclusively", or takes a mode, or has a file written over.
+        # Some servers do not support "exclusively", a mode, or overwriting a file.
         for flags, attributes in ((_PLAINLY, private), (_EMPTIED, NOTHING)):
             try:
                 handle = await session.open_file(real, flags, attributes)
@@ -71,7 +72,7 @@ class Parts:
         raise first
 
     async def _open_again(self, session: SftpSession, real: bytes, part: str, target: str, offset: int) -> OpenPart:
-        """Open a part file to be continued."""
+        """Open a part file to continue it."""
         found = await session.find(real)
         if found is None or (found.size or 0) < offset:
             raise self.refusals.short(target, (found.size if found else None) or 0, offset)
@@ -83,7 +84,7 @@ class Parts:
             raise self.refusals.not_again(target, refusal) from refusal
 
     async def _removed(self, session: SftpSession, real: bytes) -> bool:
-        """Remove what an attempt left, if the server lets that be: not every one lets it be written over, or cut."""
+        """Remove an earlier attempt's part file and tell whether that was possible."""
         try:
             await session.remove(real)
         except SftpError:

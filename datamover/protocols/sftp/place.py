@@ -1,4 +1,4 @@
-"""The names below a root on a file server, for the engine."""
+"""A directory on an SSH server as a destination."""
 
 import posixpath
 from collections.abc import Awaitable, Callable
@@ -16,10 +16,10 @@ from datamover.protocols.part_files.seam import ProvePath
 from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.lanes import WriteChannel
 from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import SftpError, decode, encode
 from datamover.protocols.sftp.client.session import SftpSession, Space
+from datamover.protocols.sftp.client.write_channels import WriteChannel
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.orders import Order, Orders
 from datamover.protocols.sftp.parts import Parts
@@ -35,9 +35,9 @@ T = TypeVar("T")
 
 
 class SftpPlace(PartFilePlace):
-    """``protocols.place.Place`` of a directory on a server, whose connection ``link`` answers with.
+    """``protocols.place.Place`` of a directory on a server; ``link`` returns the connection to it.
 
-    Cancelling a call lets go of its answer; what the server was asked for it does, and a file it opened is closed.
+    Cancelling a call discards the answer; the server still does what it was asked, and a file that it opened is closed.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class SftpPlace(PartFilePlace):
         self._link = link
 
     async def connect(self) -> None:
-        """Make sure of a connection and of SFTP on it."""
+        """Complete when there is a connection with SFTP."""
         with self._refusals.about(""):
             async with (await self._link()).lease():
                 pass
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Inspect one name, through links; None where there is nothing."""
+        """Inspect one path, following links; None if nothing is there."""
         with self._refusals.about(path):
             try:
                 return await self._reader.look(path)
@@ -77,7 +77,7 @@ class SftpPlace(PartFilePlace):
                 raise
 
     async def _is_nothing(self, path: str, refusal: SftpError) -> bool:
-        """Tell whether a look was refused because nothing is there: some servers have other words for that."""
+        """Tell whether a refusal means that nothing is there: not all servers answer NO_SUCH_FILE."""
         if refusal.code == messages.PERMISSION_DENIED:
             return False
         link = await self._link()
@@ -92,7 +92,7 @@ class SftpPlace(PartFilePlace):
         return SftpOrigin(self._reader, path)
 
     async def open_part(self, part: str, target: str, *, offset: int = 0) -> SftpSink:
-        """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
+        """Open a part file; bytes of an earlier attempt stay until they are overwritten, or cut off by ``finish``."""
         with self._refusals.about(target):
             lease = (await self._link()).lease()
             session = await lease.take()
@@ -124,10 +124,10 @@ class SftpPlace(PartFilePlace):
     ) -> Stored:
         """Place a part file; a symbolic link there is replaced, unless it leads to a directory.
 
-        Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything;
-        a server without hard links is asked for a rename, which it must refuse then (version 3, section 6.5).
-        On a server without posix-rename@openssh.com nothing has the name for an instant (``aside``); what is left
-        aside when that breaks off is put back by the next call, or by ``remove`` of the part file.
+        Without ``replace`` the name is given by a rename or a hard link, which fail if it exists
+        (draft-ietf-secsh-filexfer-02, section 6.5). On a server without posix-rename@openssh.com nothing has the name
+        for a moment (``aside``); after an interruption the next call, or ``remove`` of the part file, restores the old
+        file.
         """
         with self._refusals.about(target):
             link = await self._link()
@@ -148,7 +148,7 @@ class SftpPlace(PartFilePlace):
     async def put_part(
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
     ) -> Stored:
-        """Write and place a small file: what needs no answer to go on is asked for together."""
+        """Write and place a small file; requests that do not depend on each other's answers are sent together."""
         with self._refusals.about(target):
             link = await self._link()
             async with link.lease() as session:
@@ -176,9 +176,9 @@ class SftpPlace(PartFilePlace):
                 return Stored(len(data), without=[*without, *metadata.without, *placing.without])
 
     async def remove(self, path: str) -> None:
-        """Remove a file, or a symbolic link itself; a missing one is fine.
+        """Remove a file, or a symbolic link itself; do nothing if it is missing.
 
-        With a part file, the file that ``place`` set aside for it is put back where it was.
+        If an old file was set aside for it, a part file, that gets its name back.
         """
         with self._refusals.about(path):
             link = await self._link()
@@ -202,7 +202,7 @@ class SftpPlace(PartFilePlace):
                     raise
 
     async def list(self, path: str) -> list[str]:
-        """Return the names in a directory, sorted; those that are not UTF-8 with lone surrogates."""
+        """Return the names in a directory, sorted; bytes that are not UTF-8 become lone surrogates."""
         with self._refusals.about(path):
             link = await self._link()
             async with link.lease() as session:
@@ -215,12 +215,12 @@ class SftpPlace(PartFilePlace):
             return sorted(decode(name) for name in found if name not in (b".", b"..") and b"/" not in name)
 
     async def free(self) -> int | None:
-        """Return the bytes that the server's file system has left, None where it cannot be asked."""
+        """Return how many bytes the server's file system has left, None if it does not report it."""
         space = await self._space()
         return None if space is None else space.left
 
     async def volume(self) -> str | None:
-        """Return the number of the root's file system, None where the server does not tell it."""
+        """Return the number of the root's file system, None if the server does not report it."""
         space = await self._space()
         return str(space.file_system) if space is not None and space.file_system else None
 
@@ -263,8 +263,8 @@ class SftpPlace(PartFilePlace):
 
 
 async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
-    """Call, and once more where a directory that was there a moment ago is not any more."""
-    remembered = bool(link.directories)  # Now: whoever else is told so may have them forgotten meanwhile.
+    """Call; if a file was missing, forget the directories that were verified and call once more."""
+    remembered = bool(link.directories)  # Before the call, during which another may clear them.
     try:
         return await call()
     except SftpError as refusal:

@@ -1,12 +1,12 @@
-"""How a part file takes its target's name on a server, and what is kept until the target was checked.
+"""How a part file takes its target's name on a server, in steps:
 
-    keep        the old file, where it is to be replaced, has a second, hidden name
-    take_name   the part file takes the target's name, and the target is checked under it
-    settle      the part file's own name and the old file are given up
-    undo        in its stead: a wrong file under the target's name is removed, and the old file put back
+    keep        if the target exists and is to be replaced, give it a second, hidden name
+    take_name   give the part file the target's name, and check the target
+    settle      remove the part file's own name and the old file
+    undone      instead of settle: remove a wrong file under the target's name, and restore the old one
 
-A name is given in one step where the server can, else by way of a file set aside (``aside``). An answer is not
-believed: servers say OK to links and renames that they do not make.
+A file is replaced in one step if the server can do that, otherwise the old file is set aside (``aside``). Answers are
+not believed: servers say OK to links and renames that they do not make.
 """
 
 import posixpath
@@ -28,7 +28,7 @@ from datamover.protocols.sftp.refusals import ServerRefusals
 
 
 class SftpPlacement:
-    """One file that is whole under its part file's name. Raises SftpError and DataMoverErrors for what is wrong."""
+    """The placing of one finished part file. Steps raise SftpError, and DataMoverErrors for what they find wrong."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class SftpPlacement:
         lacks: Lacks,
         metadata: Metadata | None = None,
     ) -> None:
-        """Prepare to place ``part`` as ``name``, real paths both; ``target`` is what messages call it.
+        """Prepare to place ``part`` as ``name``, both real paths; messages call it ``target``.
 
-        ``measure`` reads the target to its end and returns its bytes, for servers that tell no size. With ``metadata``
-        it is looked whether the target has that too.
+        ``measure`` reads the target and returns its size in bytes, for servers that report none. With ``metadata`` the
+        target is checked for that, too.
         """
         self._session = session
         self._part = part
@@ -60,20 +60,20 @@ class SftpPlacement:
         self._lacks = lacks
         self._metadata = metadata
         self.without: list[Lack] = []
-        """What the file went without."""
+        """What could not be done for the file."""
         self._before: Attributes | None = None
-        """What had the target's name."""
+        """The attributes of the old file."""
         self._old_linked = False
         self._aside = False
         self._linked = False
         self._named = False
         self._suspected: dict[Ability, str] = {}
-        """What was refused, or done in words alone; lacking, if what is done in its stead comes out well."""
+        """What was refused, or answered OK and not done; recorded as lacks if the alternative succeeds."""
 
     async def keep(self) -> bool:
-        """Give the old file a second name; tell whether nothing is lost if the part file is placed now.
+        """Give the old file a second name; return whether there is none, or it is kept.
 
-        Where the old file cannot be kept, the part file is checked first.
+        If it cannot be kept, the part file is checked now.
         """
         if not self._replace:
             return True
@@ -92,7 +92,7 @@ class SftpPlacement:
         return self._old_linked
 
     async def take_name(self) -> None:
-        """Give the part file the target's name, and check the target; undoes what is found wrong."""
+        """Give the part file the target's name and check the target; if it is wrong, undo that and raise."""
         try:
             found = await (self._take_over() if self._replace else self._claim())
         except SftpError as refusal:
@@ -108,11 +108,11 @@ class SftpPlacement:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing to be given up."""
+        """Whether ``settle`` has nothing to do."""
         return not (self._linked or self._old_linked or self._aside)
 
     async def settle(self) -> None:
-        """Give up the part file's own name, and the old file."""
+        """Remove the part file's own name, and the old file."""
         if self._linked:
             await self._remove(self._part, "its part file")
         if self._old_linked:
@@ -125,9 +125,9 @@ class SftpPlacement:
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
     async def undone(self, error: DataMoverError) -> DataMoverError:
-        """Take away what has the target's name, if that is the part file; put the old file back; return the error.
+        """Remove the file with the target's name, if it is the part file, restore the old one, and return ``error``.
 
-        Where the server does not let that be, the error says so.
+        If the server refuses that, the error says so.
         """
         try:
             await self._undo()
@@ -162,7 +162,7 @@ class SftpPlacement:
 
     @property
     def _links(self) -> bool:
-        """Whether a second name may be given, and be removed again."""
+        """Whether second names can be given and removed again."""
         able = self._session.can(messages.HARD_LINK)
         return able and Ability.KEEP_OLD not in self._lacks and Ability.REMOVE not in self._lacks
 
@@ -172,7 +172,7 @@ class SftpPlacement:
         found = None if isinstance(looking, BaseException) else looking
         if found is None and await self._session.find(self._old) is None:
             return False
-        # Refused, and there: an earlier attempt kept it. What has the target's name now is that attempt's.
+        # Refused because it exists: an earlier attempt kept the old file, and what has its name now is that attempt's.
         self._suspected.pop(Ability.KEEP_OLD, None)
         return True
 
@@ -183,7 +183,7 @@ class SftpPlacement:
             self._suspected[Ability.KEEP_OLD] = f"the server refuses a second name: {refusal}"
 
     async def _take_over(self) -> Attributes | None:
-        """Rename over what has the target's name; return what is found there."""
+        """Rename the part file over the target; return what is found there."""
         if self._replaces_at_once:
             renaming, looking = await self._and_look(self.name, lambda: self._session.replace(self._part, self.name))
             refusal = _refusal(renaming)
@@ -207,10 +207,10 @@ class SftpPlacement:
             raise
 
     async def _claim(self) -> Attributes | None:
-        """Give the target's name to the part file where nothing has it; return what is found there.
+        """Give the part file the target's name if nothing has it; return what is found there.
 
-        OpenSSH's rename never replaces a file (sftp-server.c, process_rename); others' may: there a second name is
-        asked for first.
+        OpenSSH's rename never replaces a file (sftp-server.c, process_rename); other servers' may, so there a second
+        name is tried first.
         """
         ways = [self._rename, self._link]
         if not self._session.openssh:
@@ -233,7 +233,7 @@ class SftpPlacement:
         raise told
 
     async def _link(self) -> Attributes | None:
-        """Give the part file the target's name as a second one; return what is found there. Raises SftpError."""
+        """Link the part file to the target's name; return what is found there. Raises SftpError."""
         if not self._links:
             raise SftpError(messages.UNSUPPORTED, "no second names")
         linking, looking = await self._and_look(self.name, lambda: self._session.link(self._part, self.name))
@@ -249,7 +249,7 @@ class SftpPlacement:
         raise refusal or SftpError(messages.FAILURE, "OK, and there is no second name")
 
     async def _rename(self) -> Attributes | None:
-        """Rename onto a free name; return what is found there. Raises SftpError."""
+        """Rename the part file to the target's name, which is free; return what is found there. Raises SftpError."""
         renaming, looking = await self._and_look(self.name, lambda: self._session.rename(self._part, self.name))
         refusal = _refusal(renaming)
         if refusal is not None and not await self._done():
@@ -258,16 +258,16 @@ class SftpPlacement:
         return await self._renamed(looking)
 
     async def _done(self) -> bool:
-        """Tell whether a rename was done that was refused in words: the part file has gone, and the target is there."""
+        """Tell whether a refused rename was done nevertheless: the part file is gone, and the target is there."""
         found = await self._session.find(self.name)
         return found is not None and self._right(found) and await self._session.find(self._part) is None
 
     async def _renamed(self, looking: Any) -> Attributes | None:
-        """Return what a look at the target told after a rename that was answered OK."""
+        """Return what was found at the target after a rename that was answered OK."""
         found = None if isinstance(looking, BaseException) else looking
         if not self._session.openssh and await self._session.find(self._part) is not None:
             found = await self._session.find(self.name)
-            # Some copy instead: then what has the name is not what had it before.
+            # Some servers copy instead of renaming: then the target is there, and is not the old file.
             if found is None or not self._right(found) or found == self._before:
                 self._named = False
                 raise await self.undone(self._refusals.not_renamed(self._target))
@@ -281,7 +281,7 @@ class SftpPlacement:
         return self._refusals.exists(self._target)
 
     async def _is_directory(self, found: Attributes) -> bool:
-        """Tell whether a name stands for a directory, links followed, as far as the server tells."""
+        """Tell whether the target is a directory, or a link to one, as far as the server reports it."""
         if found.directory or not (found.link or found.mode is None):
             return found.directory
         return await self._session.is_directory(self.name)
@@ -289,9 +289,9 @@ class SftpPlacement:
     # Looking --------------------------------------------------------------------------------------------------
 
     async def _and_look(self, name: bytes, ask: Callable[[], Deferred[None]]) -> tuple[Any, Any]:
-        """Ask for something and look at ``name``, which are to be done one after the other.
+        """Send a request and, together with it, a look at ``name``, which the server is to handle after it.
 
-        Returns what each comes to, or its exception.
+        Returns the result or the exception of each.
         """
         with self._session.together():
             asked: list[Deferred[Any]] = [ask(), self._session.stat(name)]
@@ -299,14 +299,14 @@ class SftpPlacement:
         return answer, found
 
     async def _check(self, found: Attributes | None) -> None:
-        """Raise ServerError or SizeMismatch where the target is not there whole, as the server tells it."""
+        """Raise ServerError or SizeMismatch if the target is not there, or not whole."""
         if found is None or not self._right(found):
             found = await self._looked_at_again()
         if self._metadata is not None:
             await self._metadata.check(self._session, self.name, found)
 
     async def _looked_at_again(self) -> Attributes:
-        """Look by itself: the first look left together with the request that it is to follow. Raises as ``_check``."""
+        """Look again, alone: the first look was sent together with the request before it. Raises as ``_check``."""
         found = await self._session.find(self.name)
         if found is None:
             raise self._refusals.vanished(self._target)
@@ -338,7 +338,7 @@ class SftpPlacement:
 
 
 def _refusal(answer: Any) -> SftpError | None:
-    """Return what a server refused, None where it said OK; raises the connection's errors."""
+    """Return the server's refusal, None for OK; raises the connection's errors."""
     if isinstance(answer, SftpError):
         return answer
     if isinstance(answer, BaseException):

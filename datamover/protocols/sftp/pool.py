@@ -1,4 +1,4 @@
-"""The one connection that all transfers of a destination share, made when needed and again when it was lost."""
+"""The one connection that all transfers of a destination share: made when it is needed, and anew when it is lost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ _ANNOUNCED = {
     messages.FSYNC: (Ability.FLUSH,),
     messages.STATVFS: (Ability.FREE_SPACE,),
 }
-"""What needs an extension of the protocol that the server has to have (PROTOCOL, OpenSSH)."""
+"""SFTP extension -> the abilities that need it (OpenSSH's PROTOCOL)."""
 _UNPROVEN = Lack(Ability.WRITE_WIDE, "no other order is known to be safe there")
 
 
@@ -33,10 +33,10 @@ class SftpPool:
     def __init__(self, root: str, server: LinkSettings, settings: PlaceSettings, reactor: Any) -> None:
         self._server = server
         self._reactor = reactor
-        # One for all attempts: where the files' disk hangs, no further thread is lost to it.
+        # One thread for all attempts: if the disk with the secrets hangs, only this thread is blocked.
         self._threads = Threads(reactor, f"destination-{settings.name}", 1)
         self._links: list[Link] = []
-        """The last is the one in use; those before it were lost, and their sockets may not be gone yet."""
+        """The last one is in use; those before it are lost, but their sockets may still be open."""
         self._closed = False
         self._attempt: Deferred[None] | None = None
         self._waiting: list[Deferred[Link]] = []
@@ -48,12 +48,11 @@ class SftpPool:
         }
 
     def at(self, side: Scope) -> SftpPlace:
-        """Return the place as seen from ``side``, SOURCE or DESTINATION."""
         return self._places[side]
 
     @property
     def lacks(self) -> Sequence[Lack]:
-        """What was learnt, and what the server does not announce; before there is a connection, nothing is known."""
+        """What was learnt, and the extensions that the server does not announce; before a connection all is unknown."""
         learnt = {lack.ability: lack for lack in self._lacks}
         announced = next((link.extensions for link in reversed(self._links) if link.extensions is not None), None)
         for extension, abilities in _ANNOUNCED.items():
@@ -65,7 +64,7 @@ class SftpPool:
         return [learnt[ability] for ability in Ability if ability in learnt]
 
     async def connect(self) -> None:
-        """Make sure of a connection, logged in, and of SFTP on it."""
+        """Complete when there is a connection that is logged in and has SFTP."""
         await self._places[Scope.DESTINATION].connect()
 
     @property
@@ -73,11 +72,11 @@ class SftpPool:
         return self._server.host
 
     async def volume(self) -> str | None:
-        """Return the number of the file system that the root is on, by which the server knows it."""
+        """Return the number that the server gives the root's file system."""
         return await self._places[Scope.DESTINATION].volume()
 
     async def close(self) -> None:
-        """Close the connection; completes when its socket is gone. What still uses it meets ConnectionLost."""
+        """Close the connection; completes when its socket is closed. Calls in progress raise ConnectionLost."""
         self._closed = True
         if self._attempt is not None:
             self._attempt.cancel()
@@ -86,7 +85,7 @@ class SftpPool:
             await link.close()
 
     def _link(self) -> Deferred[Link]:
-        """Return a connection in use or a new one; who is the last to cancel gives up the attempt for all."""
+        """Return the connection, or make one; the attempt ends early only if everyone who waits for it cancels."""
         wanted: Deferred[Link] = Deferred(self._no_longer_wanted)
         if self._closed:
             wanted.errback(errors.ConnectionLost("it was closed while it was in use; the service is stopping"))

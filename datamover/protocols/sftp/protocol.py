@@ -1,4 +1,4 @@
-"""What the protocol "sftp" declares: its URLs and its options."""
+"""The declaration of the protocol "sftp": its URLs and options."""
 
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ PORT = 22
 
 
 class SftpOptions(ProtocolOptions):
-    """The files that hold what a login needs; read at every connect."""
+    """The files that a login needs; they are read at every connect."""
 
     known_hosts_file: AbsolutePath
     private_key_file: SecretPath | None = None
@@ -48,7 +48,7 @@ class Sftp(AccountUrls):
     options: ClassVar[type[ProtocolOptions]] = SftpOptions
 
     def check_url(self, url: str) -> None:
-        """Raise ValueError for anything but sftp://USER@HOST[:PORT]/ABSOLUTE/PATH."""
+        """Raise ValueError unless the URL is sftp://USER@HOST[:PORT]/ABSOLUTE/PATH."""
         super().check_url(url)
         if not urlsplit(url).path:
             raise ValueError(self.expected)

@@ -1,4 +1,4 @@
-"""A small part file, written by requests that leave together."""
+"""Write a small part file by requests that are sent together."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ from datamover.protocols.sftp.sink import raise_refused
 async def write_whole(
     parts: Parts, link: Link, session: SftpSession, part: str, target: str, data: bytes, metadata: Metadata
 ) -> tuple[bytes, Sequence[Lack]]:
-    """Write a part file that is whole; return its real path, and what it went without beside ``metadata``.
+    """Write a whole part file; return its real path, and what could not be done beside ``metadata``.
 
-    Raises what opening, writing, flushing and closing met.
+    Raises the errors of opening, writing, flushing and closing.
     """
     opened = await parts.open(link, session, part, target, 0)
     content, step = memoryview(data), session.write_size

@@ -1,4 +1,4 @@
-"""The files of one place on a server as they are read: looked at, opened, counted."""
+"""Inspect and open the files of one destination for reading."""
 
 import posixpath
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from datamover.protocols.sftp.tree import Tree
 
 
 class SftpReader:
-    """Opens files below ``tree``, over the connection that ``link`` answers with."""
+    """Opens files below ``tree``, over the connection that ``link`` returns."""
 
     def __init__(self, tree: Tree, link: Callable[[], Awaitable[Link]], refusals: ServerRefusals) -> None:
         self._tree = tree
@@ -21,7 +21,7 @@ class SftpReader:
         self.refusals = refusals
 
     async def look(self, path: str) -> Inspection:
-        """Inspect one name, through links, that must be there; raises SftpError."""
+        """Inspect one path, following links; raises SftpError, also if nothing is there."""
         link = await self._link()
         async with link.lease() as session:
             _, found = await self._tree.target(link, session, path)
@@ -41,7 +41,7 @@ class SftpReader:
             handle = None
             try:
                 real, found = await self._tree.target(lease.link, session, path)
-                # Looked at first: to open a device can already do something to it.
+                # Checked first, because opening a device may already have an effect on it.
                 there = check_regular(path, found, self.refusals)
                 handle = await session.open_file(real, messages.FOR_READING)
                 source = SftpSource(lease, session, handle, real, path, self.refusals)
@@ -91,7 +91,7 @@ class SftpOrigin:
 
 
 def check_regular(path: str, found: Attributes | None, refusals: ServerRefusals) -> Attributes:
-    """Return what was found under a name; raises SftpError for nothing, and what ``unusable`` words for no file."""
+    """Return ``found``; raises SftpError if it is None, and an error of the side if it is no regular file."""
     if found is None:
         raise SftpError(messages.NO_SUCH_FILE, "No such file")
     if found.directory:

@@ -1,4 +1,4 @@
-"""What a file server refuses, and how its connection fails, as errors that name the side and what a person can do."""
+"""The errors of SSH servers: each names the side and says what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from datamover.text.redaction import safe_words
 
 @dataclass(frozen=True, slots=True)
 class ServerRefusals(FileServerRefusals):
-    """The words for the destination ``name``, logged in as ``user``, as used on ``side``."""
+    """The errors of the destination ``name``, logged in as ``user``, as it is used on ``side``."""
 
     @contextmanager
     def about(self, path: str) -> Iterator[None]:
-        """Turn what the server refuses of ``path``, and what the connection met, into an error of the side."""
+        """Raise the server's refusals about ``path``, and errors of the connection, as errors of the side."""
         try:
             yield
         except SftpError as refusal:
@@ -34,7 +34,7 @@ class ServerRefusals(FileServerRefusals):
         return self.told(partial(self._of, refusal, path), safe_words(refusal.words) or code, refusal.words or code)
 
     def _of(self, refusal: SftpError, path: str, said: str, give: str) -> DataMoverError:
-        """Return the error, which quotes ``said`` and tells who has to ``give`` a permission."""
+        """Return the error, which quotes ``said`` and says who has to ``give`` a permission."""
         what, code, words = self.what(path), refusal.code, refusal.words.lower()
         if code == messages.NO_SUCH_FILE:
             return self.missing(path)

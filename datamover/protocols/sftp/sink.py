@@ -1,7 +1,4 @@
-"""One part file of a file server being written: many requests under way, each saying where its bytes belong.
-
-Which of them may be under way depends on the server: ``Order``.
-"""
+"""One part file that is written on a server, with as many requests in flight as the server's ``Order`` allows."""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,10 +11,10 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack, Octets
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.lanes import LANE, Lanes, WriteChannel
 from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.client.session import SftpSession, outcomes
 from datamover.protocols.sftp.client.window import UNDER_WAY
+from datamover.protocols.sftp.client.write_channels import IN_FLIGHT, WriteChannel, WriteChannels
 from datamover.protocols.sftp.completing import complete, unflushed
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.orders import Order
@@ -25,21 +22,21 @@ from datamover.protocols.sftp.refusals import ServerRefusals
 
 _NEARLY_NOTHING = 2**20
 _CHECKS = 4
-"""Looks within ``idle_timeout`` whether anything moved."""
+"""How often within ``idle_timeout`` it is checked whether anything has moved."""
 
 
 class SftpSink:
     """``part_files.seam.PartFileSink`` of a part file on a server; holds channels and handles until it is closed.
 
-    What stands still is ended: where for ``idle_timeout`` the connection takes none of what waits for it and no request
-    of this file is answered. Other files' answers may come over the same channel meanwhile.
+    It raises Stalled if for ``idle_timeout`` the connection has taken none of this file's bytes and the server has
+    answered none of its requests, whatever other files on the same channel do.
     """
 
     watched = True
 
     def __init__(
         self,
-        lane: WriteChannel,
+        first: WriteChannel,
         real: bytes,
         offset: int,
         *,
@@ -51,19 +48,19 @@ class SftpSink:
         lacks: Lacks,
         failed: Callable[[BaseException, bool], None],
     ) -> None:
-        """Write from ``offset`` on; ``longer`` is whether bytes may stand behind the last one that will be written.
+        """Write from ``offset`` on; ``longer`` tells whether the file may already be longer than it will be.
 
-        ``failed`` is told what a write met, and whether several handles wrote.
+        ``failed`` is called with the error of a write, and with whether several handles wrote.
         """
-        self._lanes = Lanes(lane, real, self._send_what_fits, wide=order is Order.WIDE)
+        self._write_channels = WriteChannels(first, real, self._send_what_fits, wide=order is Order.WIDE)
         self._order = order
         self._longer = longer
         self._lacks = lacks
         self._failed = failed
         self.without: list[Lack] = []
-        """What the file went without, once it is finished."""
-        self._session = lane.session
-        self._handle = lane.handle
+        """What could not be done for the file; complete after ``finish``."""
+        self._session = first.session
+        self._handle = first.handle
         self._real = real
         self._start = self._offset = offset
         self._mode = mode
@@ -77,27 +74,27 @@ class SftpSink:
         self._failure: Failure | None = None
         self._waiters: list[Deferred[None]] = []
         self._draining = 0
-        """Who waits for all that was taken so far."""
+        """How many calls wait until all bytes taken so far are acknowledged."""
         self._syncing: set[Deferred[None]] = set()
-        self._channel = lane.session.channel
+        self._channel = first.session.channel
         self._moved: object = None
-        """How far all was when it last moved, and when that was."""
+        """The progress when it last changed."""
         self._moved_at = 0.0
         self._watch = self._channel.clock.callLater(self._channel.idle_timeout / _CHECKS, self._look)
         self._written_on = False
-        """Whether the server took any of it."""
+        """Whether the server has accepted a write."""
         self._closed = False
         self._leave = UNDER_WAY.join()
 
     async def write(self, data: Octets) -> None:
-        """Take the next bytes; waits while too much is unacknowledged. Raises what an earlier write met."""
+        """Take the next bytes; waits while too many are unacknowledged. Raises errors of earlier writes."""
         assert not self._closed, "the sink is closed"
         with self._refusals.about(self._path):
             self._gathered.append(memoryview(data))
             self._held += len(data)
             self._send_what_fits()
             if self._held >= self._session.write_size:
-                self._lanes.widen(self._held, UNDER_WAY.size // LANE, self._offset - self._start)
+                self._write_channels.widen(self._held, UNDER_WAY.size // IN_FLIGHT, self._offset - self._start)
             await self._until(lambda: self._held + self._unacknowledged <= self._room)
 
     @property
@@ -105,20 +102,20 @@ class SftpSink:
         """Bytes that may be held or unacknowledged."""
         if self._order is Order.ONE_BY_ONE:
             return self._session.write_size
-        return min((len(self._lanes) + 1) * LANE, UNDER_WAY.size)
+        return min((len(self._write_channels) + 1) * IN_FLIGHT, UNDER_WAY.size)
 
     async def flush(self) -> int:
-        """Wait until every byte taken so far is acknowledged, and on disk where the server can be asked for that.
+        """Wait until all bytes taken so far are acknowledged, and on disk if the server can flush.
 
-        Writing may go on meanwhile, beside it where a further channel can be had.
+        More may be written meanwhile; if there is a further channel, the server does both at the same time.
         """
         with self._refusals.about(self._path):
             offset = await self._drain()
-            await self._sync(await self._lanes.aside())
+            await self._sync(await self._write_channels.for_flush())
             return offset
 
     async def finish(self, *, modified: float | None) -> int:
-        """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
+        """Write the rest, cut off what is beyond it, set mode and time, fsync, close; return the size."""
         with self._refusals.about(self._path):
             await self._drain()
             metadata = Metadata(self._mode, modified, self._lacks)
@@ -133,7 +130,7 @@ class SftpSink:
                     lacks=self._lacks,
                 )
             except (SftpError, DataMoverError) as error:
-                self._failed(error, self._lanes.were_several)
+                self._failed(error, self._write_channels.were_several)
                 await self._raise(error)
             found = await self._session.find(self._real)
             if found is None:
@@ -144,15 +141,15 @@ class SftpSink:
 
     @property
     def doubtful(self) -> bool:
-        """Whether it was continued at a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
+        """Whether it was continued on a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
         return bool(self._start) and not self._session.openssh
 
     async def close(self) -> None:
-        """Let go of the part file; drop what was only gathered. Completes when the server has answered, or is gone."""
+        """Close the part file and drop bytes that were not sent; completes when the server has answered, or is lost."""
         try:
             await self._close()
         except (SftpError, DataMoverError):
-            return  # Nothing depends on it any more.
+            return  # The file is not needed any more.
 
     async def _close(self) -> None:
         if self._closed:
@@ -163,10 +160,10 @@ class SftpSink:
         self._leave()
         if self._watch.active():
             self._watch.cancel()
-        await self._lanes.close()
+        await self._write_channels.close()
 
     async def _is_longer(self) -> bool:
-        """Tell whether a predecessor's bytes stand behind the last one that was written."""
+        """Tell whether an earlier attempt's bytes follow the last one that was written."""
         if not self._longer:
             return False
         try:
@@ -176,17 +173,17 @@ class SftpSink:
         return found.size is None or found.size > self._offset
 
     def _send_what_fits(self) -> None:
-        """Give the lanes as much as they may have under way; what is less than a whole request only when draining."""
+        """Send as much as may be in flight; less than a whole request only while draining."""
         whole = self._session.write_size
         while self._failure is None and (self._held >= whole or (self._draining and self._held)):
             if self._order is Order.ONE_BY_ONE and self._outstanding:
                 break
-            lane, size = self._lanes.emptiest(), min(whole, self._held)
-            if lane.unacknowledged and lane.unacknowledged + size > LANE:
+            channel, size = self._write_channels.emptiest(), min(whole, self._held)
+            if channel.unacknowledged and channel.unacknowledged + size > IN_FLIGHT:
                 break
-            self._send(lane, size)
+            self._send(channel, size)
 
-    def _send(self, lane: WriteChannel, size: int) -> None:
+    def _send(self, channel: WriteChannel, size: int) -> None:
         pieces, left = [], size
         while left:
             piece = self._gathered.popleft()
@@ -197,15 +194,15 @@ class SftpSink:
             left -= len(piece)
         self._held -= size
         self._unacknowledged += size
-        answer = lane.write(self._offset, pieces, size)
+        answer = channel.write(self._offset, pieces, size)
         self._outstanding[self._offset] = size
-        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, self._offset))
+        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(channel, self._offset))
         self._offset += size
 
-    def _acknowledged(self, _: object, lane: WriteChannel, offset: int) -> None:
+    def _acknowledged(self, _: object, channel: WriteChannel, offset: int) -> None:
         self._written_on = True
         size = self._outstanding.pop(offset)
-        lane.unacknowledged -= size
+        channel.unacknowledged -= size
         self._unacknowledged -= size
         self._send_what_fits()
         self._wake()
@@ -218,19 +215,19 @@ class SftpSink:
             and self._start
             and not self._written_on
         ):
-            # Some servers open a file to continue it, and accept nothing then.
+            # Some servers open a file for continuing, but then refuse every write.
             self._lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
             failure = Failure(self._refusals.not_again(self._path, refusal))  # type: ignore[no-untyped-call]
         if self._failure is None and failure.value is not None:
-            self._failed(failure.value, self._lanes.were_several)
+            self._failed(failure.value, self._write_channels.were_several)
         self._failure = self._failure or failure
         self._wake()
 
     def _look(self) -> None:
-        """End what stands still."""
+        """Fail if nothing has moved for ``idle_timeout``."""
         now, idle_timeout = self._channel.clock.seconds(), self._channel.idle_timeout
         waits = bool(self._outstanding or self._syncing)
-        moved = (self._offset - self._unacknowledged, self._lanes.unsent, len(self._syncing))
+        moved = (self._offset - self._unacknowledged, self._write_channels.unsent, len(self._syncing))
         if not waits or moved != self._moved:
             self._moved, self._moved_at = moved, now
         elif now - self._moved_at >= idle_timeout:
@@ -247,7 +244,7 @@ class SftpSink:
                 waiter.callback(None)
 
     async def _until(self, enough: Callable[[], bool]) -> None:
-        """Wait until enough is acknowledged; raise what a write met."""
+        """Wait until ``enough`` returns True; raises errors of writes."""
         while self._failure is None and not enough():
             waiter: Deferred[None] = Deferred()
             self._waiters.append(waiter)
@@ -259,7 +256,7 @@ class SftpSink:
         await raise_refused(error, self._session, self._real, self._refusals, self._path)
 
     async def _drain(self) -> int:
-        """Wait until all that was taken so far is acknowledged; return the offset after it."""
+        """Wait until all bytes taken so far are acknowledged; return the offset after them."""
         end = self._offset + self._held
         self._draining += 1
         try:
@@ -269,11 +266,11 @@ class SftpSink:
             self._draining -= 1
         return end
 
-    async def _sync(self, lane: WriteChannel) -> None:
-        """Have the file written to disk: one handle's fsync is for what every handle wrote."""
+    async def _sync(self, channel: WriteChannel) -> None:
+        """Have the file written to disk; an fsync of one handle covers what all handles wrote."""
         if not self._session.can(messages.FSYNC) or Ability.FLUSH in self._lacks:
             return
-        syncing = lane.sync()
+        syncing = channel.sync()
         self._syncing.add(syncing)
         [answer] = await outcomes(syncing)
         self._syncing.remove(syncing)
@@ -282,7 +279,7 @@ class SftpSink:
         try:
             unflushed(answer, self._lacks)
         except SftpError as refusal:
-            # The kernel forgets what it could not write: a second fsync would succeed, and lie.
+            # The kernel reports a failed write-back once; a second fsync would succeed although bytes were lost.
             self._failure = self._failure or Failure()  # type: ignore[no-untyped-call]
             await self._raise(refusal)
 
@@ -290,7 +287,7 @@ class SftpSink:
 async def raise_refused(
     error: BaseException | None, session: SftpSession, real: bytes, refusals: ServerRefusals, path: str
 ) -> NoReturn:
-    """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
+    """Raise the error of a write. OpenSSH answers just "Failure" if the disk is full, so the free space is checked."""
     if isinstance(error, SftpError) and error.code == messages.FAILURE:
         space = await session.space(real)
         if space is not None and space.left < _NEARLY_NOTHING:

@@ -1,4 +1,4 @@
-"""One file of a file server being read: many requests under way, the bytes handed over in order."""
+"""One file that is read from a server: many requests are in flight, and the bytes are returned in order."""
 
 import posixpath
 from collections import deque
@@ -16,15 +16,15 @@ from datamover.protocols.sftp.client.window import Window
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 PIECE = 2**20
-"""Bytes that are handed over at once, where there are so many: the way of each through the engine has its cost."""
+"""Bytes that one ``read`` returns, at most: many, because each call of the engine has its cost."""
 _PIECES = 4
-"""Of one window, at least."""
+"""The least number of pieces in a window."""
 
 
 class _Request:
-    """A range of the file that one READ asks for, and others where answers are short; its piece is told the end.
+    """A range of the file that is requested by one READ, and by further ones if the answers are short.
 
-    An answer of no bytes is an end of the file, as the status EOF is.
+    An answer without bytes means the end of the file, as the status EOF does.
     """
 
     def __init__(self, piece: "_Piece", offset: int, room: memoryview) -> None:
@@ -58,9 +58,9 @@ class _Request:
 
 
 class _Piece:
-    """A range of the file that was asked for; ``whole`` fires with its bytes when all of them have come.
+    """A range of the file that was requested; ``whole`` fires with its bytes when all have come.
 
-    Where the file ends within it, ``end`` says at which offset; what comes behind is not among its bytes.
+    If the file ends within it, ``end`` is the offset where, and the bytes end there.
     """
 
     def __init__(self, session: SftpSession, handle: bytes, offset: int, length: int) -> None:
@@ -71,7 +71,7 @@ class _Piece:
         self._data = bytearray(length)
         self.whole: Deferred[bytearray] = Deferred()
         self.short = False
-        """Some of it was asked for later than the rest."""
+        """Whether some of it was requested later than the rest."""
         size = session.read_size
         self._missing = -(-length // size)
         room = memoryview(self._data)
@@ -104,7 +104,7 @@ class _Piece:
 
 
 class SftpSource:
-    """``protocols.base.Source`` of a file on a server; holds a channel's lease and a handle until it is closed."""
+    """``protocols.base.Source`` of a file on a server; holds a channel and a handle until it is closed."""
 
     def __init__(
         self, lease: ChannelLease, session: SftpSession, handle: bytes, real: bytes, path: str, refusals: ServerRefusals
@@ -121,13 +121,13 @@ class SftpSource:
         self._beyond: Deferred[int] | None = None
 
     def begin(self, found: Attributes, offset: int, identity: str | None) -> None:
-        """Ask for the first bytes of a file that was ``found`` so: from ``offset`` if it still has ``identity``.
+        """Request the first bytes of a file with the attributes ``found``, from ``offset`` if its identity is as given.
 
-        Called again, it forgets what was asked for before.
+        A further call discards the earlier requests.
         """
         self._forget()
         self._found = found
-        # Some servers tell a size of 0, or none, of files that hold something: where they end is where they end.
+        # Some servers report a size of 0, or none, for files that are not empty; these are read until they end.
         self._size = found.size or None
         same = identity is not None and found.identity == identity and offset <= (self._size or 0)
         self.offset = self._position = self._asked = offset if same else 0
@@ -136,7 +136,7 @@ class SftpSource:
         self._ask()
 
     async def learn_size(self) -> None:
-        """Have the size of a file whose server told none, if it is a small one: its first bytes are all there are."""
+        """Learn the size of a small file whose server reported none, by waiting for its first bytes."""
         self._begun = True
         if self._size is None:
             first = self._pieces[0]
@@ -152,7 +152,7 @@ class SftpSource:
         return replace(self._found.inspection(name, size_is_told=self._found.size == self._size), size=self._size)
 
     async def read(self) -> Octets:
-        """Return the next bytes, b"" at the end. Raises SourceChanged where the file is not what it was when opened."""
+        """Return the next bytes, b"" at the end. Raises SourceChanged if the file has changed since it was opened."""
         with self._refusals.about(self._path):
             data: Octets = b""
             if self._pieces:
@@ -165,7 +165,7 @@ class SftpSource:
             return data
 
     async def close(self) -> None:
-        """Let go of the file, without waiting for the server: nothing depends on its answer."""
+        """Close the file, without waiting for the server's answer, on which nothing depends."""
         handle, self._handle = self._handle, None
         if handle is None:
             return
@@ -191,12 +191,12 @@ class SftpSource:
             await self._ended(piece.end)
         self._pieces.popleft()
         if piece.short:
-            # What was asked for later may have been read after the look at the file.
+            # The later requests may have been answered after the look at the file's attributes.
             self._look = None
         return data
 
     async def _ended(self, end: int) -> None:
-        """Take note of where the file ends, if its size was not told; raises where it ends before that."""
+        """Record the end of a file whose size is unknown; raises an error if a file of known size ends too early."""
         if self._size is None:
             self._size = self._asked = end
             for piece in tuple(self._pieces)[1:]:
@@ -209,7 +209,7 @@ class SftpSource:
             raise self._refusals.ended(self._path, self._size, end)
 
     def _ask(self) -> None:
-        """Keep the window full, and behind the last bytes have a look at whether the file is still the same."""
+        """Keep the window full; after the last bytes, request what shows whether the file is still the same."""
         if self._handle is None:
             return
         window, size = self._window.size, self._session.read_size

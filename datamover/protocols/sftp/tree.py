@@ -1,8 +1,8 @@
-"""Names below a root on a file server, resolved so that no path and no symbolic link leads out of it.
+"""Resolve paths below a root on a server, so that no path and no symbolic link leads out of it.
 
-The server is asked for the real path of a name's directory, which must lie below the root's; the answer is believed
-for a moment, so that a directory of many small files is not asked for each. A link that another user of the server
-puts there in that moment is the server's to guard against (a chroot, its permissions).
+The server is asked for the real path of a file's directory, which must lie below the real path of the root. The answer
+is reused for a moment, for directories of many small files. If another user of the server creates a link there in that
+moment, only the server's permissions, or a chroot, can prevent harm.
 """
 
 import posixpath
@@ -18,14 +18,14 @@ from datamover.protocols.sftp.client.session import SftpSession, Space, begun
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 FRESH = 2.0
-"""Seconds for which a directory's real path is believed."""
+"""Seconds for which a directory's real path is reused."""
 _REMEMBERED = 1000
 _NOT_THERE = (messages.NO_SUCH_FILE, messages.FAILURE, messages.PERMISSION_DENIED, messages.UNSUPPORTED)
-"""How servers say that nothing is there: whether it is so shows when it is made."""
+"""The codes by which servers may say that nothing is there; whether that is meant shows when it is created."""
 
 
 class Tree:
-    """The names below ``root``; missing directories are made with ``directory_mode``."""
+    """The paths below ``root``; missing directories are made with ``directory_mode``."""
 
     def __init__(self, clock: Any, root: str, directory_mode: int, refusals: ServerRefusals, lacks: Lacks) -> None:
         self._clock = clock
@@ -35,7 +35,7 @@ class Tree:
         self._lacks = lacks
 
     async def directory(self, link: Link, session: SftpSession, path: str, *, make: bool = False) -> bytes:
-        """Return the real path of a directory. Raises PathNotAllowedHere, and SftpError where it is missing."""
+        """Return the real path of a directory. Raises PathNotAllowedHere, and SftpError if it is missing."""
         when, real = link.directories.get(path, (0.0, b""))
         if real and self._clock.seconds() - when < FRESH:
             return real
@@ -47,14 +47,14 @@ class Tree:
         return real
 
     async def name(self, link: Link, session: SftpSession, path: str, *, make: bool = False) -> bytes:
-        """Return a name's real path, itself not followed if it is a link."""
+        """Return the real path of a file; if the file is a link, the link's own."""
         parent, name = posixpath.split(path.rstrip("/"))
         if not name:
             raise self._refusals.unusable(path, "is the destination's root; name a file")
         return posixpath.join(await self.directory(link, session, parent, make=make), encode(name))
 
     async def target(self, link: Link, session: SftpSession, path: str) -> tuple[bytes, Attributes | None]:
-        """Return the real path of what a name stands for, links followed, and what is there."""
+        """Return the real path of a file, links followed, and its attributes, None if there is none."""
         absolute = self.absolute(path)
         with begun(self.directory(link, session, ""), session.real_path(absolute), session.stat(absolute)) as (
             finding,
@@ -72,7 +72,7 @@ class Tree:
                 return real, found
 
     async def space(self, session: SftpSession) -> Space | None:
-        """Return the room of the root, or of where it will be made."""
+        """Return the space of the root's file system, or of the one that it will be made on."""
         path = self._root
         while path != b"/" and await session.find(path) is None:
             path = posixpath.dirname(path)
@@ -84,7 +84,7 @@ class Tree:
         return space
 
     def absolute(self, path: str) -> bytes:
-        """Return a path below the root as the server is asked for it, links not followed."""
+        """Return the absolute path of a path below the root; links are not followed."""
         return posixpath.join(self._root, encode(path)) if path else self._root
 
     def _check_inside(self, path: str, real: bytes, root: bytes) -> None:
@@ -114,7 +114,7 @@ class Tree:
         return real
 
     async def _directory(self, session: SftpSession, real: bytes, looking: Awaitable[Attributes | None]) -> bool | None:
-        """Tell whether a directory is there, None where nothing is, as far as the server lets one look."""
+        """Tell whether a directory is there, None if nothing is, as far as the server reports it."""
         try:
             found = await looking
         except SftpError as refusal:
@@ -126,7 +126,7 @@ class Tree:
         return found.directory if found.mode is not None else await session.is_directory(real)
 
     async def _make(self, session: SftpSession, real: bytes, *, above: bool = True) -> None:
-        """Make a directory, and those above it: some servers tell the real path of names that are not there."""
+        """Make a directory, and those above it, since some servers return a real path for missing directories."""
         try:
             await session.make_directory(real, self._directory_mode)
         except SftpError as refusal:

@@ -16,13 +16,13 @@ from datamover.protocols.sftp.client.link import ChannelLease
 from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.client.session import SftpSession
 
-LANES = 8
+FAR_CHANNELS = 8
 """Channels for one file on a far server."""
-NEAR = 3
+NEAR_CHANNELS = 3
 """Channels for one file on a near server: while one waits for the server's disk, the others continue."""
 NEAR_FROM = 8 * 2**20
 """Bytes of a file from which several channels to a near server are worth opening."""
-LANE = 5 * 2**19
+IN_FLIGHT = 5 * 2**19
 """Unacknowledged bytes of one channel: OpenSSH's window, and enough queued to fill it again at once."""
 
 
@@ -65,41 +65,41 @@ class WriteChannel:
             self.lease.release()
 
 
-class Lanes:
-    """The handles of one part file; the first stays open to the end. ``opened`` is called for each further one."""
+class WriteChannels:
+    """The handles of one part file, whose path is ``real``; the first stays open to the end."""
 
     def __init__(self, first: WriteChannel, real: bytes, opened: Callable[[], None], *, wide: bool) -> None:
-        """Without ``wide`` only the first is used, since not every server lets several handles write to one file."""
-        self._lanes = [first]
+        """``opened`` is called for each further handle. Without ``wide`` the first stays the only one."""
+        self._channels = [first]
         self._wide = wide
         self._real = real
         self._opened = opened
         self._opening: list[Deferred[None]] = []
-        self._widest = LANES
+        self._widest = FAR_CHANNELS
         self.were_several = False
         """Whether more than one handle was ever open."""
-        self._aside: WriteChannel | None = None
+        self._flushing: WriteChannel | None = None
 
     def __len__(self) -> int:
         """Return how many are open or being opened."""
-        return len(self._lanes) + len(self._opening)
+        return len(self._channels) + len(self._opening)
 
     @property
     def first(self) -> WriteChannel:
-        return self._lanes[0]
+        return self._channels[0]
 
     @property
     def unsent(self) -> list[tuple[int, int]]:
         """What is not on its way yet, of each handle: while that moves, the requests on it wait for no answer."""
-        return [lane.unsent for lane in self._all]
+        return [channel.unsent for channel in self._all]
 
     @property
     def _all(self) -> list[WriteChannel]:
-        aside = self._aside
-        return self._lanes if aside is None or aside is self.first else [*self._lanes, aside]
+        flushing = self._flushing
+        return self._channels if flushing is None or flushing is self.first else [*self._channels, flushing]
 
     def emptiest(self) -> WriteChannel:
-        return min(self._lanes, key=lambda lane: lane.unacknowledged)
+        return min(self._channels, key=lambda channel: channel.unacknowledged)
 
     def widen(self, waiting: int, most: int, sent: int) -> None:
         """Begin to open as many more as ``waiting`` bytes fill, up to ``most``; if near, only after NEAR_FROM ``sent``.
@@ -108,10 +108,10 @@ class Lanes:
         """
         if not self._wide:
             return
-        near = NEAR if sent >= NEAR_FROM else 1
-        widest = min(self._widest, most, LANES if self.first.session.channel.far else near)
+        near = NEAR_CHANNELS if sent >= NEAR_FROM else 1
+        widest = min(self._widest, most, FAR_CHANNELS if self.first.session.channel.far else near)
         while waiting > 0 and len(self) < widest:
-            waiting -= LANE
+            waiting -= IN_FLIGHT
             opening = Deferred.fromCoroutine(self._one_more())
             if not opening.called:
                 self._opening.append(opening)
@@ -122,21 +122,21 @@ class Lanes:
         self._opening.remove(opening)
         return result
 
-    async def aside(self) -> WriteChannel:
+    async def for_flush(self) -> WriteChannel:
         """Return the handle for flushing the file: on a channel of its own if there is one, else the first.
 
         A server answers a channel's requests in order, so writes after a flush would wait for it.
         """
-        if self._aside is None:
-            self._aside = (await self._open() if self._wide else None) or self.first
-        return self._aside
+        if self._flushing is None:
+            self._flushing = (await self._open() if self._wide else None) or self.first
+        return self._flushing
 
     async def _one_more(self) -> None:
-        lane = await self._open()
-        if lane is None:
-            self._widest = len(self._lanes)
+        channel = await self._open()
+        if channel is None:
+            self._widest = len(self._channels)
         else:
-            self._lanes.append(lane)
+            self._channels.append(channel)
             self.were_several = True
             self._opened()
 
@@ -160,7 +160,7 @@ class Lanes:
         """Close every handle; completes when the server has answered, or the connection is lost. Raises an error."""
         for opening in tuple(self._opening):
             opening.cancel()
-        closing = [Deferred.fromCoroutine(lane.close()) for lane in self._all]
+        closing = [Deferred.fromCoroutine(channel.close()) for channel in self._all]
         answers: list[Any] = await DeferredList(closing, consumeErrors=True)
         for closed, answer in answers:
             if not closed:

@@ -1,4 +1,4 @@
-"""Lanes without threads."""
+"""Serial executors without threads."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from datamover.concurrency.serial import SerialExecutor
 
 
 def here() -> SerialExecutor:
-    """Return a lane whose calls are made where they are asked for."""
+    """Return an executor whose calls are made where they are asked for."""
     return SerialExecutor(lambda work: work(), _tell)
 
 
@@ -16,7 +16,7 @@ class Later:
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
-        self.lane = SerialExecutor(self.waiting.append, _tell)
+        self.executor = SerialExecutor(self.waiting.append, _tell)
 
     def work(self) -> None:
         while self.waiting:
