@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.buffer_budgets import Buffers
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import Scope, SizeMismatch
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.body import BodyStream
@@ -208,7 +209,7 @@ class _Segment:
         self._tried_again = False
         self._counted = False
         self._receiving: Deferred[None] | None = None
-        self._waiters: list[Deferred[None]] = []
+        self._changed: Waiters[None] = Waiters()
 
     @property
     def end(self) -> int:
@@ -233,7 +234,7 @@ class _Segment:
     async def coming(self) -> bool:
         """Wait for the server's answer; return whether it sends the range."""
         while not self._answered and self._error is None:
-            await self._wait()
+            await self._changed.wait()
         return self._error is None
 
     async def read(self) -> bytes:
@@ -247,7 +248,7 @@ class _Segment:
             elif self._ended:  # Its connection is then free for the next one.
                 return b""
             else:
-                await self._wait()
+                await self._changed.wait()
         return self._pieces.popleft()
 
     async def close(self) -> None:
@@ -264,7 +265,7 @@ class _Segment:
         try:
             body = await self._open_range(self.start + self._received, self._size - self._received)
             self._answered = True
-            self._wake()
+            self._changed.wake(None)
             while data := await body.read():
                 self._take(data)
             self._check_whole()
@@ -274,7 +275,7 @@ class _Segment:
         finally:
             if body is not None:
                 await body.close()
-        self._wake()
+        self._changed.wake(None)
 
     def _take(self, data: bytes) -> None:
         self._received += len(data)
@@ -284,21 +285,10 @@ class _Segment:
         self._tried_again = False
         self._came(len(data))
         self._pieces.append(data)
-        self._wake()
+        self._changed.wake(None)
 
     def _check_whole(self) -> None:
         if self._received < self._size:
             raise SizeMismatch(
                 f"a range of {count(self._size, 'byte')} ended after {self._received}", scope=Scope.SOURCE
             )
-
-    async def _wait(self) -> None:
-        waiter: Deferred[None] = Deferred()
-        self._waiters.append(waiter)
-        await waiter
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.called:
-                waiter.callback(None)

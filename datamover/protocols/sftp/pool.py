@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from datamover import errors
 from datamover.concurrency.threads import Threads
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import UNCONNECTED, Ability, Lack
 from datamover.protocols.lacks import Lacks
@@ -39,7 +40,7 @@ class SftpPool:
         """The last one is in use; those before it are lost, but their sockets may still be open."""
         self._closed = False
         self._attempt: Deferred[None] | None = None
-        self._waiting: list[Deferred[Link]] = []
+        self._made: Waiters[Link | DataMoverError] = Waiters(self._give_up)
         self._lacks = Lacks(reactor.seconds)
         orders = Orders(self._lacks)
         self._places = {
@@ -84,44 +85,33 @@ class SftpPool:
         for link in links:
             await link.close()
 
-    def _link(self) -> Deferred[Link]:
+    async def _link(self) -> Link:
         """Return the connection, or make one; the attempt ends early only if everyone who waits for it cancels."""
-        wanted: Deferred[Link] = Deferred(self._no_longer_wanted)
         if self._closed:
-            wanted.errback(errors.ConnectionLost("it was closed while it was in use; the service is stopping"))
-            return wanted
+            raise errors.ConnectionLost("it was closed while it was in use; the service is stopping")
         if self._links and self._attempt is None and self._links[-1].usable:
-            wanted.callback(self._links[-1])
-            return wanted
-        self._waiting.append(wanted)
+            return self._links[-1]
+        made = self._made.wait()
         if self._attempt is None:
             self._links = [link for link in self._links if not link.gone]
-            link = Link(self._reactor, self._server, self._threads)
-            self._links.append(link)
-            self._attempt = Deferred.fromCoroutine(link.open())
-            self._attempt.addCallbacks(lambda _: self._made(link), self._failed)
-        return wanted
+            self._links.append(Link(self._reactor, self._server, self._threads))
+            self._attempt = Deferred.fromCoroutine(self._links[-1].open())
+            self._attempt.addBoth(self._attempted)
+        link = await made
+        if isinstance(link, DataMoverError):
+            raise link.copy()
+        return link
 
-    def _no_longer_wanted(self, wanted: Deferred[Link]) -> None:
-        if wanted in self._waiting:
-            self._waiting.remove(wanted)
-        if not self._waiting and self._attempt is not None:
+    def _give_up(self) -> None:
+        if self._attempt is not None:
             self._attempt.cancel()
 
-    def _made(self, link: Link) -> None:
+    def _attempted(self, result: Failure | None) -> None:
         self._attempt = None
-        waiting, self._waiting = self._waiting, []
-        for wanted in waiting:
-            wanted.callback(link)
-
-    def _failed(self, failure: Failure) -> None:
-        self._attempt = None
-        waiting, self._waiting = self._waiting, []
-        for wanted in waiting:
-            error = failure.value
-            if isinstance(error, DataMoverError):
-                wanted.errback(error.copy())
-            elif isinstance(error, CancelledError):
-                wanted.errback(errors.ConnectionLost("the connection was closed while it was made"))
-            else:
-                wanted.errback(failure)
+        error = None if result is None else result.value
+        if isinstance(error, CancelledError):
+            self._made.wake(errors.ConnectionLost("the connection was closed while it was made"))
+        elif isinstance(error, DataMoverError):
+            self._made.wake(error)
+        else:
+            self._made.wake(result or self._links[-1])

@@ -7,6 +7,7 @@ from typing import NoReturn
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack, Octets
 from datamover.protocols.lacks import Lacks
@@ -72,7 +73,7 @@ class SftpSink:
         self._outstanding: dict[int, int] = {}
         """Offset -> bytes of what was sent and is not acknowledged, in the order of the file."""
         self._failure: Failure | None = None
-        self._waiters: list[Deferred[None]] = []
+        self._answered: Waiters[None] = Waiters()
         self._draining = 0
         """How many calls wait until all bytes taken so far are acknowledged."""
         self._syncing: set[Deferred[None]] = set()
@@ -205,7 +206,7 @@ class SftpSink:
         channel.unacknowledged -= size
         self._unacknowledged -= size
         self._send_what_fits()
-        self._wake()
+        self._answered.wake(None)
 
     def _refused(self, failure: Failure) -> None:
         refusal = failure.value
@@ -221,7 +222,7 @@ class SftpSink:
         if self._failure is None and failure.value is not None:
             self._failed(failure.value, self._write_channels.were_several)
         self._failure = self._failure or failure
-        self._wake()
+        self._answered.wake(None)
 
     def _look(self) -> None:
         """Fail if nothing has moved for ``idle_timeout``."""
@@ -237,18 +238,10 @@ class SftpSink:
             return
         self._watch = self._channel.clock.callLater(idle_timeout / _CHECKS, self._look)
 
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.called:
-                waiter.callback(None)
-
     async def _until(self, enough: Callable[[], bool]) -> None:
         """Wait until ``enough`` returns True; raises errors of writes."""
         while self._failure is None and not enough():
-            waiter: Deferred[None] = Deferred()
-            self._waiters.append(waiter)
-            await waiter
+            await self._answered.wait()
         if self._failure is not None:
             await self._raise(self._failure.value)
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from datamover import errors
+from datamover.concurrency.waiters import Waiters
 from datamover.protocols.sftp.client.channel import SftpChannel
 from datamover.protocols.sftp.client.session import SftpSession
 
@@ -101,7 +102,11 @@ class Leases:
         self._idle_timeout = idle_timeout
         self._sessions: list[SftpSession] = []
         self._opening = 0
-        self._waiting: list[Deferred[None]] = []
+        self._opened: Waiters[None] = Waiters()
+        """Wait for one of the channels that are being opened to be open, or to have failed.
+
+        Not a DeferredLock: there each waiter wakes the next within its own call, too deep for hundreds of them.
+        """
         self._limit = CHANNELS
         self._users = 0
         self._idle: Any = None
@@ -188,21 +193,12 @@ class Leases:
                 if opened is not None:
                     return opened
             elif self._opening:
-                await self._opened()
+                await self._opened.wait()
             else:
                 return None
             session = self._idlest()
         session.users += 1
         return session
-
-    async def _opened(self) -> None:
-        """Wait until one of the channels that are being opened is open, or has failed.
-
-        Not a DeferredLock: there each waiter wakes the next within its own call, too deep for hundreds of them.
-        """
-        waiter: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiter)
-        await waiter
 
     def _idlest(self) -> SftpSession | None:
         self._sessions = [session for session in self._sessions if session.channel.failure is None]
@@ -229,10 +225,7 @@ class Leases:
             return session
         finally:
             self._opening -= 1
-            waiting, self._waiting = self._waiting, []
-            for waiter in tuple(waiting):  # A waiter's callback may cancel others, which leave the list.
-                if not waiter.called:
-                    waiter.callback(None)
+            self._opened.wake(None)
 
     async def _opened_session(self) -> SftpSession:
         transport: Any = self._connection.transport

@@ -18,6 +18,7 @@ from datamover import errors
 from datamover.concurrency.batcher import Batch
 from datamover.concurrency.host_names import Resolved, addresses, late
 from datamover.concurrency.threads import Threads
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.leases import Channels, Leases
 from datamover.protocols.sftp.client.session import SftpSession
@@ -71,7 +72,7 @@ class Link:
         self._leases = Leases(reactor, self._channels, server.connect_timeout, server.idle_timeout)
         self._ready: Deferred[None] = Deferred()
         self._ended = False
-        self._farewells: list[Deferred[None]] = []
+        self._closed: Waiters[None] = Waiters()
         self.directories: dict[str, tuple[float, bytes]] = {}
         """Directories verified to lie below the root -> when they were verified, and their real path."""
         self._syncing: dict[bytes, Batch[SftpSession, None]] = {}
@@ -175,9 +176,7 @@ class Link:
         if not self._ready.called:
             self._ready.addErrback(lambda _: None)
             self._ready.errback(reason.copy())
-        farewells, self._farewells = self._farewells, []
-        for farewell in farewells:
-            farewell.callback(None)
+        self._closed.wake(None)
 
     async def close(self) -> None:
         """Send SSH_MSG_DISCONNECT and close; completes when the socket is closed."""
@@ -187,16 +186,12 @@ class Link:
         if transport.failure is None:
             transport.leave()
         self._leases.stop()
-        farewell: Deferred[None] = Deferred()
-        self._farewells.append(farewell)
         impatience = self._reactor.callLater(PATIENCE, transport.transport.abortConnection)
         try:
-            await farewell
+            await self._closed.wait()
         finally:
             if impatience.active():
                 impatience.cancel()
-            if farewell in self._farewells:
-                self._farewells.remove(farewell)
 
     async def synced(self, session: SftpSession, directory: bytes) -> None:
         """Make the names in a directory durable; calls made during a request share the next one."""
