@@ -1,5 +1,5 @@
-"""Places that are reached by HTTP: what every protocol shares whose files are read by GET.
+"""Destinations that are reached by HTTP: what the protocols share whose files are read by GET.
 
-``seam`` is what such a protocol provides; ``origin`` and ``source`` read its files; ``refused`` and ``refusals`` tell
-what its server refuses; ``agent`` asks the configured hosts and no others.
+``seam`` is what such a protocol implements; ``origin`` and ``source`` read its files; ``refused`` and ``refusals`` are
+its errors; ``agent`` sends requests to the configured hosts only; ``secrets`` reads the files of logins.
 """

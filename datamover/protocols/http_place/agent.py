@@ -1,4 +1,4 @@
-"""The agent of one destination: it asks the configured hosts and no others, at whatever addresses these are."""
+"""The HTTP agent of one destination: it sends requests to the configured hosts only, whatever their addresses."""
 
 from collections.abc import Sequence
 from ipaddress import ip_network
@@ -23,10 +23,9 @@ def agent_for(
     any_port: bool = False,
     below: bool = False,
 ) -> PolicyAgent:
-    """Return an agent that asks the origins of ``urls`` alone, and follows no redirect; nothing is connected yet.
+    """Return an agent that sends requests to the origins of ``urls`` only, and follows no redirect.
 
-    ``any_port``: it also asks other ports of their hosts, and by https what is to be asked by http. ``below``: it also
-    asks hosts below theirs.
+    With ``any_port`` it accepts all ports of these hosts, and https for http; with ``below`` their subdomains, too.
     """
     policy = SourcePolicy(rules=()).trusting(urls)
     if below:

@@ -1,4 +1,4 @@
-"""A file at a server, to be inspected and opened, from an offset and over several connections where that can be."""
+"""A file at a server: inspect it, open it, resume an earlier read, over several connections if possible."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What a server refuses, and how a connection to it fails, as errors that name the side and what a person can do."""
+"""The errors of destinations that are reached by HTTP: each names the side and says what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from datamover.text.redaction import public_message
 
 @dataclass(frozen=True, slots=True)
 class HttpRefusals(Refusals):
-    """The words for the destination ``name`` as used on ``side``; a protocol says in ``_of`` what its refusals mean."""
+    """The errors of the destination ``name`` as it is used on ``side``; a protocol implements ``_of``."""
 
     holder: ClassVar[str] = "server"
 
     @contextmanager
     def about(self, path: str) -> Iterator[None]:
-        """Turn what the server refuses of ``path``, and what the connection met, into an error of the side."""
+        """Raise the server's refusals about ``path``, and errors of the connection, as errors of the side."""
         try:
             with self.connecting():
                 yield
@@ -29,17 +29,17 @@ class HttpRefusals(Refusals):
 
     @contextmanager
     def connecting(self) -> Iterator[None]:
-        """Turn what the connection met into an error of the side; a refusal stays one."""
+        """Raise errors of the connection as errors of the side; ``Refused`` passes."""
         try:
             yield
         except DataMoverError as error:
             if error.message.startswith("destination "):
-                raise  # It has the words of this side already.
+                raise  # It is an error of this side already.
             raise self.met(error) from error
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:
-        """Turn an answer that cannot be read into an error of the side."""
+        """Raise ``Unreadable`` as an error of the side."""
         try:
             yield
         except Unreadable as error:

@@ -1,4 +1,4 @@
-"""What a server's answer says that is no success."""
+"""Answers that are no success, as exceptions without a side."""
 
 from datamover.protocols.http.answers import Head, retry_after
 
@@ -7,18 +7,18 @@ _HEADER_UNKNOWN = frozenset({400, 501})
 
 
 class Unreadable(Exception):
-    """An answer is not the document that was expected."""
+    """An answer does not hold the expected document."""
 
 
 class Refused(Exception):
-    """A server refuses a request. A protocol whose server tells more derives its own."""
+    """A server refuses a request. A protocol may derive its own, with more details."""
 
     def __init__(self, head: Head, code: str = "", message: str = "") -> None:
         super().__init__(f"{head.status} {code}")
         self.head = head
         self.status = head.status
         self.code = code
-        """The protocol's own, "" where the answer has none."""
+        """The protocol's error code, "" if the answer has none."""
         self.said = ": ".join(each for each in (code, message[:_SHOWN]) if each)
         """The server's own words, for administrators."""
         self.date = head.header("Date")
@@ -27,15 +27,15 @@ class Refused(Exception):
 
     @property
     def missing(self) -> bool:
-        """Whether the file is not there, and the server is otherwise well."""
+        """Whether it means that the file does not exist."""
         return self.status == 404
 
     @property
     def upload_gone(self) -> bool:
-        """Whether the upload that the request was about is not there, or not any more."""
+        """Whether it means that the upload does not exist."""
         return False
 
     @property
     def header_unknown(self) -> bool:
-        """Whether this may be because the server does not know a header of the request."""
+        """Whether the reason may be a header that the server does not support."""
         return self.status in _HEADER_UNKNOWN

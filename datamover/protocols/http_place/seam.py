@@ -1,4 +1,4 @@
-"""What a protocol provides whose files are read by GET, by their paths below a root."""
+"""The interface that a protocol implements to have its files read by GET."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,16 +12,17 @@ from datamover.protocols.http_place.refusals import HttpRefusals
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that is there."""
+    """A file that exists."""
 
     inspection: Inspection
     condition: Mapping[str, str] = field(default_factory=dict)
-    """The headers of a request that is answered only while the file is the same, such as If-Match with a strong ETag
-    (RFC 9110 13.1.1); empty where the server tells nothing that would do: then it is read over one connection."""
+    """Headers that make a request fail if the file has changed, such as If-Match with a strong ETag (RFC 9110 13.1.1).
+
+    Empty if the server gives no validator; the file is then read over one connection."""
 
 
 class Resources(Protocol):
-    """The files below one root, as seen from one side; every path as in ``protocols.place.Place``."""
+    """The files below one root, with the errors of one side; paths are as in ``protocols.place.Place``."""
 
     @property
     def refusals(self) -> HttpRefusals: ...
@@ -32,7 +33,7 @@ class Resources(Protocol):
         ...
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Inspect one name; None where there is nothing. Raises errors of the side."""
+        """Inspect one path; None if nothing is there. Raises errors of the side."""
         ...
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
@@ -43,5 +44,5 @@ class Resources(Protocol):
         ...
 
     def found(self, path: str, head: Head) -> Found:
-        """Return what the answer to a GET tells of the file."""
+        """Return what the head of an answer to GET says of the file."""
         ...

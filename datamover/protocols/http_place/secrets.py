@@ -1,4 +1,4 @@
-"""Reading the one line that a secret's file holds."""
+"""Read a secret that is one line of a file."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from datamover.security.secret_files import Unusable, read
 
 
 def secret_line(option: str, path: Path, around: str | None = None) -> str:
-    """Return the line in the file that ``option`` names, without the signs ``around`` it, None: white space.
+    """Return the line in the file that ``option`` names, stripped of the characters ``around`` it (None: white space).
 
     Blocks. Raises AuthenticationFailed.
     """

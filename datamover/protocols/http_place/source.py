@@ -1,4 +1,4 @@
-"""A file being read from one answer, with the errors of its side."""
+"""One file that is read from an answer's body, with the errors of one side."""
 
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.body import BodyStream
@@ -18,7 +18,7 @@ class ResourceSource:
         skip: int,
         ends: int | None,
     ) -> None:
-        """Read ``body``, None for nothing, whose first ``skip`` bytes are dropped; it ends at ``ends``, if known."""
+        """Read ``body`` (None: it is empty) after dropping ``skip`` bytes; the file's offset at its end is ``ends``."""
         self.inspection = inspection
         self.offset = offset
         self._refusals = refusals
@@ -47,7 +47,7 @@ class ResourceSource:
 
 
 class AroundSource:
-    """A source that does something about another's reading."""
+    """A source around another one, for classes that override ``read``."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -68,7 +68,7 @@ class AroundSource:
 
 
 class WordedSource(AroundSource):
-    """A source whose errors are told in the words of its side."""
+    """A source whose errors become errors of one side."""
 
     def __init__(self, source: Source, refusals: HttpRefusals, path: str) -> None:
         super().__init__(source)

@@ -1,6 +1,6 @@
-"""Uploads in parts: what every protocol shares whose side makes an object of parts, and cannot rename one.
+"""Uploads in parts, shared by the protocols whose services assemble objects from parts and cannot rename them.
 
-``seam`` is what such a protocol provides, ``upload`` makes the engine's seam of it; ``parts`` keeps several parts in
-flight, ``bodies`` sends each, ``token`` says what an upload is gone on with from, and ``conditions`` makes an object
-only where none is.
+``seam`` is what such a protocol implements; ``place`` and ``upload`` build ``Place`` and ``Upload`` on it; ``parts``
+keeps several parts in flight, ``bodies`` sends each; ``token`` is what an upload is resumed from; ``conditions`` makes
+requests conditional where the service supports that.
 """

@@ -1,4 +1,4 @@
-"""The bodies of requests that store something: cut short only while the service cannot have all of one."""
+"""Send bodies that a service stores. Once all of a body is sent, the request is no longer cancelled."""
 
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.protocols.http.request_body import SlicedBody
 
 SLICED = 2**18
-"""Bytes; larger bodies are sent in slices, so that a slow network is told from one that stands still."""
+"""Bytes; larger bodies are sent in slices, so that a slow connection can be told from one that stalls."""
 
 T = TypeVar("T")
 
@@ -22,8 +22,8 @@ def body_of(data: bytes) -> bytes | SlicedBody:
 async def answered(asking: Coroutine[Any, Any, T], body: bytes | SlicedBody) -> T:
     """Return the answer to a request with that body.
 
-    Cancelling drops the connection while the body is being sent. Once all of it is, its answer is awaited, for the
-    service may store it whether or not anybody waits, even after what is there of the upload was removed.
+    While the body is sent, cancelling drops the connection. After that the answer is awaited even so: the service may
+    store the body at any time, and it must not do that after the upload was removed.
     """
     answer = Deferred.fromCoroutine(asking)
 

@@ -1,4 +1,4 @@
-"""What the answer to a HEAD or GET of an object tells of it, alike for all services. Pure."""
+"""What the head of an answer says of an object, for all services alike. Pure."""
 
 import posixpath
 

@@ -6,7 +6,7 @@ from datamover.protocols.base import Octets
 
 
 class Gathered:
-    """Bytes in order, kept in the pieces in which they came: each is copied once, when its part is taken."""
+    """Bytes in order, stored as the pieces in which they came, so that each is copied only once, by ``take``."""
 
     def __init__(self) -> None:
         self._pieces: deque[Octets] = deque()
@@ -16,12 +16,12 @@ class Gathered:
         return self._size
 
     def add(self, data: Octets) -> None:
-        """Take the next bytes, which nobody changes any more."""
+        """Append bytes, which must not change any more."""
         self._pieces.append(data)
         self._size += len(data)
 
     def take(self, size: int) -> bytes:
-        """Return the first ``size`` bytes, which are there, and give them up."""
+        """Remove the first ``size`` bytes and return them; there must be as many."""
         taken: list[Octets | memoryview] = []
         left = size
         while left:

@@ -1,4 +1,4 @@
-"""What an object's metadata keep of the file: its time, its digest, and by which upload it came. Pure."""
+"""What is stored of a file in its object's metadata: its time, its digest, and the upload that made it. Pure."""
 
 import math
 import re
@@ -11,7 +11,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is kept of one file."""
+    """The metadata of one file."""
 
     upload: str = ""
     """``Token.name``; "" for an object that is not ours."""
@@ -21,10 +21,10 @@ class Metadata:
     """Of the whole file, hex."""
 
     def headers(self, prefix: str) -> dict[str, str]:
-        """Return it as headers, whose names begin with the service's ``prefix`` for metadata."""
+        """Return them as headers, whose names begin with the service's ``prefix`` for metadata."""
         told = {f"{prefix}datamover-upload": self.upload}
         if self.modified is not None:
-            # As rclone keeps it, and s3fs.
+            # The name that rclone and s3fs use.
             told[f"{prefix}mtime"] = f"{self.modified:.9f}".rstrip("0").rstrip(".")
         if self.sha256 is not None:
             told[f"{prefix}datamover-sha256"] = self.sha256
@@ -32,7 +32,7 @@ class Metadata:
 
     @classmethod
     def of(cls, head: Head, prefix: str) -> "Metadata":
-        """Return what the headers of an answer tell."""
+        """Return the metadata in the headers of an answer."""
         sha256 = head.header(f"{prefix}datamover-sha256") or ""
         return cls(
             head.header(f"{prefix}datamover-upload") or "",

@@ -1,4 +1,4 @@
-"""The parts of one upload: several in flight, numbered in the order of the bytes."""
+"""Send the parts of one upload, several at a time, numbered in the order of the bytes."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError
 from datamover.protocols.object_store.seam import ObjectStore, Part, PartLimits
 
 SENT_AGAIN = (ConnectionLost, ServerError)
-"""What one part may meet by chance: it is sent once more before the upload is broken off."""
+"""Errors after which a part is sent once more before the attempt fails."""
 
 
 class Parts:
@@ -26,13 +26,13 @@ class Parts:
         self._error: Exception | None = None
 
     def __len__(self) -> int:
-        """Return how many parts were handed over."""
+        """Return how many parts were passed to ``send``, and existed before."""
         return len(self._parts)
 
     async def send(self, data: bytes) -> int:
-        """Begin to send the next part; return its number. Waits while as many as may be are in flight.
+        """Begin to send the next part; return its number. Waits while ``at_once`` parts are in flight.
 
-        Raises what an earlier part met.
+        Raises errors of earlier parts.
         """
         number = len(self._parts) + 1
         self._parts.append(None)
@@ -40,7 +40,7 @@ class Parts:
             while len(self._running) >= self._at_once and self._error is None:
                 await self._changed.wait()
         except CancelledError:
-            self._fail(self._given_up())  # What is behind this part would be out of its place.
+            self._fail(self._given_up())  # Without this part, those after it would have the wrong offset.
             raise
         self._check()
         self._running[number] = Deferred.fromCoroutine(self._put(number, data))
@@ -49,14 +49,14 @@ class Parts:
         return number
 
     async def arrived(self, count: int) -> list[Part]:
-        """Wait for the first ``count`` parts and return them. Raises what any part met."""
+        """Wait until the service has the first ``count`` parts and return them. Raises the error of any part."""
         while None in self._parts[:count] and self._error is None:
             await self._changed.wait()
         self._check()
         return [part for part in self._parts[:count] if part is not None]
 
     async def close(self) -> None:
-        """Give up what is in flight; completes when nothing is."""
+        """Cancel the parts in flight; completes when none is left."""
         for sending in list(self._running.values()):
             sending.cancel()
         while self._running:
@@ -96,9 +96,9 @@ class Parts:
 
 
 def part_size(limits: PartLimits, wanted: int, size: int | None, number: int, done: int) -> int:
-    """Return how many bytes the part behind ``number`` others, of ``done`` bytes, gets: so many that the file fits.
+    """Return the bytes of the part after ``number`` others, which have ``done`` bytes, so that all of the file fits.
 
-    Parts of a file whose ``size`` (bytes) is not known grow with their number.
+    If the file's ``size`` (bytes) is unknown, the parts grow with their number.
     """
     if size is None:
         return min(limits.largest, wanted * (1 + number * 10 // limits.most))
@@ -107,9 +107,9 @@ def part_size(limits: PartLimits, wanted: int, size: int | None, number: int, do
 
 
 def may_end_early(limits: PartLimits, wanted: int, size: int | None, number: int, done: int) -> bool:
-    """Tell whether a part may end before it has its size: what is behind ``number`` parts, of ``done`` bytes, must fit.
+    """Tell whether a part may be smaller: the bytes after ``number`` parts, which have ``done`` bytes, must still fit.
 
-    So a slow source, whose checkpoints are made after a while, does not use up the numbers.
+    Otherwise a slow source, for which parts end at checkpoints, would use up the part numbers.
     """
     if size is None:
         return number <= limits.most // 10
@@ -117,5 +117,5 @@ def may_end_early(limits: PartLimits, wanted: int, size: int | None, number: int
 
 
 def _planned(limits: PartLimits, wanted: int, size: int) -> int:
-    """Return the bytes of parts that leave a tenth of the numbers to those that end early."""
+    """Return the bytes of a part, if a tenth of the numbers is reserved for parts that end early."""
     return max(wanted, -(-size * 10 // (limits.most * 9)))

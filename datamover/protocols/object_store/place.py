@@ -1,4 +1,4 @@
-"""What every place does alike whose uploads are parts."""
+"""The part of a place that object stores have in common."""
 
 from collections.abc import Callable, Container
 

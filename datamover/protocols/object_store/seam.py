@@ -1,4 +1,4 @@
-"""What a protocol provides whose uploads are parts: they are stored, listed, made an object of, and removed."""
+"""The interface that a protocol implements to have its uploads made of parts."""
 
 import re
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ NO_CONDITION: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class PartLimits:
-    """What one kind of service takes."""
+    """The limits of one kind of service."""
 
     least: int
-    """Bytes that any part but the last must have."""
+    """Bytes of the smallest part, the last one excepted."""
     largest: int
-    """Bytes of a part."""
+    """Bytes of the largest part."""
     most: int
-    """Parts of an upload."""
+    """Parts of an upload, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +36,22 @@ class Part:
     etag: str
     """Without quotes."""
     sha256: str = ""
-    """Base64; "" where the service does not tell it."""
+    """Base64; "" if the service does not report it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What the answer that made an object tells of it; "" for what it does not tell."""
+    """What the answer to a PUT or a completion says of the object; "" for what it does not say."""
 
     etag: str = ""
     """Without quotes."""
     version: str = ""
 
     def is_it(self, etag: str, version: str) -> bool | None:
-        """Tell whether an object of that ETag and version is the one that was made, None where they do not tell.
+        """Tell whether an object with this ETag and version is the one that was made, None if they do not show it.
 
-        Services change from one kind of ETag to the other, for the same object: the MD5 of the whole, and that of the
-        MD5s of its parts with their number behind it (``rclone serve s3``).
+        Some services report two kinds of ETags for one object: the MD5 of the whole, and the MD5 of its parts' MD5s
+        with their number (``rclone serve s3``).
         """
         if self.version and version:
             return self.version == version
@@ -66,22 +66,22 @@ def _kind(etag: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class FoundObject(Found):
-    """An object that is there."""
+    """An object that exists."""
 
     upload: str = ""
-    """Which upload it came by (``Token.name``), "" for one that is not ours."""
+    """The upload that made it (``Token.name``), "" if it is not ours."""
     etag: str = ""
     """Without quotes."""
     version: str = ""
-    """The service's number of it, where it keeps older ones."""
+    """The id of its version, if the service keeps versions."""
     age: float | None = None
     """Seconds since it was made, by the service's clock."""
 
 
 class ObjectStore(Protocol):
-    """The objects below one root, as seen from one side; every path as in ``protocols.place.Place``.
+    """The objects below one root; paths are as in ``protocols.place.Place``.
 
-    All raise errors of the side. Those that make an object raise Refused for what the service refuses.
+    The methods raise errors of one side; those that make an object raise Refused if the service refuses it.
     """
 
     @property
@@ -91,55 +91,55 @@ class ObjectStore(Protocol):
     def limits(self) -> PartLimits: ...
 
     def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
-        """Tell whether an object came by an upload, "" for one PUT, that was to give it the metadata ``kept``.
+        """Tell whether an object was made by ``upload`` ("": by one PUT), which gave it the metadata ``kept``.
 
-        None: nothing tells it.
+        None: the service does not show it.
         """
         ...
 
     async def head(self, path: str) -> FoundObject | None:
-        """Inspect an object; None where there is none."""
+        """Inspect an object; None if there is none."""
         ...
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
-        """Store a whole object; completes when the service has taken it, its digest checked. Raises Refused."""
+        """Store a whole object; completes when the service has stored it and checked its digest. Raises Refused."""
         ...
 
     async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
-        """Remove an object, or the one ``version`` of it that is named, for good; a missing one is fine.
+        """Remove an object, or with ``version`` that version of it, for good; do nothing if it is missing.
 
-        With a ``condition``, headers that a service may not heed, it raises Refused.
+        ``condition`` are headers, which a service may ignore; if it does not, Refused is raised unless they hold.
         """
         ...
 
     async def beginning(self, name: str) -> list[str]:
-        """Return the paths right below the root that begin with ``name``, none where there are very many."""
+        """Return the paths directly below the root that begin with ``name``, an empty list if there are very many."""
         ...
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
-        """Return the headers that give an object these metadata."""
+        """Return the headers by which an object gets these metadata."""
         ...
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
-        """Begin an upload of an object that is to have ``metadata``; return the service's number of it."""
+        """Begin an upload of an object that is to have ``metadata``; return the service's id of it."""
         ...
 
     async def abort_lost(self, path: str, since: float) -> None:
-        """Remove what ``begin_upload``, called after ``since`` (POSIX seconds), may have made and did not tell of.
+        """Remove an upload whose id was lost: ``begin_upload``, called after ``since`` (POSIX seconds), failed.
 
-        Whatever may be another's stays.
+        Uploads that may be somebody else's are not removed.
         """
         ...
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
-        """Store the part of that number, from 1; completes when the service has taken it, its digest checked.
+        """Store a part, numbered from 1; completes when the service has stored it and checked its digest.
 
-        Cancelling ends it so that it does not arrive any more: see ``bodies.answered``.
+        After cancelling, it cannot arrive any more (``bodies.answered``).
         """
         ...
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
-        """Return the parts of an upload by number, None where it is not there."""
+        """Return the parts of an upload by number, None if there is no such upload."""
         ...
 
     async def complete(
@@ -149,9 +149,9 @@ class ObjectStore(Protocol):
         ...
 
     async def abort_upload(self, path: str, upload: str) -> None:
-        """Remove an upload that is not completed; a missing one is fine."""
+        """Remove an upload that is not completed; do nothing if there is none."""
         ...
 
 
 class StoreResources(ObjectStore, Resources, Protocol):
-    """Objects that are read, too."""
+    """Objects that can be written and read."""

@@ -1,4 +1,4 @@
-"""What an upload in parts is gone on with from, in any process."""
+"""The token of an upload in parts, from which any process can resume it."""
 
 import hashlib
 import json
@@ -11,19 +11,19 @@ from datamover.protocols.object_store.seam import Part
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Which upload it is, and which of its parts count."""
+    """Identifies an upload, and the parts that were saved."""
 
     transfer: str
     content: str
-    """These two are the ``UploadKey``'s."""
+    """These two are the ``UploadKey``."""
     upload: str = ""
-    """The service's number; "": it is not begun."""
+    """The service's id; "": it was not begun."""
     parts: int = 0
     digest: str = ""
     modified: float | None = None
     """The time that the object is to have, in POSIX seconds."""
     sha256: str | None = None
-    """The digest of the whole file, in hex, where it was known before."""
+    """The digest of the whole file, in hex, if it was known when the upload began."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -31,7 +31,7 @@ class Token:
 
     @property
     def name(self) -> str:
-        """What the object tells of the upload it came by."""
+        """The name of the upload in the object's metadata."""
         return f"{self.transfer}-{self.content}"
 
     def __str__(self) -> str:
@@ -39,5 +39,5 @@ class Token:
 
 
 def digest(parts: Iterable[Part]) -> str:
-    """Return what stands for these parts: equal only for parts of the same sizes and ETags, in order."""
+    """Return a digest over the sizes and ETags of these parts, in order."""
     return hashlib.sha256("\n".join(f"{part.size} {part.etag}" for part in parts).encode()).hexdigest()

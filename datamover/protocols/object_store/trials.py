@@ -1,4 +1,4 @@
-"""The objects by which a service is tried out: which are ours, and which a process left that died over them. Pure."""
+"""The objects by which it is tried what a service supports, and the leftovers of such trials. Pure."""
 
 import os
 import re
@@ -7,25 +7,25 @@ from datamover.protocols.object_store.seam import FoundObject
 
 BEGINNING = ".datamover-"
 OLD = 3600.0
-"""Seconds after which nobody waits for such an object any more."""
+"""Seconds after which no process uses such an object any more."""
 
 _PROBE = re.compile(r"\.datamover-probe-[0-9a-f]{16}")
 _TEST = re.compile(r"\.datamover-(test-[0-9a-f]{16})")
-"""What ``registry.probe`` writes: its mark is that of its name."""
+"""The file that ``registry.probe`` writes; the group is its upload's name."""
 
 
 def new_trial() -> str:
-    """Return the path of a new one, right below the root."""
+    """Return a new path for one, directly below the root."""
     return f".datamover-probe-{os.urandom(8).hex()}"
 
 
 def is_trial(path: str) -> bool:
-    """Tell whether a path is that of such an object."""
+    """Tell whether a path is one of such an object."""
     return (_PROBE.fullmatch(path) or _TEST.fullmatch(path)) is not None
 
 
 def is_left(path: str, found: FoundObject) -> bool:
-    """Tell whether what has such a path is ours, and so old by the service's clock that nobody waits for it."""
+    """Tell whether an object with such a path is a leftover: ours, and old by the service's clock."""
     test = _TEST.fullmatch(path)
     ours = found.upload == test[1] if test else is_trial(path) and found.inspection.size == 0
     return ours and found.age is not None and found.age >= OLD

@@ -5,7 +5,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 
 def container_of(url: str) -> str:
-    """Return the container, or bucket, as it is spelt."""
+    """Return the name of the container or bucket."""
     return unquote(urlsplit(url).netloc)
 
 
@@ -16,7 +16,7 @@ def prefix_of(url: str) -> str:
 
 
 def check_prefix(url: str, expected: str) -> None:
-    """Raise ValueError, which begins with what is ``expected``, for a URL whose prefix no key can begin with."""
+    """Raise ValueError, whose message begins with ``expected``, if no key can begin with the URL's prefix."""
     path = unquote_to_bytes(urlsplit(url).path)
     try:
         path.decode("utf-8")

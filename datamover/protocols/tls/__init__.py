@@ -1,1 +1,4 @@
-"""TLS to other services, always verified, for every protocol: ``options`` for a destination's table, ``verified``."""
+"""TLS connections to other services, always verified, shared by all protocols.
+
+``options`` are the keys of a destination's table, ``files`` the files that they name, ``verified`` the connections.
+"""

@@ -1,6 +1,5 @@
-"""The files that TLS needs: the authorities to trust, and the certificate to show with its key."""
+"""The files that TLS needs: trusted authorities, and a client certificate with its key."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from datamover.errors import ConfigError
 from datamover.security import secret_files
 
 LARGEST = 2**20
-"""Bytes of a certificate's file that are read."""
+"""Bytes of a certificate file that are read, at most."""
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
-"""Device, inode and time of change of each file; it differs after a renewal."""
+"""Device, inode and modification time of each file; changes when a file is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +27,17 @@ class TlsFiles:
     table: str
     """Names the table, for messages."""
     authorities: Path | None = None
-    """PEM: trusted beside the system's."""
+    """PEM; trusted in addition to the system's authorities."""
     certificate: Path | None = None
-    """PEM: shown to servers that ask for one, with the certificates that lead to its authority after it."""
+    """PEM; shown to servers that ask for one, followed by the intermediate certificates."""
     key: Path | None = None
     shows: bool = True
-    """Whether the table has keys for a certificate."""
+    """Whether the table may name a certificate."""
     file: str = ""
-    """The configuration's own file, for messages; "" where the caller tells of it."""
+    """The configuration file, for messages; "" if the caller adds it."""
 
     def context(self) -> Context:
-        """Return an OpenSSL context made of them; blocks. Raises ConfigError, which names the key and the file."""
+        """Return an OpenSSL context with these files; blocks. Raises ConfigError, which names the key and the file."""
         context: Context = CertificateOptions().getContext()
         context.set_default_verify_paths()
         if self.authorities is not None:
@@ -65,11 +64,8 @@ class TlsFiles:
         return context
 
     def stamp(self) -> Stamp:
-        """Look at the files; blocks."""
-        return tuple(map(_stamp, self._named()))
-
-    def _named(self) -> Iterator[Path]:
-        yield from (path for path in (self.authorities, self.certificate, self.key) if path is not None)
+        """Return the state of the files, to recognise a change; blocks."""
+        return tuple(_stamp(path) for path in (self.authorities, self.certificate, self.key) if path is not None)
 
     def _certificates(self, path: Path) -> list[x509.Certificate]:
         expected = "expected a readable file of PEM certificates"

@@ -13,7 +13,7 @@ from datamover.security.secret_files import SecretPath
 
 
 class TlsOptions(ProtocolOptions):
-    """Whom to trust, and what to show to a server that asks for a certificate. A protocol's options derive from it."""
+    """Whom to trust, and the client certificate. A protocol's options derive from it."""
 
     ca_file: AbsolutePath | None = None
     certificate_file: AbsolutePath | None = None
@@ -26,7 +26,7 @@ class TlsOptions(ProtocolOptions):
         return self
 
     def tls(self, destination: str, seconds: Callable[[], float]) -> VerifiedTLS:
-        """Return what makes the TLS connections of the destination of this name.
+        """Return the ``VerifiedTLS`` of a destination; blocks.
 
         ``seconds`` is a monotonic clock. Raises ConfigError, which names the destination's key.
         """
@@ -35,4 +35,4 @@ class TlsOptions(ProtocolOptions):
 
 
 KEYS = frozenset(TlsOptions.model_fields)
-"""The keys whose files are read when a destination is made."""
+"""The keys whose files are read when a destination is opened."""

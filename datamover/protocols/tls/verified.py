@@ -1,7 +1,4 @@
-"""TLS connections to other services, always verified; errors say why one failed.
-
-A context has no more to do with HTTP than with FTP: ``VerifiedTLS.creator`` is what Twisted's TLS asks for.
-"""
+"""TLS connections to other services, always verified; errors say why one failed."""
 
 from collections.abc import Callable
 
@@ -23,7 +20,7 @@ from datamover.protocols.tls.files import TlsFiles
 log = Logger()
 
 LOOK = 1.0
-"""Seconds between two looks at the files' times."""
+"""Seconds between two checks whether the files have changed."""
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h.
 _REASONS = {
@@ -46,14 +43,14 @@ _REFUSED = (
     "unknown ca",
     "access denied",
 )
-"""What an alert says of a certificate that was shown (RFC 8446 6.2)."""
+"""The alerts by which a server refuses a client certificate (RFC 8446, section 6.2)."""
 
 
 class VerifiedTLS:
-    """Makes TLS connections that check the host name, and trust the system's authorities and those of ``files``.
+    """Makes TLS connections that check the host name and trust the authorities of the system and of ``files``.
 
-    The files are read again when they have changed. If they cannot be used then, that is logged, and new connections go
-    on with what was read before.
+    The files are read again when they have changed. If they are unusable then, that is logged, and new connections
+    still use what was read before.
     """
 
     def __init__(self, files: TlsFiles, seconds: Callable[[], float]) -> None:
@@ -97,7 +94,7 @@ class VerifiedTLS:
         return connection
 
     def refused(self, host: str, error: OpenSSLError) -> TLSFailed:
-        """Return the error for a connection that ``host`` ended with an alert, or that is not TLS."""
+        """Return the error for a handshake that ``host`` ended with an alert, or for a server without TLS."""
         said = words(error)
         table = f"[{self._files.table}]"
         if "alert certificate required" in said:
@@ -108,7 +105,7 @@ class VerifiedTLS:
         return failed(host, said)
 
     def _renew(self) -> None:
-        """Read the files again if they have changed; blocks. Looks at most once in ``LOOK`` seconds."""
+        """Read the files again if they have changed; blocks. Checks at most once in ``LOOK`` seconds."""
         if self._seconds() - self._looked < LOOK:
             return
         self._looked = self._seconds()
@@ -119,7 +116,7 @@ class VerifiedTLS:
         try:
             self._context = self._files.context()
         except ConfigError as error:
-            log.critical("what was read before stays in use: {why}", why=error.message)
+            log.critical("new TLS connections use the files as they were before: {why}", why=error.message)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -137,7 +134,7 @@ class _Creator:
 
 
 def failed(host: str, reason: str) -> TLSFailed:
-    """Return the error for a TLS connection that could not be made."""
+    """Return the error for a TLS connection to ``host`` that could not be made."""
     return TLSFailed(f"no secure connection to {host}: {reason}", scope=Scope.SOURCE)
 
 
