@@ -1,7 +1,7 @@
-"""Whether the service makes an object only where none is, and removes only the one that is named.
+"""Conditional requests: make an object only if there is none, remove an object only if it is unchanged.
 
-It is tried on an object of no bytes, which is removed at once, and remembered. Objects that processes left which died
-meanwhile are removed later.
+Whether a service honours the conditions is tried with an empty object, which is removed at once, and remembered. Trial
+objects that killed processes left are removed later.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,35 +19,35 @@ from datamover.protocols.upload import Check, unchecked
 
 _ONLY_NEW = {"If-None-Match": "*"}
 _ONLY_ANOTHER = {"If-Match": f'"{"0" * 32}"'}
-"""What no object has as its ETag."""
+"""An ETag that no object has."""
 
 Make = Callable[[Mapping[str, str]], Awaitable[None]]
 """Makes an object, with these headers; raises Refused."""
 
 
 class Conditions:
-    """What is known of one service."""
+    """The conditions that one service honours."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
-        """``seconds`` is a clock that nobody can set."""
+        """``seconds`` is a monotonic clock."""
         self.honoured: bool | None = None
-        """Whether a PUT is refused where something is; None: it is not known."""
+        """Whether a PUT with If-None-Match is refused if the object exists; None: unknown."""
         self.removes = False
-        """Whether a DELETE is known to be refused where something else is than it names."""
+        """Whether a DELETE with If-Match is known to be refused if the object has another ETag."""
         self._seconds = seconds
         self._tried: float | None = None
         self._tidied: float | None = None
-        """When that was done last, by ``seconds``."""
+        """When ``probe`` and ``tidy`` last ran, by ``seconds``."""
         self._trying = False
         self._learnt: Waiters[None] = Waiters()
         self._unknown: set[str] = set()
-        """Headers that a service does not take."""
+        """Headers that the service does not accept."""
 
     async def put(self, store: ObjectStore, path: str, make: Make, *, replace: bool, check: Check = unchecked) -> None:
-        """Have ``make`` make an object by one PUT; without ``replace`` only where there is none.
+        """Make an object by calling ``make``, which sends one PUT; without ``replace`` only if there is none.
 
-        ``check`` is called right before. Where the service is not known to honour the condition, one looks before;
-        what is made by somebody else at the very moment is then replaced. Raises DestinationExists, and Refused.
+        ``check`` is called right before. If the service is not known to honour the condition, it is checked before that
+        there is no object; one that somebody makes in between is replaced. Raises DestinationExists, Refused.
         """
         if not replace and self.honoured is not True and await store.head(path) is not None:
             raise store.refusals.exists(path)
@@ -67,11 +67,11 @@ class Conditions:
     async def complete(
         self, store: ObjectStore, path: str, make: Make, *, replace: bool, over: str | None = None
     ) -> None:
-        """Have ``make`` make an object of parts: without ``replace`` where there is none, else in place of ``over``.
+        """Make an object of parts by calling ``make``: without ``replace`` only if there is none, else only ``over``.
 
-        ``over`` is the identity of what was found there, "" for nothing; None: whatever is there. One looks before in
-        any case, for a service may honour the condition of a PUT and ignore that of a completion. Raises
-        DestinationExists, which is retryable where something else than ``over`` is there, and Refused.
+        ``over`` is the identity of the object to replace ("": there is none; None: any). The object is looked at before
+        in any case, since a service may honour the condition of a PUT and ignore that of a completion. Raises
+        DestinationExists, which is retryable if the object is not ``over``, and Refused.
         """
         if replace and over is None:
             await make({})
@@ -89,9 +89,9 @@ class Conditions:
             raise
 
     async def _make(self, make: Make, condition: Mapping[str, str], *, known: bool = False) -> None:
-        """Have it made on a condition, or without where the service is not ``known`` to take its header, and does not.
+        """Call ``make`` with the condition; if its header is refused and not ``known`` to be supported, without it.
 
-        A service may take it with a PUT and not with a completion.
+        A service may accept it with a PUT and not with a completion.
         """
         sent = {name: value for name, value in condition.items() if name not in self._unknown}
         try:
@@ -103,9 +103,9 @@ class Conditions:
             self._unknown |= set(sent)
 
     async def remove(self, store: ObjectStore, path: str, found: FoundObject) -> None:
-        """Remove an object that is still as it was ``found``; one looks right before where the service does not.
+        """Remove an object if it is unchanged since it was ``found``; checked right before, unless the service does it.
 
-        Where the service keeps older ones, that before it is there again.
+        If the service keeps versions, the one before becomes the object again.
         """
         if found.version and await self._remove_version(store, path, found.version):
             return
@@ -121,10 +121,10 @@ class Conditions:
                 raise store.refusals.of(refusal, path) from refusal
 
     async def ready(self, store: ObjectStore) -> None:
-        """Find out what is not known, and remove what was left over that; at most once an hour.
+        """Run ``probe`` if nothing is known, else ``tidy``; each at most once an hour.
 
-        Those who come while it is found out wait for it; what fails leaves it unknown, and they go on by that.
-        Cancelling ends the waiting of these alone: whoever tries goes on to the end.
+        Calls during a probe wait for its end; if it fails, ``honoured`` stays unknown. Cancelling does not interrupt a
+        probe.
         """
         if self._trying:
             await self._learnt.wait()
@@ -134,12 +134,12 @@ class Conditions:
             await self.tidy(store)
 
     async def tidy(self, store: ObjectStore) -> None:
-        """Remove what processes left that died over a trial; at most once an hour. Cancelling lets it go on."""
+        """Remove the trial objects of killed processes; at most once an hour. Cancelling does not interrupt it."""
         if self._is_due(self._tidied):
             await finish_despite_cancel(Deferred.fromCoroutine(self._tidy(store)))
 
     async def probe(self, store: ObjectStore) -> None:
-        """Find out, by an object of no bytes that is made twice, and removed. What fails leaves it unknown."""
+        """Find out what the service honours, by making an empty object twice. An error leaves it unknown."""
         self._tried = self._seconds()
         self._trying = True
         path = new_trial()
@@ -160,7 +160,7 @@ class Conditions:
         return last is None or self._seconds() - last >= OLD
 
     async def _is_honoured(self, store: ObjectStore, path: str) -> bool | None:
-        """Tell whether a second PUT is refused, None where it is with another word than that of the condition."""
+        """Tell whether a second PUT is refused by its condition, None if it is refused for another reason."""
         try:
             await store.put(path, b"", _ONLY_NEW)
         except Refused as refusal:
@@ -172,9 +172,9 @@ class Conditions:
         return False
 
     async def remove_versions(self, store: ObjectStore, path: str) -> FoundObject | None:
-        """Remove an object by which something was tried, which may have been replaced once; return what is there then.
+        """Remove both versions of a trial object for good; return what is there then.
 
-        Where the service keeps older ones, each goes by its number, for good; what may not go so is still there.
+        That is the object itself if the service keeps no versions, or does not let them be removed.
         """
         found = await store.head(path)
         for _ in range(2):
@@ -191,7 +191,7 @@ class Conditions:
         return True
 
     async def _remove_trial(self, store: ObjectStore, path: str) -> None:
-        """Remove it on the condition that it is another, and as what it is if that is heeded."""
+        """Remove a trial object, and find out whether a DELETE on a condition that does not hold is refused."""
         self.removes = False
         found = await self.remove_versions(store, path)
         if found is None:

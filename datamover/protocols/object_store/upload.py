@@ -1,7 +1,7 @@
-"""One object arriving by a multipart upload, or by one PUT where it is small.
+"""One object that is uploaded in parts, or by one PUT if it is small.
 
-The token tells the upload's number, how many of its parts count, and a digest over their sizes and ETags: what the
-service lists is held against that. An ETag stands for bytes whose digest the service has checked.
+The token has the upload's id, the number of parts that were saved, and a digest over their sizes and ETags, with which
+the service's list of parts is compared. An ETag stands for bytes whose digest the service has checked.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
 
 IN_FLIGHT = Buffers(256 * 2**20, least=10 * 2**20, most=80 * 2**20)
-"""Bytes of parts that are gathered or on their way, shared among all uploads of the process."""
+"""Bytes of parts that are gathered or in flight, shared among all uploads of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class MultipartUpload:
     without: Sequence[Lack] = ()
 
     def __init__(self, tools: Tools, target: str, token: Token, offset: int = 0, *, size: int | None = None) -> None:
-        """``size`` is the file's in bytes, where it is known."""
+        """``size`` is the file's size in bytes, if known."""
         self.offset = offset
         self._tools = tools
         self._store = tools.store
@@ -62,20 +62,20 @@ class MultipartUpload:
         self._size = offset
         """Bytes that are in parts."""
         self._listed: list[Part] | None = None
-        """The parts of the token."""
+        """The parts that were saved."""
         self._parts: Parts | None = None
         self._made = Made()
-        """What the answer to its commit told."""
+        """What the answer to the commit said."""
         self._leave: Callable[[], None] | None = None
         self._asked_at: float | None = None
-        """When the service was asked for an upload, and did not tell whether it made one; POSIX seconds."""
+        """When the service was asked to begin an upload, as long as no answer came; POSIX seconds."""
 
     @property
     def token(self) -> str | None:
         return str(self._token) if self._token.upload or self._asked_at is not None else None
 
     async def exists(self) -> bool:
-        """Tell whether the service has the parts that the token tells of."""
+        """Tell whether the service has the saved parts."""
         self._listed = await self._list()
         return self._listed is not None
 
@@ -83,7 +83,7 @@ class MultipartUpload:
         if self._leave is None:
             self._leave = IN_FLIGHT.join()
         if not self._token.upload:
-            # To its end: an upload that is made only after its transfer was given up would never be aborted.
+            # Not cancelled: an upload that is begun after its transfer was abandoned would never be aborted.
             await finish_despite_cancel(Deferred.fromCoroutine(self._create()))
             self._listed = []
             await self._tools.conditions.tidy(self._store)
@@ -96,11 +96,11 @@ class MultipartUpload:
     async def write(self, data: Octets) -> None:
         self._gathered.add(data)
         while len(self._gathered) >= (size := self._part_size(len(self._sending))) + self._store.limits.least:
-            # So much stays that it can be a part of its own when it is to be flushed.
+            # The rest is large enough to be a part of its own when it is flushed.
             await self._send(self._gathered.take(size))
 
     async def flush(self) -> Saved:
-        """Send what was gathered, if it may be a part of its own, and wait for all parts up to it."""
+        """Send the gathered bytes, if they may be a part of their own, and wait for all parts so far."""
         limits, number, done = self._store.limits, len(self._sending) + 1, self._size + len(self._gathered)
         early = may_end_early(limits, self._wanted, self._expected, number, done)
         return await self._saved(send=early and len(self._gathered) >= limits.least)
@@ -112,7 +112,7 @@ class MultipartUpload:
 
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         if self._listed is None and not await self.exists():
-            # An earlier commit may have made the object, and its answer been lost.
+            # An earlier commit may have made the object, although its answer was lost.
             if not await self._made_before():
                 raise self._store.refusals.gone(self._target)
         else:
@@ -123,7 +123,7 @@ class MultipartUpload:
         headers = self._metadata(hashlib.sha256(data).hexdigest())
 
         async def put(condition: Mapping[str, str]) -> None:
-            # To its end: nothing of it is to come any more when this has ended.
+            # Not cancelled, so that nothing of it is still to arrive when this has ended.
             putting = self._store.put(self._target, data, {**headers, **condition})
             self._made = await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
@@ -134,7 +134,7 @@ class MultipartUpload:
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         except ChecksumMismatch:
-            # It was taken, and is said to be something else.
+            # It was stored, but its ETag is that of other bytes.
             await self._remove(await self._store.head(self._target))
             raise
         return await self._look(len(data), None)
@@ -164,7 +164,7 @@ class MultipartUpload:
         return self._parts
 
     def _metadata(self, sha256: str | None = None) -> Mapping[str, str]:
-        """Return what the object keeps of the file, with ``sha256`` (hex) or the digest that was expected at first."""
+        """Return the object's metadata as headers, with ``sha256`` (hex) or the digest in the token."""
         return self._store.metadata(self._kept(sha256))
 
     def _kept(self, sha256: str | None = None) -> Metadata:
@@ -172,7 +172,7 @@ class MultipartUpload:
 
     @property
     def _wanted(self) -> int:
-        """Bytes of a part, if all fit into as many as may be."""
+        """Bytes of a part, unless the file is so large that it needs larger ones."""
         return min(self._tools.part_size, max(self._store.limits.least, IN_FLIGHT.size // 2))
 
     def _part_size(self, number: int) -> int:
@@ -195,12 +195,12 @@ class MultipartUpload:
         await self._sending.send(data)
 
     async def _saved(self, *, send: bool) -> Saved:
-        """Wait for the parts that there are, to ``send`` with what was gathered; return what is saved with them."""
+        """Send the gathered bytes if asked to, wait for all parts so far, and return what is saved with them."""
         sending: Deferred[None] = succeed(None)
         if send:
             data = self._gathered.take(len(self._gathered))
             sending = Deferred.fromCoroutine(self._send(data))
-        # More may be written, and become parts, while this waits.
+        # More parts may be sent while this waits.
         size, count = self._size, len(self._sending)
         try:
             await sending
@@ -213,7 +213,7 @@ class MultipartUpload:
         return Saved(size, str(token))
 
     async def _list(self) -> list[Part] | None:
-        """Return the parts of the token as the service tells them, None where they are not there."""
+        """Return the saved parts as the service lists them, None if it does not have them."""
         if not self._token.upload:
             return None
         found = await self._store.list_parts(self._target, self._token.upload)
@@ -234,7 +234,7 @@ class MultipartUpload:
         try:
             await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
         except Refused as refusal:
-            # It is what is wanted where our own commit made it, and its answer was lost.
+            # That is no error if our own commit made the object, and its answer was lost.
             if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
                 raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         except DestinationExists:
@@ -242,7 +242,7 @@ class MultipartUpload:
                 raise
 
     async def _explained(self, error: DataMoverError) -> DataMoverError:
-        """Return an error with what may be its reason: a service that has directories may not say that one is."""
+        """Return an error with its likely reason: a directory is in the way, which not all services say."""
         way = await self._in_the_way() if isinstance(error, ServerError) else None
         return error if way is None else error.saying(f"{error.message}: {way}", full=f"{error.full}: {way}")
 
@@ -259,7 +259,7 @@ class MultipartUpload:
         return None
 
     async def _made_before(self) -> bool:
-        """Tell whether the target is what a commit of this upload made that was broken off; remove what that left."""
+        """Tell whether an interrupted commit of this upload made the target; if so, remove the upload's leftovers."""
         found = await self._store.head(self._target)
         if found is None or found.inspection.size != self._size or not self._is_ours(found):
             return False
@@ -267,9 +267,9 @@ class MultipartUpload:
         return True
 
     async def _look(self, size: int, prove: Prove | None) -> Stored:
-        """Look at the object; what our upload made and is wrong is removed, for the service keeps no old one.
+        """Check the object. If this upload made it and it is wrong, remove it; there is no old one to restore.
 
-        What another wrote meanwhile stays. Where the look itself fails, nothing is removed: the next attempt looks.
+        An object that another wrote meanwhile stays. If the look fails, nothing is removed; the next attempt looks.
         """
         found = await self._store.head(self._target)
         if found is not None and self._is_ours(found) is False:
@@ -287,15 +287,12 @@ class MultipartUpload:
         return Stored(size, found.inspection.digests if self._is_ours(found) else {})
 
     async def _remove(self, wrong: FoundObject | None) -> None:
-        """Remove an object that was found to be wrong, if it is ours and is still there as it was found."""
+        """Remove a wrong object, if it is ours and unchanged."""
         if wrong is not None and self._is_ours(wrong):
             await self._tools.conditions.remove(self._store, self._target, wrong)
 
     def _is_ours(self, found: FoundObject) -> bool | None:
-        """Tell whether an object came by this upload; None where nothing tells it.
-
-        It is told by the answer to the commit, and by what the store knows its objects by.
-        """
+        """Tell whether this upload made an object, by the commit's answer and the metadata; None if neither says."""
         told = self._made.is_it(found.etag, found.version)
         if told is False:
             return False
