@@ -1,8 +1,8 @@
-"""A file set aside, where a server renames onto nothing that is there.
+"""Setting an old file aside, on servers whose rename cannot replace a file.
 
-The old file goes into a hidden directory beside it, named for the part file; the part file takes the name; the old file
-is removed. For an instant nothing has the name. The old file keeps its own name in that directory, so that whoever
-comes after a crash can put it back.
+The old file is moved into a hidden directory beside it, named after the part file; the part file takes the name; the
+old file is removed. For a moment nothing has the name. In the directory the old file keeps its own name, so that after
+a crash any process can put it back.
 """
 
 import posixpath
@@ -12,12 +12,12 @@ from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.tree import Tree
 
 ASIDE = ".set-aside"
-"""What the directory's name ends in, after the part file's."""
+"""The end of the directory's name, after the part file's name."""
 
 
 async def put_back(tree: Tree, session: FtpSession, aside: str) -> bool:
-    """Give what was set aside its name again, or remove it where that was taken meanwhile; tell if there was any."""
-    # pure-ftpd lets one wait longer after each directory that is not there.
+    """Give an old file its name back, or remove it if the name is taken; return whether one was set aside."""
+    # pure-ftpd delays its answers more after each request for a directory that is missing.
     if "MLST" in session.features and await tree.find(session, aside) is None:
         return False
     try:
@@ -39,9 +39,9 @@ async def put_back(tree: Tree, session: FtpSession, aside: str) -> bool:
 
 
 async def set_aside(tree: Tree, session: FtpSession, target: str, aside: str) -> None:
-    """Rename a file into a hidden directory, which is made for it; refused by FtpRefusal, it is as it was.
+    """Rename a file into a hidden directory. If that raises FtpRefusal, the file has its name still.
 
-    What an attempt had set aside there that died after it had placed its file is given up.
+    A file that an interrupted attempt set aside there is removed: that attempt has placed its own file since.
     """
     await put_back(tree, session, aside)
     await session.ask("MKD", aside)
@@ -53,7 +53,7 @@ async def set_aside(tree: Tree, session: FtpSession, target: str, aside: str) ->
 
 
 async def _rename(tree: Tree, session: FtpSession, old: str, new: str) -> None:
-    """Rename; a refusal of what was done all the same is none."""
+    """Rename; ignore a refusal if the file was renamed all the same."""
     try:
         await session.rename(old, new)
     except FtpRefusal:

@@ -1,7 +1,4 @@
-"""How many bytes a file on a server has: as the server tells, or by reading it where it tells nothing.
-
-And whether a disk is full, where the server does not say why it takes no more.
-"""
+"""Learn how many bytes a file on a server has: from the server, or by reading the file if it does not say."""
 
 from typing import Any
 
@@ -17,13 +14,13 @@ from datamover.protocols.ftp.refusals import FtpRefusals
 from datamover.protocols.ftp.tree import Tree
 
 SETTLED = 0.5
-"""Seconds after which a file that does not grow is believed to hold all that the server writes now."""
+"""Seconds without growth after which a file is taken to hold all that the server will write for now."""
 PAUSES = (0.005, 0.2)
 """Seconds between two looks at a file that grows: the first, and the longest."""
 
 
 async def measure(session: FtpSession, real: str, found: Entry) -> int:
-    """Return the bytes of a file that was ``found``. Raises FtpRefusal, and the connection's errors."""
+    """Return how many bytes a file has that was ``found``. Raises FtpRefusal, and the connection's errors."""
     if found.size is not None:
         return found.size
     moving = await session.retrieve(real)
@@ -39,9 +36,9 @@ async def measure(session: FtpSession, real: str, found: Entry) -> int:
 
 
 async def measure_sent(clock: Any, tree: Tree, session: FtpSession, real: str, sent: int) -> tuple[Entry | None, int]:
-    """Return what has a name now that ``sent`` bytes were sent there, and how many bytes that has.
+    """Return the entry and the size of a file after ``sent`` bytes were sent; waits while it grows.
 
-    Some servers say that all has arrived before they have written it: one waits while the file grows.
+    Some servers report the end of a transfer before they have written all of it.
     """
     most, since, pause = -1, clock.seconds(), PAUSES[0]
     while True:
@@ -59,10 +56,10 @@ async def measure_sent(clock: Any, tree: Tree, session: FtpSession, real: str, s
 async def stored(
     moving: Moving, real: str, sent: int, path: str, sessions: Sessions, tree: Tree, refusals: FtpRefusals
 ) -> None:
-    """Wait for the server's word that it has stored the ``sent`` bytes of a file.
+    """Wait until the server reports that it has stored the ``sent`` bytes of a file.
 
-    Raises what it says else; NoSpace where it does not say why, and the room that it tells of is less than what is
-    missing of the file; ConnectionLost where it closed the data connection, and says nothing.
+    Raises its refusal; NoSpace if that gives no reason and the free space that the server reports is less than the
+    file lacks; ConnectionLost if the server closed the data connection and reports nothing.
     """
     try:
         await moving.end()

@@ -1,4 +1,4 @@
-"""Mode and modification time of a file on an FTP server: set and checked; what the server does not do is remembered."""
+"""The mode and the modification time of a part file: set, checked, and recorded as lacks if the server cannot."""
 
 import time
 
@@ -9,16 +9,16 @@ from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.lacks import Lacks
 
 STEP = 2.0
-"""Seconds by which a server may keep a time less exactly than it was told."""
+"""Seconds by which a time that a server has stored may differ."""
 _LATEST = 253402300800
-"""POSIX seconds of the year 10000, which four digits do not say."""
+"""POSIX seconds of the year 10000, which four digits cannot express."""
 
 
 class Metadata:
-    """What one file is to have beside its bytes; ``without`` is what it then went without."""
+    """The mode and time that one file is to have; ``without`` tells which of them it did not get."""
 
     def __init__(self, mode: int, modified: float | None, lacks: Lacks) -> None:
-        """Prepare; a time that FTP cannot say is not exchanged for another."""
+        """``modified`` is in POSIX seconds; a time that FTP cannot express is not set."""
         self._mode = mode
         self._modified = None if modified is None else int(modified // 1)
         self._lacks = lacks
@@ -28,7 +28,7 @@ class Metadata:
             self._modified = None
 
     async def set(self, session: FtpSession, real: str) -> None:
-        """Set it; some servers change the time with the mode, so that it is set last."""
+        """Set both, the time last, since some servers change it with the mode."""
         for ability, ways in (
             (Ability.SET_MODE, [("SITE", f"CHMOD {self._mode:04o} {real}")]),
             (Ability.SET_MODIFIED, self._ways(session, real)),
@@ -40,7 +40,7 @@ class Metadata:
                 await self._set(session, ability, ways)
 
     def check(self, found: Entry) -> None:
-        """Take note where the server shows another time than it was told."""
+        """Record a lack if the server reports another time than the one that was set."""
         if self._modified is None or any(lack.ability is Ability.SET_MODIFIED for lack in self.without):
             return
         if found.modified is not None and abs(found.modified - self._modified) > STEP:

@@ -1,4 +1,4 @@
-"""The names below a root on an FTP server, for the engine."""
+"""A directory on an FTP server as a destination."""
 
 import posixpath
 from collections.abc import Container
@@ -32,7 +32,7 @@ from datamover.protocols.upload import Check, Stored
 
 
 class Lacking:
-    """The abilities that FTP has no way to, and those that were found lacking."""
+    """The abilities that FTP cannot have, and those that were found lacking."""
 
     def __init__(self, undeclared: Container[Ability], learnt: Lacks) -> None:
         self._undeclared = undeclared
@@ -67,13 +67,13 @@ class FtpPlace(PartFilePlace):
         self._file_mode = settings.file_mode
 
     async def connect(self) -> None:
-        """Make sure of a connection that is logged in."""
+        """Complete when there is a connection that is logged in."""
         with self._refusals.about(""):
             async with self._sessions.lent():
                 pass
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Inspect one name, through links; None where there is nothing."""
+        """Inspect one path, following links; None if nothing is there."""
         with self._refusals.about(path):
             return await self._reader.look(path)
 
@@ -81,7 +81,7 @@ class FtpPlace(PartFilePlace):
         return FtpOrigin(self._reader, path)
 
     async def open_part(self, part: str, target: str, *, offset: int = 0) -> FtpSink:
-        """Open a part file: STOR makes it anew, and REST before it continues it."""
+        """Open a part file: STOR begins it anew, and REST before STOR continues it."""
         with self._refusals.about(target):
             session = await self._sessions.take()
             try:
@@ -111,9 +111,9 @@ class FtpPlace(PartFilePlace):
     ) -> Stored:
         """Place a part file by RNFR and RNTO; a symbolic link there is replaced.
 
-        FTP cannot say "only where there is nothing": without ``replace`` the target is looked up before. At a server
-        that renames onto no file, the old one is set aside first; if that breaks off, the next call, or ``remove`` of
-        the part file, puts it back.
+        FTP has no exclusive rename, so without ``replace`` the target is looked up before. On a server that cannot
+        rename onto a file, the old one is set aside first; after an interruption the next call, or ``remove`` of the
+        part file, restores it.
         """
         with self._refusals.about(target):
             async with self._sessions.lent() as session:
@@ -123,7 +123,7 @@ class FtpPlace(PartFilePlace):
                     check_regular(part, await self._tree.find(session, old), self._refusals)
                 placing = self._placing(session, old, name, target, size, replace)
                 await placing.look()
-            # What reads needs a login of its own, and there may be one only.
+            # Reading needs a login of its own, and the server may allow only one.
             if prove is not None and placing.replaces:
                 await prove(part)
             async with self._sessions.lent() as placing.session:
@@ -149,9 +149,9 @@ class FtpPlace(PartFilePlace):
                 return Stored(len(data), without=[*metadata.without, *placing.without])
 
     async def remove(self, path: str) -> None:
-        """Remove a file, or a symbolic link itself; a missing one is fine.
+        """Remove a file, or a symbolic link itself; do nothing if it is missing.
 
-        With a part file, the file that placing it set aside is put back where it was.
+        If an old file was set aside for it, a part file, that gets its name back.
         """
         with self._refusals.about(path):
             async with self._sessions.lent() as session:
@@ -176,7 +176,7 @@ class FtpPlace(PartFilePlace):
                     raise
 
     async def list(self, path: str) -> list[str]:
-        """Return the names in a directory, sorted; those that are not UTF-8 with lone surrogates."""
+        """Return the names in a directory, sorted; bytes that are not UTF-8 become lone surrogates."""
         with self._refusals.about(path):
             async with self._sessions.lent() as session:
                 try:
@@ -186,7 +186,7 @@ class FtpPlace(PartFilePlace):
             return sorted({entry.name for entry in found if entry.name not in (".", "..") and "/" not in entry.name})
 
     async def free(self) -> int | None:
-        """Return the bytes that the server says may still be written, None where it says nothing."""
+        """Return how many bytes may still be written, None if the server does not report it."""
         with self._refusals.about(""):
             async with self._sessions.lent() as session:
                 return await self._tree.free(session)
@@ -194,7 +194,7 @@ class FtpPlace(PartFilePlace):
     # ------------------------------------------------------------------------------------------------------------
 
     async def _proven(self, placing: FtpPlacement, target: str, prove: ProvePath) -> None:
-        """Have a target proven, and give up the old file; a wrong file is removed."""
+        """Call ``prove`` with a target, then remove the old file; a wrong target is removed."""
         try:
             await prove(target)
         except DataMoverError as error:
@@ -211,7 +211,7 @@ class FtpPlace(PartFilePlace):
         return self._refusals.not_again(target, why)
 
     async def _sent(self, session: FtpSession, real: str, path: str) -> Moving:
-        """Begin to send a file anew; says why that is refused as far as a look tells."""
+        """Begin to send a file from its beginning; raises the reason for a refusal, as far as it can be found out."""
         try:
             return await session.store(real)
         except FtpRefusal as refusal:
@@ -223,13 +223,13 @@ class FtpPlace(PartFilePlace):
                 if found is not None and found.kind == "dir":
                     raise self._refusals.directory(path) from None
                 if again == real and found is not None:
-                    # What an attempt before left there: some servers write over no file.
+                    # An earlier attempt's part file: some servers do not overwrite files.
                     await session.ask("DELE", real)
                 return await session.store(again)
             raise
 
     async def _resumed(self, session: FtpSession, real: str, target: str, offset: int) -> Moving:
-        """Begin to write a part file on, where it is long enough for that."""
+        """Begin to continue a part file, if it is long enough."""
         found = await self._tree.find(session, real)
         if found is None or found.size is None or found.size < offset:
             raise self._refusals.short(target, (found.size if found else None) or 0, offset)
@@ -242,7 +242,7 @@ class FtpPlace(PartFilePlace):
         return moving
 
     async def _check_kept(self, real: str, target: str, offset: int) -> None:
-        """Check that a server that was told to go on from an offset has not emptied the file instead."""
+        """Check that the server continues the file at the offset and has not emptied it instead."""
         side = await self._sessions.side()
         if side is None:
             return

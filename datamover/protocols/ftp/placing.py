@@ -1,8 +1,8 @@
 """How a part file takes its target's name on an FTP server, and what is checked before and after.
 
-FTP has no rename that replaces nothing, and none that is sure to replace (RFC 959 leaves RNTO onto a file open): where
-nothing may be replaced one looks before, and where a server refuses to replace, the old file is set ``aside``. An
-answer is not believed: the target is checked, and the part file's name must be gone.
+RFC 959 does not say whether RNTO replaces a file. So if nothing may be replaced, the target is looked up before, and if
+a server refuses to replace, the old file is set ``aside``. Answers are not believed: the target is checked, and the
+part file's name must be gone.
 """
 
 import posixpath
@@ -21,7 +21,7 @@ from datamover.protocols.lacks import Lacks
 
 
 class FtpPlacement:
-    """One file that is whole under its part file's name. Raises FtpRefusal, Missing and errors of the family."""
+    """The placing of one finished part file. The steps raise FtpRefusal, Missing and errors of the family."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class FtpPlacement:
         refusals: FtpRefusals,
         lacks: Lacks,
     ) -> None:
-        """Prepare to place ``part`` as ``name``, real paths both; ``target`` is what messages call it."""
+        """Prepare to place ``part`` as ``name``, both real paths; messages call it ``target``."""
         self.session = session
-        """The login that is used from now on: another may be borrowed for each step."""
+        """The login for the next step; it may be exchanged between steps."""
         self._part = part
         self._name = name
         self._target = target
@@ -48,17 +48,17 @@ class FtpPlacement:
         self._refusals = refusals
         self._lacks = lacks
         self.replaces = False
-        """Whether something has the target's name, once it was looked at."""
+        """Whether the target exists; known after ``look``."""
         self._aside = False
         self._named = False
         self.without: list[Lack] = []
-        """What the file went without."""
+        """What could not be done for the file."""
 
     async def look(self) -> None:
-        """Look at what has the target's name; raises where it may not be replaced, or the part file is not whole."""
+        """Look at the target; raises if it may not be replaced, or if the part file is not whole."""
         old = await self._tree.find(self.session, self._name)
         if old is None and self._replace and await aside.put_back(self._tree, self.session, self._aside_name):
-            # An attempt before set it aside, and died.
+            # An interrupted attempt had set it aside.
             old = await self._tree.find(self.session, self._name)
         if old is not None and old.kind == "dir":
             raise self._refusals.directory(self._target)
@@ -74,7 +74,7 @@ class FtpPlacement:
             raise self._refusals.other_size(self._target, "in its part file", held, self._size)
 
     async def take_name(self) -> None:
-        """Give the part file the target's name, and check the target; undoes what is found wrong."""
+        """Give the part file the target's name and check the target; if it is wrong, undo that and raise."""
         try:
             await self._rename()
             self._named = True
@@ -83,7 +83,7 @@ class FtpPlacement:
             raise await self.undone(error) from None
 
     async def settle(self) -> None:
-        """Give up the old file."""
+        """Remove the old file."""
         if self._aside:
             try:
                 await aside.put_back(self._tree, self.session, self._aside_name)
@@ -92,9 +92,9 @@ class FtpPlacement:
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
     async def undone(self, error: DataMoverError) -> DataMoverError:
-        """Take away what has the target's name, if that is the part file; put the old file back; return the error.
+        """Remove the file with the target's name, if it is the part file, restore the old one, and return ``error``.
 
-        Where the server does not let that be, the error says so.
+        If the server refuses that, the error says so.
         """
         try:
             if self._named and await self._tree.find(self.session, self._name) is not None:
@@ -153,7 +153,7 @@ class FtpPlacement:
             raise
 
     async def _check(self) -> None:
-        """Raise ServerError or SizeMismatch where the target is not there whole, as the server tells it."""
+        """Raise ServerError or SizeMismatch if the target is not there, or not whole."""
         held = await self._held(self._name)
         if held is None:
             raise self._refusals.vanished(self._target)
@@ -165,7 +165,7 @@ class FtpPlacement:
             raise self._refusals.other_size(self._target, "under its name", held, self._size)
 
     async def _held(self, real: str) -> int | None:
-        """Return how many bytes a file has, None where it is not there."""
+        """Return how many bytes a file has, None if there is none."""
         found: Entry | None = await self._tree.find(self.session, real)
         if found is None or found.kind != "file":
             return None

@@ -1,4 +1,4 @@
-"""One destination: the logins on its server, and what was learnt of it."""
+"""The logins on the server of one destination, and what was learnt of it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ class FtpPool:
     def __init__(
         self, root: str, server: Server, settings: PlaceSettings, abilities: frozenset[Ability], reactor: Any
     ) -> None:
-        # One for all logins: where the files' disk hangs, no further thread is lost to it.
+        # One thread for all logins: if the disk with the secrets hangs, only this thread is blocked.
         self._threads = Threads(reactor, f"destination-{settings.name}", 1)
         self._lacks = Lacks(reactor.seconds)
         self._sessions = Sessions(reactor, server, self._threads, self._announced)
@@ -34,7 +34,6 @@ class FtpPool:
         }
 
     def at(self, side: Scope) -> FtpPlace:
-        """Return the place as seen from ``side``, SOURCE or DESTINATION."""
         return self._places[side]
 
     @property
@@ -42,15 +41,15 @@ class FtpPool:
         return list(self._lacks)
 
     async def connect(self) -> None:
-        """Make sure of a connection that is logged in."""
+        """Complete when there is a connection that is logged in."""
         await self._places[Scope.DESTINATION].connect()
 
     async def close(self) -> None:
-        """Close every connection; completes when their sockets are gone. What still uses them meets ConnectionLost."""
+        """Close every connection; completes when their sockets are closed. Calls in progress raise ConnectionLost."""
         await self._sessions.close()
         await self._threads.close()
 
     def _announced(self, session: FtpSession) -> None:
-        """Learn what a server does not announce (RFC 2389), and can only do if it does."""
+        """Record the lack of abilities that a server would have to announce (RFC 2389)."""
         if "AVBL" not in session.features:
             self._lacks.learn(Ability.FREE_SPACE, "the server does not announce AVBL")

@@ -1,4 +1,4 @@
-"""What the protocol "ftp" declares: its URLs and its options."""
+"""The declaration of the protocol "ftp": its URLs and options."""
 
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""What an FTP server refuses, and how its connections fail, as errors that name the side and what a person can do."""
+"""The errors of FTP servers: each names the side and says what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,16 +34,16 @@ _TLS = (521, 522, 533, 534, 535, 536, 537)
 
 
 class Missing(Exception):
-    """Nothing has the name, or one of the directories before it."""
+    """A file, or a directory in its path, does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class FtpRefusals(FileServerRefusals):
-    """The words for the destination ``name``, logged in as ``user``, as used on ``side``."""
+    """The errors of the destination ``name``, logged in as ``user``, as it is used on ``side``."""
 
     @contextmanager
     def about(self, path: str) -> Iterator[None]:
-        """Turn what the server refuses of ``path``, and what the connection met, into an error of the side."""
+        """Raise the server's refusals about ``path``, and errors of the connection, as errors of the side."""
         try:
             yield
         except Missing:
@@ -54,7 +54,7 @@ class FtpRefusals(FileServerRefusals):
             raise self.of(refusal, path) from refusal
         except DataMoverError as error:
             if error.message.startswith("destination "):
-                raise  # It has the words of this side already.
+                raise  # It is an error of this side already.
             raise self.met(error) from error
 
     def of(self, refusal: FtpRefusal, path: str) -> DataMoverError:
@@ -63,7 +63,7 @@ class FtpRefusals(FileServerRefusals):
         return self.told(partial(self._of, refusal, path), str(refusal).rstrip("."), full)
 
     def _of(self, refusal: FtpRefusal, path: str, said: str, give: str) -> DataMoverError:
-        """Return the error, which quotes ``said`` and tells who has to ``give`` a permission."""
+        """Return the error, which quotes ``said`` and says who has to ``give`` a permission."""
         what, code, words, side = self.what(path), refusal.code, refusal.meaning, self.side
         here = f"destination {self.name!r}"
         if code == 530 or code == 532:
@@ -104,7 +104,7 @@ class FtpRefusals(FileServerRefusals):
         return errors.missing(self.side, f"{self.what(path)} has a name that the server does not take ({said}); {what}")
 
     def closed(self, path: str) -> DataMoverError:
-        """Return the error for a directory that is there, and that the login may not enter."""
+        """Return the error for a directory that the login may not enter."""
         return self.denied(path, "its directory may not be entered", GIVE)
 
     def too_long(self, path: str) -> bool:
@@ -131,7 +131,7 @@ class FtpRefusals(FileServerRefusals):
 
 
 def stops_any(refusal: FtpRefusal) -> bool:
-    """Tell whether an upload is refused for a reason that is not that it goes on behind what the server has."""
+    """Tell whether an upload is refused for a reason other than that it continues a file."""
     if refusal.code in (421, 425, 426, 452, 530, 552):
         return True
     return any(each in refusal.meaning for each in (*_FULL, *_UNWRITTEN, "quota"))

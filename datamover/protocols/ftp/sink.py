@@ -1,4 +1,4 @@
-"""One part file of an FTP server being written: over one data connection, which is ended so that no byte is lost."""
+"""One part file that is written on an FTP server, over a data connection that is ended so that no byte is lost."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ class FtpSink:
         refusals: FtpRefusals,
         lacks: Lacks,
     ) -> None:
-        """Write from ``offset`` on over ``moving``; ``metadata`` is made for a time."""
+        """Write from ``offset`` on over ``moving``; ``metadata`` makes the Metadata for a modification time."""
         self._clock = clock
         self._sessions = sessions
         self._session: FtpSession | None = session
@@ -56,10 +56,10 @@ class FtpSink:
         self._finished = False
         self._written_on = bool(offset)
         self.without: list[Lack] = []
-        """What the file went without, once it is finished."""
+        """What could not be done for the file; complete after ``finish``."""
 
     async def write(self, data: Octets) -> None:
-        """Take the next bytes; waits while too much is on its way. Raises what the server says of them."""
+        """Take the next bytes; waits while too many are in flight. Raises the server's refusal."""
         with self._refusals.about(self._path):
             await self._writing.acquire()
             try:
@@ -71,10 +71,10 @@ class FtpSink:
                 self._writing.release()
 
     async def flush(self) -> int:
-        """Wait until the server's file holds every byte taken so far; return how much it is known to hold.
+        """Wait until the server's file has all bytes taken so far; return how many it is known to have.
 
-        The server is asked for its size beside the transfer. If that stops short (bytes wait in the server, or it tells
-        of a file only when it is closed), the transfer is ended, and the rest is another, where the server can do that.
+        The server is asked for the file's size over another login. If the size stays too small (the server buffers, or
+        reports a size only after closing), the transfer is ended and continued by another, if the server can do that.
         """
         with self._refusals.about(self._path):
             wanted = self._taken
@@ -89,7 +89,7 @@ class FtpSink:
             return wanted if self._saved >= wanted else self._saved
 
     async def finish(self, *, modified: float | None) -> int:
-        """Send what is held, and wait for the server's word that it has all; set mode and time; return the size."""
+        """End the transfer, wait until the server reports that it has all, set mode and time; return the size."""
         with self._refusals.about(self._path):
             session = self._opened
             await self._end()
@@ -107,11 +107,11 @@ class FtpSink:
 
     @property
     def doubtful(self) -> bool:
-        """Whether it was continued: only reading shows that the server kept what stood before."""
+        """Whether it was continued: only reading shows that the server kept the bytes before the offset."""
         return self._written_on
 
     async def close(self) -> None:
-        """Let go of the part file; completes when the server has ended the transfer, or is gone."""
+        """Close the part file; completes when the server has ended the transfer, or the connection is lost."""
         session, self._session = self._session, None
         if session is None:
             return
@@ -141,13 +141,13 @@ class FtpSink:
         return data
 
     async def _end(self) -> None:
-        """End the data connection in order, and wait for the server's word on it."""
+        """End the data connection in order, and wait for the server's final reply."""
         await self._sending.finish()
         await self._told()
         self._moving.close()
 
     async def _told(self) -> None:
-        """Wait for the server's word that it has all; some say only then that they write nothing on."""
+        """Wait for the server's final reply; some servers refuse to continue a file only there."""
         try:
             await stored(self._moving, self._real, self._taken, self._path, self._sessions, self._tree, self._refusals)
         except FtpRefusal as refusal:
@@ -156,12 +156,12 @@ class FtpSink:
             raise
 
     async def _broken(self) -> None:
-        """Raise why the data connection ended while there was more to send."""
+        """Raise the reason why the data connection ended before all was sent."""
         await self._told()
         raise self._refusals.broke(self._path, self._taken)
 
     async def _grown(self, wanted: int) -> int:
-        """Wait until the file is told to hold ``wanted`` bytes, or grows no more; return how many it then holds."""
+        """Wait until the file has ``wanted`` bytes, or does not grow any more; return how many it has then."""
         size, since, pause = -1, self._clock.seconds(), PAUSES[0]
         while True:
             side = await self._sessions.side()
@@ -186,7 +186,7 @@ class FtpSink:
             pause = min(pause * 2, PAUSES[1])
 
     async def _begin_again(self) -> None:
-        """End the transfer, so that all of it is in the server's file, and begin another behind it."""
+        """End the transfer, so that the server's file has all of it, and begin another that continues it."""
         await self._writing.acquire()
         try:
             await self._end()
@@ -202,7 +202,7 @@ class FtpSink:
 
 
 async def write_on(session: FtpSession, real: str, offset: int, refused: Callable[[str], DataMoverError]) -> Moving:
-    """Begin a transfer that writes a file on; raises what ``refused`` makes of the server's refusal."""
+    """Begin a transfer that continues a file; a refusal is raised as the error that ``refused`` returns."""
     try:
         return await session.store(real, offset)
     except FtpRefusal as refusal:

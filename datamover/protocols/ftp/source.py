@@ -1,4 +1,4 @@
-"""One file of an FTP server being read: over one data connection, to an end that server and connection agree on."""
+"""One file that is read from an FTP server, to an end that the server confirms."""
 
 import posixpath
 
@@ -15,7 +15,7 @@ from datamover.protocols.lacks import Lacks
 
 
 class FtpReader:
-    """Looks at the files below ``tree`` and opens them."""
+    """Inspects and opens the files below ``tree``."""
 
     def __init__(self, sessions: Sessions, tree: Tree, refusals: FtpRefusals, lacks: Lacks) -> None:
         self.sessions = sessions
@@ -24,7 +24,7 @@ class FtpReader:
         self.lacks = lacks
 
     async def look(self, path: str) -> Inspection | None:
-        """Inspect one name; None where there is nothing."""
+        """Inspect one path; None if nothing is there."""
         async with self.sessions.lent() as session:
             try:
                 _, found = await self.tree.target(session, path)
@@ -80,7 +80,7 @@ class FtpSource:
         self.inspection = inspection_of(path, entry)
 
     async def begin(self, offset: int, identity: str | None) -> None:
-        """Ask for the bytes: from ``offset`` if the file still has ``identity``, and the server begins there."""
+        """Request the bytes, from ``offset`` if the file still has ``identity`` and the server can begin there."""
         session = self._opened
         size = self._entry.size
         same = identity is not None and identity == self._entry.identity and size is not None and offset <= size
@@ -99,7 +99,7 @@ class FtpSource:
             self._moving = await session.retrieve(self._real)
 
     async def read(self) -> Octets:
-        """Return the next bytes, b"" at the end. Raises SourceChanged where the file is not what it was when opened."""
+        """Return the next bytes, b"" at the end. Raises SourceChanged if the file has changed since it was opened."""
         with self._reader.refusals.about(self._path):
             data = b""
             if self._moving is not None and not self._ended:
@@ -116,7 +116,7 @@ class FtpSource:
             return data
 
     async def close(self) -> None:
-        """Let go of the file, without waiting for the server: nothing depends on its answer."""
+        """Close the file, without waiting for the server's answer, on which nothing depends."""
         session, self._session = self._session, None
         if session is None:
             return
@@ -130,7 +130,7 @@ class FtpSource:
         return self._session
 
     async def _check_end(self) -> None:
-        """Raise unless the server says that all was sent, as many bytes came as it told, and the file is the same."""
+        """Raise unless the server confirms the end, all announced bytes came, and the file is unchanged."""
         refusals, size = self._reader.refusals, self._entry.size
         refused: FtpRefusal | None = None
         if self._moving is not None:
@@ -152,7 +152,7 @@ class FtpSource:
             raise refusals.ended(self._path, size, self._position)
 
     def _beyond(self) -> DataMoverError:
-        """Return the error for more bytes than the server told of: it grew, or began elsewhere than it said."""
+        """Return the error for too many bytes: the file grew, or the server did not begin at the offset."""
         if self.offset:
             why = "the server sends the file from its beginning, whatever REST says"
             self._reader.lacks.learn(Ability.RESUME, why)
@@ -168,7 +168,7 @@ def inspection_of(path: str, found: Entry) -> Inspection:
 
 
 def check_regular(path: str, found: Entry | None, refusals: FtpRefusals) -> Entry:
-    """Return what was found under a name; raises Missing for nothing, and what ``unusable`` words for no file."""
+    """Return ``found``; raises Missing if it is None, and an error of the side if it is no regular file."""
     if found is None:
         raise Missing
     if found.kind == "dir":

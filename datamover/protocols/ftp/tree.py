@@ -1,9 +1,9 @@
-"""Names below a root on an FTP server, resolved so that no path leads out of it, as far as the server tells.
+"""Resolve paths below a root on an FTP server, so that no path leads out of it, as far as the server shows links.
 
-A directory is entered, and the server asked where it then is: that must lie below the root. The answer is believed for
-a moment. Some servers tell the path that they were asked for (pyftpdlib): there the listing of the parent is looked
-into for links. Whether a file is a symbolic link is told by the lines of STAT. A server that shows no links (ProFTPD
-with ShowSymlinks off) has to confine its logins itself.
+A directory is entered, and the server is asked for the working directory, which must lie below the root. The answer is
+reused for a moment. Some servers return the path that they were given (pyftpdlib); there the listing of the parent is
+searched for links. STAT shows whether a file is a link. A server that hides links (ProFTPD with ShowSymlinks off) has
+to confine its logins itself.
 """
 
 import posixpath
@@ -21,18 +21,18 @@ from datamover.protocols.ftp.refusals import FtpRefusals, Missing
 from datamover.protocols.lacks import Lacks
 
 FRESH = 2.0
-"""Seconds for which a directory's real path is believed."""
+"""Seconds for which a directory's real path is reused."""
 FRESH_AS_LISTED = 30.0
-"""The same of a server that is asked for listings to find out."""
+"""The same on servers where finding it out takes listings."""
 _REMEMBERED = 1000
 _LINKS = 20
 """Symbolic links that one path may lead through (Linux follows 40)."""
 
 
 class Tree:
-    """The names below ``root``: an absolute path, or one that begins with "~", where a login begins.
+    """The paths below ``root``: an absolute path, or one that begins with "~", the directory of the login.
 
-    ``directories`` are those that were seen: path -> when, and where they really are.
+    ``directories`` are those that were resolved: path -> when, and its real path.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Tree:
         return real
 
     def forget(self) -> None:
-        """Believe nothing any more: something was not where it was said to be."""
+        """Forget the resolved directories, because something was not where it was expected."""
         self._directories.clear()
 
     async def name(self, session: FtpSession, path: str, *, make: bool = False) -> str:
-        """Return a name's real path, itself not followed if it is a link."""
+        """Return the real path of a file; if the file is a link, the link's own."""
         parent, name = posixpath.split(path.rstrip("/"))
         if not name:
             raise self._refusals.unusable(path, "is the destination's root; name a file")
         return posixpath.join(await self.directory(session, parent, make=make), name)
 
     async def target(self, session: FtpSession, path: str, links: int = 0) -> tuple[str, Entry | None]:
-        """Return the real path of what a name stands for, links followed, and what is there."""
+        """Return the real path of a file, links followed, and its entry, None if there is none."""
         path = path.strip("/")
         if not path:
             return await self.directory(session, ""), Entry("", "dir")
@@ -103,12 +103,12 @@ class Tree:
         return await self.target(session, leads, links + 1)
 
     async def _check_directory(self, session: FtpSession, path: str) -> None:
-        """Check that a directory lies below the root; one that may not be entered leads nowhere."""
+        """Check that a directory lies below the root, unless the login may not enter it."""
         with suppress(FtpRefusal, Missing, DestinationForbidden, SourceForbidden):
             await self.directory(session, path)
 
     async def find(self, session: FtpSession, real: str, path: str = "") -> Entry | None:
-        """Return what has a name, links followed by the server; None where nothing is."""
+        """Return the entry of a file, links followed by the server; None if there is none."""
         try:
             return await self._told(session, real)
         except FtpRefusal as refusal:
@@ -125,15 +125,15 @@ class Tree:
         else:
             return Entry(posixpath.basename(real), "dir")
         if found is not None and found.kind == "link":
-            # It was not followed: it leads to nothing, or further than the server goes.
+            # The server did not follow it: its target is missing, or outside of what the login may see.
             await self._leads(session, path, parent, found)
             return None
         return found
 
     async def _entry(self, session: FtpSession, parent: str, name: str, first: FtpRefusal) -> Entry | None:
-        """Return the server's line about a name in a directory, links not followed, of which ``first`` was said.
+        """Return the entry of a file in a directory, links not followed, after the server refused a look by ``first``.
 
-        Raises FtpRefusal where nobody tells.
+        Raises FtpRefusal if the server gives no entry.
         """
         found, sure = await self._line(session, posixpath.join(parent, name))
         if found is not None or sure or says_missing(first):
@@ -145,7 +145,7 @@ class Tree:
         return next((entry for entry in entries if entry.name == name), None)
 
     async def entries(self, session: FtpSession, real: str, *, links: bool = False) -> list[Entry]:
-        """Return what a directory holds, hidden names included; with ``links``, they are to be told as such."""
+        """Return the entries of a directory, hidden ones included; with ``links``, links are to be shown as such."""
         await session.enter(real)
         if "MLST" in session.features and not links:
             try:
@@ -165,13 +165,13 @@ class Tree:
         return [entry for entry in told if entry is not None]
 
     async def _named(self, session: FtpSession) -> list[Entry]:
-        """Return what the working directory holds of a server whose lists tell names only."""
+        """Return the entries of the working directory of a server that lists names only."""
         return [Entry(posixpath.basename(name), "other") for name in await _listed(session, "NLST")]
 
     async def free(self, session: FtpSession) -> int | None:
-        """Return the bytes that may be written below the root, as AVBL tells (draft-peterson-streamlined-ftp).
+        """Return how many bytes may be written below the root, by AVBL (draft-peterson-streamlined-ftp).
 
-        Where the root is yet to be made, those of the directory that it will be in.
+        If the root does not exist yet, the directory above it is asked for.
         """
         if Ability.FREE_SPACE in self._lacks:
             return None
@@ -183,7 +183,7 @@ class Tree:
         return int(text) if text.isascii() and text.isdigit() else None
 
     async def _nearest(self, session: FtpSession) -> str:
-        """Return the root's real path, or the directory that there is above it."""
+        """Return the real path of the root, or of the lowest directory above it that exists."""
         try:
             return await self.directory(session, "")
         except Missing:
@@ -196,14 +196,14 @@ class Tree:
         return path
 
     def absolute(self, session: FtpSession, path: str) -> str:
-        """Return a path below the root as the server is asked for it, links not followed."""
+        """Return the absolute path of a path below the root; links are not followed."""
         root = posixpath.join(session.home, self._root[2:]) if self._root.startswith("~") else self._root
         return posixpath.join(root, path).rstrip("/") or "/"
 
     # ------------------------------------------------------------------------------------------------------------
 
     async def _followed(self, session: FtpSession, path: str, real: str) -> str:
-        """Return the real path of a directory whose server tells no real paths: its parent is looked into for links."""
+        """Return the real path of a directory on a server that reports none, by searching its parent for links."""
         above, name = posixpath.split(path)
         parent = await self.directory(session, above)
         try:
@@ -238,7 +238,7 @@ class Tree:
         return Entry(posixpath.basename(real), "file", size, modified)
 
     async def _line(self, session: FtpSession, real: str) -> tuple[Entry | None, bool]:
-        """Return the line of STAT about what is no directory, and whether the answer is sure."""
+        """Return the entry of a file from STAT, and whether the answer is certain."""
         name = posixpath.basename(real)
         sure = False
         # vsftpd shows hidden names only when it is asked to.
@@ -332,9 +332,9 @@ class Tree:
 
 
 async def _listed(session: FtpSession, verb: str) -> list[str]:
-    """Return a list of the working directory, with hidden names where the server knows how to tell them."""
+    """Return the lines of a listing of the working directory, with hidden names if the server can show them."""
     try:
         return await session.lines(verb, "-a")
     except FtpRefusal:
-        # Some take the option for a name.
+        # Some servers take the option for a name.
         return await session.lines(verb)

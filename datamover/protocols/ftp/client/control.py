@@ -26,7 +26,7 @@ from datamover.protocols.ftp.client.replies import LONGEST, FtpRefusal, Malforme
 from datamover.protocols.tls.verified import VerifiedTLS
 
 _IAC = b"\xff"
-"""Of Telnet, which the control connection speaks: as a byte of a name it is sent twice (RFC 854, RFC 959 5.3)."""
+"""Telnet's escape byte; in a name it is sent twice (RFC 854; RFC 959, section 5.3)."""
 _UNUSABLE = (b"\r", b"\n", b"\0")
 LEAST_TIMEOUT = 1.0
 
@@ -39,22 +39,22 @@ class UnusableName(Exception):
 class _Command:
     line: bytes
     shown: str
-    """What messages call it: an argument may be secret, or the path of a part file."""
+    """Its name in messages, without the argument, which may be secret."""
     answer: Deferred[Reply]
     began: Callable[[Reply], None] | None = None
     """Called with a preliminary reply."""
     due: bool = True
-    """Whether its reply is to come within the idle timeout: not while data moves."""
+    """Whether its reply must come within the idle timeout; it need not while data is transferred."""
     within: float = inf
-    """Seconds, where its reply is to come sooner."""
+    """Seconds within which its reply must come, if that is sooner."""
     dropped: bool = False
     sent: bool = field(default=False)
 
 
 class Control(LineReceiver):
-    """One control connection. Without ``pipelining`` a command leaves when the one before it was answered.
+    """One control connection. Without ``pipelining`` a command is sent only after the one before it was answered.
 
-    Whatever ends the connection is an error of the family, which all who wait get, and who asks later.
+    When the connection ends, pending and later commands fail with an error of the family.
     """
 
     transport: Any
@@ -97,10 +97,10 @@ class Control(LineReceiver):
         *,
         began: Callable[[Reply], None] | None = None,
     ) -> Deferred[Reply]:
-        """Send a command; fire with its final reply, positive or not. Cancelling lets go of the reply.
+        """Send a command; fire with its final reply, positive or not. Cancelling discards the reply.
 
-        With ``began``, it is one that moves data: ``began`` gets the preliminary reply, after which the final one is
-        due only when ``expect`` is called. Fails with UnusableName for an argument that would be two commands.
+        ``began`` is for commands that transfer data: it is called with the preliminary reply, after which the final
+        one has no time limit until ``expect`` is called. Fails with UnusableName for an argument with a line break.
         """
         command = _Command(b"", verb, Deferred(self._forget), began)
         if self.failure is not None:
@@ -118,19 +118,19 @@ class Control(LineReceiver):
         return command.answer
 
     def expect(self, within: float = inf) -> None:
-        """Have the reply that is under way from now on: within the idle timeout, and within so many seconds."""
+        """Limit the time of the pending reply from now on: to the idle timeout, and to ``within`` seconds."""
         if self._commands:
             self._commands[0].due, self._commands[0].within = True, within
             self._watch()
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is under way."""
+        """Whether no reply is pending."""
         return not self._commands
 
     @property
     def spoken(self) -> bool:
-        """Whether something has come, such as the connection's end, that was not read yet."""
+        """Whether the socket has something to read, such as the connection's end."""
         lowest: Any = self.transport
         if isinstance(lowest, TLSMemoryBIOProtocol):
             lowest = lowest.transport

@@ -1,8 +1,8 @@
-"""Data connections: one that brings bytes, and one that takes them and ends so that the server keeps every one.
+"""Data connections: ``Receiving``, and ``Sending``, which ends in such a way that the server gets every byte.
 
-A connection that is closed while bytes from the server are unread, such as the tickets of TLS 1.3, is reset, and what
-the server had not read yet is lost to it. So an upload ends its own direction (FIN; in TLS close_notify), and is closed
-only when the server has closed, or said that the transfer is complete.
+If a socket is closed while bytes from the server are unread, such as TLS 1.3's tickets, it is reset, and the server
+loses the bytes that it has not read yet. So an upload ends only its own direction (FIN; in TLS close_notify), and the
+socket is closed after the server has closed it or has reported the end of the transfer.
 """
 
 # ruff: noqa: N802 - the names of what is overridden are Twisted's
@@ -35,7 +35,7 @@ ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
 """Bytes that one data connection may hold, in either direction; each joins this budget."""
 MOST_PIECES = 4096
 SECURED = 2**18
-"""Bytes that TLS is given at a time: a slow network that takes as many within ``idle_timeout`` does not stand still."""
+"""Bytes that are passed to TLS at a time; a network that takes fewer within ``idle_timeout`` counts as stalled."""
 JOINED = 2**18
 """Bytes; smaller pieces are joined before they are returned."""
 
@@ -79,12 +79,12 @@ class Data(Protocol):
         self.gone.callback(None)
 
     def leave(self) -> None:
-        """Close the socket: the server has said that the transfer is over."""
+        """Close the socket, after the server has reported the end of the transfer."""
         if self._socket is not None:
             self._socket.loseConnection()
 
     def abort(self) -> None:
-        """Drop the connection, and what is on its way."""
+        """Drop the connection, and the bytes in flight."""
         if self.transport is not None and not self.ended:
             self.transport.abortConnection()
 
@@ -111,7 +111,7 @@ class Data(Protocol):
 
 
 class Receiving(Data):
-    """Brings bytes, no faster than they are read."""
+    """Receives bytes, no faster than they are read."""
 
     def __init__(self, clock: Any, idle_timeout: float, secure: bool) -> None:
         super().__init__(clock, idle_timeout, secure)
@@ -174,9 +174,9 @@ class Receiving(Data):
 
 @implementer(IPushProducer, IPullProducer)
 class Sending(Data):
-    """Takes bytes, no faster than the server takes them: one ``write`` at a time.
+    """Sends bytes, no faster than the server takes them: one ``write`` at a time.
 
-    Without TLS they go from where they are to the socket, without being held and joined by the transport.
+    Without TLS they are written to the socket directly; the transport would buffer and join them.
     """
 
     def __init__(self, clock: Any, idle_timeout: float, secure: bool) -> None:
@@ -216,7 +216,7 @@ class Sending(Data):
         await self._taken()
 
     async def finish(self) -> None:
-        """Say that all was sent; completes when that is on its way behind every byte, or the connection has ended."""
+        """End the sending direction; completes when that is sent after all bytes, or the connection has ended."""
         while not self.ready.called and not self.ended:
             await self._wait("nothing was taken over the data connection")
         await self._taken()
@@ -231,7 +231,7 @@ class Sending(Data):
 
     @property
     def cut_off(self) -> bool:
-        """Whether it ended before the server can have had all; of TLS, a missing end tells nothing of that."""
+        """Whether it ended before the server can have all bytes; with TLS, a missing close_notify does not show it."""
         broke = self.reason is not None and not isinstance(self.reason, OpenSSLError)
         return self.ended and (broke or not self._finished)
 

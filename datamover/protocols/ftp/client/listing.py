@@ -1,4 +1,4 @@
-"""What servers tell of files: facts (RFC 3659, section 7), and lines as ``ls -l`` and DOS write them. Pure."""
+"""Parse what servers report of files: facts (RFC 3659, section 7), and lines in the form of ``ls -l`` or DOS. Pure."""
 
 import posixpath
 import re
@@ -15,12 +15,12 @@ _UNIX = re.compile(
 _DOS = re.compile(r"\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AaPp][Mm])?\s+(<[A-Z]+>|[\d,.]+)\s+(.*)", re.DOTALL)
 _ARROW = " -> "
 LONGEST_LINE = 2048
-"""Characters: a name and where it leads. The time that reading takes grows with the square of it."""
+"""Characters of a line: a name and a link's target. Parsing takes time with the square of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name, as a server tells it."""
+    """One file, as a server reports it."""
 
     name: str
     kind: str

@@ -1,4 +1,4 @@
-"""One login on an FTP server: what is asked of files, one question after the other or several at once."""
+"""One login on an FTP server: the commands about files as methods, and the transfers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Features:
 
 
 class Moving:
-    """One transfer over a data connection; it has ended when the server says so, not when the connection ends."""
+    """One transfer over a data connection; it ends with the server's final reply, not with the connection."""
 
     def __init__(self, clock: Any, session: "FtpSession", data: Data, command: str) -> None:
         self._clock = clock
@@ -263,11 +263,11 @@ class FtpSession:
     # Transfers ----------------------------------------------------------------------------------------------------
 
     async def retrieve(self, path: str, offset: int = 0) -> Moving:
-        """Have a file sent, from an offset. Raises FtpRefusal, and the data connection's errors."""
+        """Begin to receive a file, from an offset. Raises FtpRefusal, and the data connection's errors."""
         return await self._move("RETR", path, Receiving, offset)
 
     async def store(self, path: str, offset: int = 0) -> Moving:
-        """Send a file, from an offset on, which the server keeps what stands before. Raises as ``retrieve``."""
+        """Begin to send a file, from an offset, before which the server keeps the bytes. Raises as ``retrieve``."""
         return await self._move("STOR", path, Sending, offset)
 
     async def lines(self, verb: str, argument: str | None = None) -> list[str]:
@@ -346,5 +346,5 @@ class FtpSession:
 
 
 def says_missing(refusal: FtpRefusal) -> bool:
-    """Tell whether a server says in words that there is nothing: the code 550 is for that and for anything else."""
+    """Tell whether a refusal's words say that the file does not exist; the code 550 means that and much else."""
     return any(each in refusal.meaning for each in _MISSING)

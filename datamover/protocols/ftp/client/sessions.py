@@ -1,4 +1,4 @@
-"""The logins at one destination: as many as there is work for, and as the server takes."""
+"""The logins at one destination: as many as are needed, and as the server allows."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -56,7 +56,7 @@ class Sessions:
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[FtpSession]:
-        """Give a session for the block."""
+        """Lend a session within the block."""
         session = await self.take()
         try:
             yield session

@@ -1,7 +1,7 @@
-"""TLS of the control connection and of its data connections, which go on with its session.
+"""TLS of the control connection, and of its data connections, which resume its TLS session.
 
-Servers ask for that: it shows that who brings the data is who logged in (require_ssl_reuse of vsftpd; ProFTPD unless
-TLSOptions say NoSessionReuseRequired).
+Servers require that, since it shows that the data comes from the client that logged in (require_ssl_reuse of vsftpd;
+ProFTPD unless TLSOptions has NoSessionReuseRequired).
 """
 
 from OpenSSL.SSL import Connection
