@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import errors
+from datamover.concurrency.waiters import Waiters
 from datamover.protocols.ftp.client.control import Control, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
@@ -56,7 +57,7 @@ class Moving:
         self._reply: Reply | Failure | None = None
         self._unreached: Failure | None = None
         self._grace: Any = None
-        self._waiting: list[Deferred[None]] = []
+        self._ended: Waiters[None] = Waiters()
         self.data = data
         self.began: Deferred[None] = Deferred()
         """Fires when the server has begun, or has ended it."""
@@ -64,27 +65,28 @@ class Moving:
         """Whether the server closed the data connection, and says nothing of it."""
 
     def begin(self, _: object = None) -> None:
-        """Take note that the server has begun."""
+        """Record that the server has begun."""
         self._no_grace()
         if not self.began.called:
             self.began.callback(None)
 
     def unreached(self, failure: Failure) -> None:
-        """Take note that there is no data connection.
+        """Record that the data connection could not be made.
 
-        A server that refuses resets it, and says so right after; others wait for it before they say anything.
+        A server that refuses the transfer resets the connection and replies right after; others wait for it and do not
+        reply.
         """
         self._unreached = failure
         if not self.began.called:
             self._grace = self._clock.callLater(GRACE, self.begin)
 
     def check(self) -> None:
-        """Raise what kept the data connection from being made."""
+        """Raise the error of a data connection that could not be made."""
         if self._unreached is not None:
             self._unreached.raiseException()
 
     def follow(self, answer: Deferred[Reply]) -> None:
-        """Take the server's last word from ``answer``."""
+        """Take the server's final reply from ``answer``."""
         answer.addBoth(self._answered)
 
     def _answered(self, reply: Reply | Failure) -> None:
@@ -95,26 +97,22 @@ class Moving:
             )
             self.data.abort()
         self.begin()
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
+        self._ended.wake(None)
 
     @property
     def over(self) -> bool:
-        """Whether the server has had its last word on it."""
+        """Whether the final reply has come."""
         return self._reply is not None
 
     async def end(self) -> Reply:
-        """Wait for the server's last word, which is due now.
+        """Wait for the final reply, whose time limit begins now.
 
-        Raises FtpRefusal where that is negative, and TLSFailed where the data connection's certificate is not valid.
+        Raises FtpRefusal if it is negative, and TLSFailed if the data connection's certificate is not valid.
         """
         if self._reply is None:
             self._session.control.expect()
             self.data.gone.addCallback(self._gone)
-            waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
-            self._waiting.append(waiter)
-            await waiter
+            await self._ended.wait()
         if isinstance(self.data.reason, errors.DataMoverError):
             raise self.data.reason.copy()
         reply = self._reply
@@ -124,7 +122,7 @@ class Moving:
         return checked(reply, self._command)
 
     def _gone(self, _: object) -> None:
-        """Have the server's word soon where it closed the data connection before it had all."""
+        """Wait only a little longer for the reply if the server closed the data connection before it had all."""
         if self._reply is None and isinstance(self.data, Sending) and self.data.cut_off:
             self._session.control.expect(ANSWER)
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import TimeoutError as NoAnswer
 
 from datamover import errors
 from datamover.concurrency.threads import Threads
+from datamover.concurrency.waiters import Waiters
 from datamover.protocols.ftp.client.control import Control
 from datamover.protocols.ftp.client.login import Server, log_in
 from datamover.protocols.ftp.client.replies import FtpRefusal
@@ -45,7 +46,7 @@ class Sessions:
         """Logged in, or on the way."""
         self._most = MOST
         self._limited_at = 0.0
-        self._waiting: list[Deferred[None]] = []
+        self._changed: Waiters[None] = Waiters()
         self._attempts: set[Deferred[FtpSession]] = set()
         self._expiry: Any = None
         self._side: FtpSession | None = None
@@ -133,15 +134,17 @@ class Sessions:
             self._expiry.cancel()
         for attempt in tuple(self._attempts):
             attempt.cancel()
-        self._wake()
+        self._changed.wake(None)
         controls = tuple(self._controls)
         for control in controls:
             control.leave()
         self._idle.clear()
         for control in controls:
+            gone: Deferred[None] = Deferred()
+            control.gone.chainDeferred(gone)
             impatience = self._reactor.callLater(FAREWELL, control.transport.abortConnection)
             try:
-                await _fired(control.gone)
+                await gone
             finally:
                 if impatience.active():
                     impatience.cancel()
@@ -222,7 +225,7 @@ class Sessions:
         self._idle.append(session)
         if self._expiry is None or not self._expiry.active():
             self._expiry = self._reactor.callLater(KEPT, self._expire)
-        self._wake()
+        self._changed.wake(None)
 
     def _expire(self) -> None:
         """Give up what was not used for long; the list is in the order of use."""
@@ -244,29 +247,13 @@ class Sessions:
 
     def _dropped(self) -> None:
         self._opened -= 1
-        self._wake()
+        self._changed.wake(None)
 
     async def _wait(self) -> None:
-        waiter: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiter)
         try:
-            await waiter.addTimeout(self._server.connect_timeout, self._reactor)
+            await self._changed.wait().addTimeout(self._server.connect_timeout, self._reactor)
         except NoAnswer:
             raise errors.RateLimited(
                 f"{self._server.shown} takes no more than {self._most} logins at a time, and they are in use; lower "
                 "max_active of the destination"
             ) from None
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
-
-
-async def _fired(deferred: Deferred[None]) -> None:
-    """Wait for a Deferred that others wait for, too."""
-    waiter: Deferred[None] = Deferred()
-    if deferred.called:
-        return
-    deferred.addCallback(lambda result: waiter.callback(None))
-    await waiter
