@@ -1,7 +1,8 @@
-"""The WebDAV protocol (RFC 4918): places below a collection of a web server, and of the clouds that speak it.
+"""The WebDAV protocol (RFC 4918): destinations below a collection of a web server, Nextcloud or ownCloud.
 
-``protocol`` declares it; ``service`` sends requests with the ``login``; ``files`` has the operations in the words of
-one side; ``place``, ``sink`` and ``chunks`` are the seams' implementations.
+``protocol`` declares it; ``service`` sends requests with the ``login``; ``files`` has the operations, with the errors
+of one side; ``place`` is its ``Place``; ``upload``, ``sink`` and ``chunks`` are its uploads; ``habits`` finds out what
+a server supports.
 """
 
 from datamover.protocols.dav.protocol import DAV

@@ -1,4 +1,4 @@
-"""Where a collection is: the URL of each name below it, and the paths that a server's hrefs name. Pure."""
+"""The URL of a collection and of the files below it, and the paths that a server's hrefs name. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class DavAddress:
         return WebUrl(self.root.scheme, self.root.host, self.root.port, whole, None)
 
     def destinations(self, path: str) -> tuple[str, ...]:
-        """Return what may be the Destination of a path (RFC 4918 10.3), in the order to be tried.
+        """Return the possible forms of a path's Destination (RFC 4918 10.3), in the order in which they are tried.
 
-        Behind a proxy a server may know its host by another name, or be asked by http where the proxy is by https.
+        Behind a proxy a server may know itself by another host name, or by http instead of https.
         """
         url = self.url(path)
         return url.text, url.path, WebUrl("http", url.host, url.port, url.path, None).text
@@ -52,10 +52,10 @@ class DavAddress:
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """A server with the paths that ownCloud gave to its WebDAV, and Nextcloud kept."""
+    """An ownCloud or Nextcloud server, recognised by its WebDAV paths."""
 
     base: str
-    """What is before "/remote.php", percent-encoded."""
+    """The path before "/remote.php", percent-encoded."""
     user: str
     """Percent-encoded."""
 
@@ -66,12 +66,12 @@ class Cloud:
 
     @property
     def capabilities(self) -> str:
-        """The path at which the server tells what it can do, without its query."""
+        """The path of the server's capabilities, without the query."""
         return f"{self.base}/ocs/v1.php/cloud/capabilities"
 
 
 def cloud_of(address: DavAddress, username: str | None) -> Cloud | None:
-    """Return the cloud whose form an address has, None for any other server."""
+    """Return the cloud if an address has the form of one, None for any other server."""
     if found := _FILES.match(address.root.path):
         return Cloud(found["base"], found["user"])
     found = _WEBDAV.match(address.root.path)
@@ -91,7 +91,7 @@ def decoded(path: str) -> str:
 def segments_of(href: str) -> tuple[str, ...]:
     """Return the segments of an href's path, decoded, without those that are empty.
 
-    An href is a path or a whole URL (RFC 4918 8.3); whose host that is says nothing: names are all that is taken of it.
+    An href is a path or a whole URL (RFC 4918 8.3), whose host is ignored.
     """
     path = href.strip()
     if not path.startswith("/"):

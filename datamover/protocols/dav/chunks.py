@@ -1,8 +1,8 @@
-"""Uploads in chunks, as ownCloud 10 and Nextcloud take them: a collection of chunks that is moved to the target.
+"""Uploads in chunks to ownCloud 10 and Nextcloud: a collection of chunks that is moved to the target.
 
 The protocol is Nextcloud's "Chunked file upload", version 2: MKCOL of uploads/USER/ID, PUT of the chunks 1 to 10,000,
 each with the Destination, and MOVE of ID/.file. ownCloud's has the same requests without the limits. ``DavStore`` is
-the ``ObjectStore`` of it. What is small is put whole, under a hidden name, and moved.
+its ``ObjectStore``. Small files are put whole, under a hidden name, and moved.
 """
 
 import json
@@ -31,24 +31,24 @@ from datamover.protocols.upload import UploadKey
 from datamover.web.url import WebUrl
 
 SUFFIX = ".partial"
-"""Of hidden files; Nextcloud and ownCloud refuse those that end in ".part" or ".filepart"."""
+"""The end of hidden files' names; Nextcloud and ownCloud refuse ".part" and ".filepart"."""
 LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
-"""Of version 2, where the server keeps its files in an object store."""
+"""The limits of version 2 if the server stores its files in an object store."""
 PUT_TOGETHER = 600.0
-"""Seconds for which a server may go on to put chunks together after its answer was lost, or a proxy's patience over."""
+"""Seconds for which a server may still be assembling chunks after its answer was lost, or a proxy timed out."""
 REMEMBERED = 1000
-"""Uploads that became files, and what these are known by."""
+"""Uploads whose files' ETags are remembered."""
 PAUSE = 1.0
-"""Seconds between two looks for what it puts together."""
+"""Seconds between two looks for the assembled file."""
 
 _CHUNK = re.compile(r"\d{1,10}")
 _IMPATIENT = frozenset({502, 504, 524})
-"""With these, a proxy says that it waits no longer."""
+"""The statuses by which a proxy reports that it timed out."""
 _NOT_HERE = frozenset({404, 405, 409, 410, 501})
 
 
 class Chunking:
-    """Whether a server takes uploads in chunks: asked once, and remembered."""
+    """Whether a server supports uploads in chunks: asked once, and remembered."""
 
     def __init__(self, service: DavService, cloud: Cloud | None, refusals: DavRefusals) -> None:
         self.cloud = cloud
@@ -58,7 +58,7 @@ class Chunking:
         self._refusals = refusals
 
     async def ask(self) -> bool:
-        """Tell whether it does; where the server does not tell, the form of the path has it tried."""
+        """Tell whether it does; if the server does not say, chunks are tried because its URL is that of a cloud."""
         if self.taken is None and self.cloud is not None:
             url = WebUrl(*self._service.address.root.origin, self.cloud.capabilities, "format=json")
             try:
@@ -73,7 +73,7 @@ class Chunking:
 
 
 class DavStore:
-    """``object_store.seam.ObjectStore`` of one collection, as seen from one side."""
+    """``object_store.seam.ObjectStore`` of one collection, with the errors of one side."""
 
     limits = LIMITS
 
@@ -83,23 +83,23 @@ class DavStore:
         self._reactor = reactor
         self._service = files.service
         self._made: dict[str, str] = {}
-        """Upload -> the ETag of the file that it became, as the server told it."""
+        """Upload -> the ETag of its file, as the server reported it."""
 
     @property
     def refusals(self) -> DavRefusals:
         return self._files.refusals
 
     async def head(self, path: str) -> FoundObject | None:
-        """Inspect a file; None where there is none. Raises the error for a directory."""
+        """Inspect a file; None if there is none. Raises the error for a directory."""
         found = await self._files.look(path)
         if found is not None and found.collection:
             raise self.refusals.directory(path)
         return None if found is None else FoundObject(found.inspection(path), self._files.unchanged(path, found))
 
     def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
-        """Tell it by the ETag that the server told of what it put together.
+        """Compare with the ETag that the server reported for the assembled file.
 
-        Where its answer was lost, the time does it that was given to the file, if the source told one.
+        If that answer was lost, compare the modification time, if the source has one.
         """
         there, etag = found.inspection, self._made.get(upload)
         if etag is not None and there.identity is not None and there.identity.startswith(TAG):
@@ -108,7 +108,7 @@ class DavStore:
         return True if sent and kept.modified is not None and there.modified == int(kept.modified) else None
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
-        """Store a small file by way of a hidden one."""
+        """Store a small file under a hidden name, and move it."""
         part = part_path(path, UploadKey("probe", os.urandom(8).hex()), SUFFIX)
         await self._files.put(part, data, None, path)
         try:
@@ -120,7 +120,7 @@ class DavStore:
         return Made()
 
     async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
-        """Remove a file, on a condition as it was found; a missing one is fine."""
+        """Remove a file, on a condition if one is given; do nothing if it is missing."""
         if not condition:
             await self._files.delete(path)
             return
@@ -132,10 +132,10 @@ class DavStore:
                     raise
 
     async def beginning(self, name: str) -> list[str]:
-        return []  # ``Habits`` removes what it left itself.
+        return []  # ``Habits`` removes its leftovers itself.
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
-        """Return the header that keeps the time; a server keeps nothing of the rest."""
+        """Return the header for the modification time; servers store none of the other metadata."""
         return time_header(kept.modified)
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
@@ -160,7 +160,7 @@ class DavStore:
         return upload
 
     async def abort_lost(self, path: str, since: float) -> None:
-        """Do nothing: ``begin_upload``, which names the upload, removes one whose answer was lost."""
+        """Do nothing: the id is made by ``begin_upload``, which removes the upload itself if its answer is lost."""
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store a chunk, and look at it."""
@@ -177,7 +177,7 @@ class DavStore:
             looked = look_of(found[0])
             part = Part(looked.size, looked.etag) if looked.size is not None else None
         else:
-            # Where the server passes chunks on to an object store, they are listed and have no names of their own.
+            # If the server passes chunks on to an object store, they are listed but cannot be looked at by name.
             part = (await self.list_parts(path, upload) or {}).get(number)
         if part is None or part.size != len(data):
             held = None if part is None else part.size
@@ -205,7 +205,7 @@ class DavStore:
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
     ) -> Made:
-        """Have the server put the chunks together as the target; what is there besides them is removed first."""
+        """Have the server assemble the chunks as the target; further chunks are removed first."""
         size = sum(part.size for part in parts)
         old = await self._files.look(path)
         if old is not None and old.collection:
@@ -250,7 +250,7 @@ class DavStore:
         return [name for name in await home.names("") if name.startswith(own)]
 
     async def _put_together(self, path: str, upload: str, size: int, old: Look | None, patience: float) -> bool:
-        """Tell whether the server, whose answer was lost, puts the chunks together within ``patience`` seconds."""
+        """Tell whether the server, whose answer was lost, assembles the chunks within ``patience`` seconds."""
         until = self._reactor.seconds() + patience
         while True:
             # It may be locked meanwhile.

@@ -1,6 +1,6 @@
-"""The XML documents of WebDAV: what its answers tell, and what is asked. Pure.
+"""Parse and make the XML documents of WebDAV. Pure.
 
-A multistatus is read piece by piece, with bounds on how deep it is and how long its texts are; its DTD is refused.
+A multistatus is parsed piece by piece, with limits on its depth and on the length of its texts; a DTD is refused.
 """
 
 import re
@@ -21,9 +21,9 @@ LONGEST = 64 * 1024
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<propfind xmlns="DAV:" xmlns:oc="http://owncloud.org/ns"><prop>'
 _TAIL = "</prop></propfind>"
 FILE = f"{_HEAD}<resourcetype/><getcontentlength/><getlastmodified/><getetag/><oc:checksums/>{_TAIL}".encode()
-"""Asks for what a look at a file tells."""
+"""Requests the properties of a file."""
 NAMES = f"{_HEAD}<resourcetype/>{_TAIL}".encode()
-"""Asks for as little as there can be."""
+"""Requests the least that is possible."""
 ROOM = f"{_HEAD}<quota-available-bytes/>{_TAIL}".encode()
 """RFC 4331."""
 
@@ -46,18 +46,18 @@ _TEXTS = frozenset(
 
 @dataclass(slots=True)
 class Member:
-    """What a multistatus tells of one resource."""
+    """One resource in a multistatus."""
 
     hrefs: list[str] = field(default_factory=list)
     status: int | None = None
-    """Of the resource itself; None where only its properties have one."""
+    """The status of the resource itself; None if only its properties have one."""
     props: dict[str, str] = field(default_factory=dict)
-    """Those that the server has."""
+    """The properties that the server has."""
     collection: bool = False
 
 
 class MultistatusParser:
-    """Takes a multistatus (RFC 4918 13) as it arrives, and hands over each response that is whole."""
+    """Parses a multistatus (RFC 4918 13) as it arrives, and calls ``take`` with each response."""
 
     def __init__(self, take: Callable[[Member], None]) -> None:
         self._take = take
@@ -71,7 +71,7 @@ class MultistatusParser:
         self._status: int | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take more of it. Raises Unreadable."""
+        """Parse the next bytes. Raises Unreadable."""
         try:
             self._parser.feed(data)
         except (ParseError, DefusedXmlException, ValueError) as error:
@@ -109,7 +109,7 @@ class MultistatusParser:
             self._found[name] = text.strip()
 
     def finish(self) -> None:
-        """Take note that it is whole. Raises Unreadable where it is not."""
+        """End the document; raises Unreadable if it is incomplete."""
         try:
             self._parser.close()
         except (ParseError, DefusedXmlException, ValueError) as error:
@@ -139,7 +139,7 @@ class MultistatusParser:
 
 
 def members_of(body: bytes) -> list[Member]:
-    """Return what a whole multistatus tells. Raises Unreadable."""
+    """Return the resources in a whole multistatus. Raises Unreadable."""
     found: list[Member] = []
     parser = MultistatusParser(found.append)
     parser.feed(body)
@@ -148,15 +148,15 @@ def members_of(body: bytes) -> list[Member]:
 
 
 def failure_in(body: bytes) -> int | None:
-    """Return the status of the first resource that a multistatus tells to have failed, None where it tells none."""
+    """Return the status of the first resource in a multistatus that failed, None if none did."""
     failed = [each.status for each in members_of(body) if each.status is not None and each.status >= 300]
     return failed[0] if failed else None
 
 
 def said_in(body: bytes) -> tuple[str, str]:
-    """Return the kind and the message of an error that a body tells, "" where it does not.
+    """Return the kind and the message of the error in a body, "" for each that is missing.
 
-    sabre/dav names an exception; other servers send a page, whose title is all that is taken of it.
+    sabre/dav names an exception; other servers send a page, of which the title is used.
     """
     try:
         root = fromstring(body, forbid_dtd=True)

@@ -1,4 +1,4 @@
-"""The operations on the names below one collection, with the errors of one side."""
+"""The operations on the files below one collection, with the errors of one side."""
 
 import hashlib
 import posixpath
@@ -32,19 +32,19 @@ T = TypeVar("T")
 LENGTH_REQUIRED = 411
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
-"""Directories that are remembered to be there."""
+"""Directories that are remembered to exist."""
 
 _UNKNOWN_METHOD = (405, 501)
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
-"""With these, servers refuse a name below a file."""
+"""The statuses by which servers refuse a path that leads through a file."""
 _MISREAD = frozenset({400, 502})
-"""With these, servers refuse a Destination that they take for another server's."""
+"""The statuses by which servers refuse a Destination that seems to be on another server."""
 MAYBE_A_DIRECTORY = frozenset({403, 405, 501, *REDIRECTS})
-"""With these, servers refuse a GET of a directory."""
+"""The statuses by which servers refuse a GET of a directory."""
 
 
 class DavFiles:
-    """The names below one collection, as seen from one side. Every path is as in ``protocols.place.Place``."""
+    """The files below one collection, with the errors of one side. Paths are as in ``protocols.place.Place``."""
 
     def __init__(self, service: DavService, refusals: DavRefusals, learnt: Learnt) -> None:
         self.service = service
@@ -54,7 +54,7 @@ class DavFiles:
     # Looking --------------------------------------------------------------------------------------------------
 
     async def look(self, path: str) -> Look | None:
-        """Inspect a name; None where there is nothing."""
+        """Inspect a path; None if nothing is there."""
         with self.refusals.about(path), self.refusals.reading(path):
             try:
                 found = await self._look(path)
@@ -71,11 +71,11 @@ class DavFiles:
         return None if found is None else found.inspection(path)
 
     async def names(self, path: str) -> list[str]:
-        """Return the names in a directory, sorted; an empty list where there is none."""
+        """Return the names in a directory, sorted; an empty list if there is no directory."""
         return sorted(await self.members(path, NAMES))
 
     async def members(self, path: str, properties: bytes = FILE) -> dict[str, Look]:
-        """Return what is in a directory, by name, as far as ``properties`` tell; nothing where there is none."""
+        """Return the members of a directory by name, with the requested ``properties``; {} if there is no directory."""
         if not self.learnt.finds:
             raise self.refusals.unusable(path, "cannot be listed: the server does not support PROPFIND")
         url = self.service.address.url(path, collection=True)
@@ -96,9 +96,9 @@ class DavFiles:
         return members
 
     async def room(self) -> int | None:
-        """Return the bytes that may still be written below the root, None where the server does not tell.
+        """Return how many bytes may still be written below the root, None if the server does not report it.
 
-        Where the root is yet to be made, those of the collection that it will be in.
+        If the root does not exist yet, the collection above it is asked for.
         """
         found: list[Member] = []
         address = self.service.address
@@ -115,13 +115,13 @@ class DavFiles:
                         return None
                 address = address.sibling(address.root.path.rpartition("/")[0])
         told = found[0].props.get("quota-available-bytes", "") if found else ""
-        # Nextcloud says with numbers below 0 that there is no limit, or that it does not know.
+        # Nextcloud returns negative numbers for "no limit" and "unknown".
         return int(told) if told.isascii() and told.isdigit() else None
 
     # Changing -------------------------------------------------------------------------------------------------
 
     async def put(self, path: str, data: bytes, modified: float | None, target: str = "") -> str:
-        """Store a small file, in errors ``target``; its directory is made. Return the ETag that is told, or ""."""
+        """Store a small file, making its directory; errors name ``target``. Return the answer's ETag, or ""."""
         headers = time_header(modified)
         if self.learnt.checksums:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
@@ -131,7 +131,7 @@ class DavFiles:
         return tag_told(answer.head)
 
     async def stream(self, path: str, body: FedBody, modified: float | None, target: str) -> None:
-        """Store a file as its body is fed; its directory is made. Errors name the file ``target``."""
+        """Store a file while its body is fed, making its directory; errors name ``target``."""
         url, headers = self.service.address.url(path), time_header(modified)
 
         async def attempt() -> None:
@@ -150,9 +150,9 @@ class DavFiles:
             await self._into(path, attempt, (404, 409), body)
 
     async def move(self, source: str, target: str, condition: Mapping[str, str]) -> str:
-        """Give a file another name, whose directory is made, on a condition of ``object_store.conditions``.
+        """Rename a file, making the new directory, on a condition of ``object_store.conditions``.
 
-        Return the ETag that the answer tells, "" for none. Raises Refused, and the side's errors.
+        Return the answer's ETag, "" if it has none. Raises Refused, and errors of the side.
         """
         with self.refusals.connecting():
             url = self.service.address.url(source)
@@ -160,7 +160,7 @@ class DavFiles:
         return tag_told(answer.head)
 
     async def move_url(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
-        """Give what is at a URL of the server the name ``target``, with headers such as a condition; raises Refused."""
+        """Move a resource of the server to ``target``, with headers such as a condition; raises Refused."""
         sent = {**headers, "Overwrite": "T"}
         if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
             sent["Overwrite"] = "F"
@@ -181,22 +181,22 @@ class DavFiles:
         raise misread
 
     def destinations(self, path: str) -> tuple[str, ...]:
-        """Return what may be the Destination of a path, by ``Learnt.destination``."""
+        """Return the possible forms of a path's Destination, by ``Learnt.destination``."""
         return (self.learnt.inner or self.service.address).destinations(path)
 
     def unchanged(self, path: str, found: Look) -> Mapping[str, str]:
-        """Return the condition that a file is replaced only while it is as it was found; empty: the server knows none.
+        """Return the condition that a file is unchanged since it was found; empty if the server supports none.
 
-        The ETag is named as a strong one, and the file by its path: what all servers read that honour such a condition.
+        It names the file by its path and the ETag as a strong one, which all servers read that honour such conditions.
         """
         return self.as_found(path, found) if self.learnt.conditional else {}
 
     def as_found(self, path: str, found: Look) -> Mapping[str, str]:
-        """Return the header by which a request is one for a file as it was found; empty where its ETag is not known."""
+        """Return the header that makes a request fail if a file has changed; empty if its ETag is unknown."""
         return if_tagged(self.service.address.url(path), found.etag) if found.etag else {}
 
     async def delete(self, path: str, *, collection: bool = False) -> None:
-        """Remove a file, or a directory with all that is in it; a missing one is fine."""
+        """Remove a file, or a directory with all that is in it; do nothing if it is missing."""
         with self.refusals.about(path):
             try:
                 await self.service.ask("DELETE", self.service.address.url(path, collection=collection))
@@ -235,7 +235,7 @@ class DavFiles:
             return found
 
     async def _is_nothing(self, path: str, refusal: Refused) -> bool:
-        """Tell whether a look was refused because nothing is there: some servers have other words for that."""
+        """Tell whether a refusal means that nothing is there: not all servers answer 404."""
         if refusal.missing or (refusal.status in TOO_LONG and is_long(path)):
             return True
         if refusal.status not in _NO_DIRECTORY or not path:
@@ -272,7 +272,7 @@ class DavFiles:
         nowhere: tuple[int, ...],
         body: FedBody | None = None,
     ) -> T:
-        """Make the directory of ``path`` and attempt something; once more if it was there only a moment ago."""
+        """Make the directory of ``path`` and attempt something; once more if the directory has vanished."""
         directory = posixpath.dirname(path)
         await self.make_directory(directory)
         try:
@@ -289,7 +289,7 @@ class DavFiles:
         return await attempt()
 
     async def _clear(self, path: str) -> None:
-        """Remove what nginx leaves of a file that its disk had no room for, as NAME.0000000001."""
+        """Remove the file NAME.0000000001, which nginx leaves when its disk is full."""
         directory, name = posixpath.split(path)
         with suppress(DataMoverError):
             for left in await self.names(directory):

@@ -1,4 +1,4 @@
-"""What a server makes of names, paths and conditions: tried once, in a directory of its own, and remembered."""
+"""How a server handles names, paths and conditions: tried once, in a directory made for that, and remembered."""
 
 import os
 import re
@@ -23,26 +23,26 @@ from datamover.protocols.part_files.names import PREFIX
 log = Logger()
 
 ODD = "%41?;#"
-"""What a name ends in whose Destination is misread by servers that decode it before they take it apart."""
+"""The end of a name whose Destination is misread by servers that decode it before they parse it."""
 
 AGAIN = 600.0
-"""Seconds after which what could not be found out is tried again."""
+"""Seconds after which a trial that failed is repeated."""
 
 TRIAL = f"{PREFIX.removeprefix('.')}probe-"
-"""What the name of a directory in which something is tried begins with."""
+"""The beginning of the name of a directory for trials."""
 LEFT = 3600.0
-"""Seconds after which a directory that something was tried in is one that a crash left."""
+"""Seconds after which a directory for trials is taken for the leftover of a killed process."""
 
 _SIGNS = frozenset("%?;#")
 _TRIAL = re.compile(rf"{TRIAL}[0-9a-f]{{16}}")
 _ONLY_NEW = {"If-None-Match": "*"}
 
 Ask = Callable[[Mapping[str, str]], Awaitable[object]]
-"""Asks for something with these headers."""
+"""Sends a request with these headers."""
 
 
 class Habits:
-    """What is known of one server; until it is known, what is the safest is done."""
+    """What was found out about one server; until then, the safest assumptions hold."""
 
     def __init__(self, files: DavFiles, conditions: Conditions, seconds: Callable[[], float]) -> None:
         """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6), and "If" (10.4) of a DELETE.
@@ -64,7 +64,7 @@ class Habits:
         """When it was tried, by the server's clock, in POSIX seconds."""
 
     async def learn(self) -> None:
-        """Try, unless that was done. What fails leaves it unknown for a while. Cancelling lets it go on."""
+        """Run the trials, unless that was done. After an error they are repeated later. Cancelling lets them go on."""
         lately = self._asked is not None and self._seconds() - self._asked < AGAIN
         if self._known or (lately and not self._asking):
             return
@@ -75,7 +75,7 @@ class Habits:
         await waiting
 
     def check(self, path: str) -> None:
-        """Raise the error for a name that the server would misread."""
+        """Raise an error if the server would misread a name."""
         if not self.takes_odd and not _SIGNS.isdisjoint(path):
             raise self._files.refusals.unusable(
                 path, "has one of the signs %, ?, ; and # in its name, which the server misreads; take another name"
@@ -91,9 +91,9 @@ class Habits:
             await self._sweep(self._now)
 
     async def _tried(self) -> bool:
-        """Try in a directory; tell whether all was found out.
+        """Run the trials in a directory; return whether all was found out.
 
-        Its name begins with no dot: some servers list none that do, and what a crash leaves is found by listing.
+        Its name does not begin with a dot, since leftovers are found by listing and some servers list no such names.
         """
         directory = f"{TRIAL}{os.urandom(8).hex()}"
         try:
@@ -135,7 +135,7 @@ class Habits:
             self._conditions.honoured = True if fresh and refused < 500 else None
 
     async def _find_inner(self, directory: str) -> None:
-        """Find out whether a proxy changes the paths of requests, as hrefs tell, and not that of a Destination."""
+        """Find out whether a proxy changes the paths of requests, as hrefs show, but not that of a Destination."""
         files, found = self._files, list[Member]()
         address, learnt = files.service.address, files.learnt
         await files.service.find(address.url("", collection=True), 0, NAMES, MultistatusParser(found.append))
@@ -149,7 +149,7 @@ class Habits:
             learnt.inner = None
 
     async def _heeds(self, path: str, found: Look | None, ask: Ask) -> bool:
-        """Tell whether what is asked is done only while a file has an ETag: another must not do, its own must."""
+        """Tell whether a condition is honoured: the request must fail with another ETag and succeed with the file's."""
         etag, url = found.etag if found is not None else "", self._files.service.address.url(path)
         return (
             bool(etag)
@@ -158,16 +158,16 @@ class Habits:
         )
 
     async def _sweep(self, now: float) -> None:
-        """Remove the directories that something was tried in an hour ago or earlier: their process was killed."""
+        """Remove directories for trials that are an hour old: their processes were killed."""
         try:
             for name, found in (await self._files.members("")).items():
                 if _TRIAL.fullmatch(name) and found.collection and await self._is_left(name, found, now):
                     await self._files.delete(name, collection=True)
         except DataMoverError as error:
-            log.warn("what a crash left of trying the server out could not be removed: {error}", error=error.full)
+            log.warn("what an earlier trial of the server left could not be removed: {error}", error=error.full)
 
     async def _is_left(self, directory: str, found: Look, now: float) -> bool:
-        """Tell whether a directory is old, and holds nothing but what is put there to try: files without a byte."""
+        """Tell whether a directory is old, and has only empty files, as trials make them."""
         inside = (await self._files.members(directory)).values()
         times = [each.modified for each in (found, *inside) if each.modified is not None]
         return all(each.size == 0 for each in inside) and bool(times) and max(times) <= now - LEFT
@@ -175,11 +175,11 @@ class Habits:
 
 def _unless_closed(why: Failure) -> None:
     if not isinstance(why.value, CancelledError):
-        log.failure("the server was not tried out", why)
+        log.failure("a trial of what a WebDAV server supports failed", why)
 
 
 async def _refused(asked: Awaitable[object]) -> int | None:
-    """Return the status with which what is asked is refused, None where it is done."""
+    """Return the status by which a request is refused, None if it succeeds."""
     try:
         await asked
     except Refused as refusal:

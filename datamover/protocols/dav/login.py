@@ -1,6 +1,6 @@
 """The login at one server: a bearer token (RFC 6750), or a name and a password as the server asks for them.
 
-A password is sent only after the server has told how: as Digest wherever it offers that, else as Basic (RFC 7617).
+A password is sent only after the server has asked for it: by Digest if it offers that, else by Basic (RFC 7617).
 Digest is RFC 7616, and RFC 2617 and 2069 before it: MD5, SHA-256 and SHA-512-256, of requests without their bodies.
 """
 
@@ -18,7 +18,7 @@ from datamover.protocols.http.answers import Head
 from datamover.protocols.http_place.secrets import secret_line
 
 FRESH = 60.0
-"""Seconds for which a secret that was read is used."""
+"""Seconds for which a secret is used before its file is read again."""
 
 _ALGORITHMS = {"sha-512-256": "sha512_256", "sha-256": "sha256", "md5": "md5"}
 """The best first."""
@@ -31,14 +31,14 @@ _TOKEN68 = re.compile(r"[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))")
 
 @dataclass(frozen=True, slots=True)
 class LoginFiles:
-    """What a destination's table tells of the login; nothing of it: there is none."""
+    """The login in a destination's table; there may be none."""
 
     username: str | None = None
     password: Path | None = None
     token: Path | None = None
 
     def read(self) -> str:
-        """Return the secret, "" where there is none; blocks. Raises AuthenticationFailed."""
+        """Return the secret, "" if there is none; blocks. Raises AuthenticationFailed."""
         option, path = ("token_file", self.token) if self.token is not None else ("password_file", self.password)
         # A password may begin or end in a space.
         return "" if path is None else secret_line(option, path, "\r\n")
@@ -77,7 +77,7 @@ class Login:
                 self._digest.renew(nonce)
 
     async def refused(self, head: Head, sent: str | None) -> bool:
-        """Tell whether a request that was refused (401) is worth another try, because it will have another login.
+        """Tell whether a request that was refused (401) should be sent again, because its login would be another.
 
         ``sent`` is the Authorization that it had.
         """
@@ -150,7 +150,7 @@ def parameters_of(value: str) -> Mapping[str, str]:
 
 
 class DigestLogin:
-    """The answers to one challenge, whose nonce is used until the server has another."""
+    """The answers to one challenge, whose nonce is used until the server sends another."""
 
     def __init__(self, challenge: Challenge, username: str, random: Callable[[int], bytes] = os.urandom) -> None:
         self._told = challenge.parameters
@@ -211,7 +211,7 @@ class DigestLogin:
 
 
 def best_of(challenges: Iterable[Challenge]) -> Challenge | None:
-    """Return the Digest challenge that is answered: of the best algorithm, and one that wants no body's digest."""
+    """Return the Digest challenge with the best algorithm among those that need no digest of the body."""
     able = [each for each in challenges if each.scheme == "digest" and _answerable(each)]
     return min(able, key=lambda each: list(_ALGORITHMS).index(_algorithm(each)), default=None)
 

@@ -1,4 +1,4 @@
-"""What a look at a resource tells: by the properties of PROPFIND, or by the headers of HEAD and GET. Pure."""
+"""What is known of a resource, from the properties of PROPFIND or the headers of HEAD and GET. Pure."""
 
 import hashlib
 import posixpath
@@ -15,7 +15,7 @@ from datamover.protocols.http.dates import http_date
 from datamover.web.url import WebUrl
 
 TAG = "tag "
-"""What an identity begins with that is an ETag."""
+"""The beginning of an identity that is an ETag."""
 OLDEST = 86_400
 """POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
 
@@ -26,20 +26,20 @@ _NUMBER = re.compile(r"\d{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A resource that is there."""
+    """A resource that exists."""
 
     collection: bool = False
     size: int | None = None
     """Bytes."""
     etag: str = ""
-    """Without "W/" and quotes, which some servers put in headers alone; "" where the server tells none."""
+    """Without "W/" and quotes, which some servers write only in headers; "" if there is none."""
     modified: float | None = None
     """POSIX seconds."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Lower-case hex by algorithm."""
 
     def inspection(self, path: str, *, tagged: bool = True) -> Inspection:
-        """Return it as the engine sees it; without ``tagged`` the identity is not taken from the ETag."""
+        """Return its Inspection; unless ``tagged``, the ETag is not used as its identity."""
         name = posixpath.basename(path)
         if self.collection:
             return Inspection(name, directory=True)
@@ -53,21 +53,21 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A file that was sent, to be told from what others write in its place."""
+    """A file that was sent; ``is_in`` recognises it among what others may write in its place."""
 
     size: int
     """Bytes."""
     found: Look
-    """What is known of it: its part file as it was found, or the ETag alone that the server told."""
+    """Its part file as it was found, or only the ETag that the server returned."""
     data: bytes | None = None
-    """All of it, where it is small."""
+    """The whole content of a small file."""
 
     def tagged(self, etag: str) -> Self:
-        """Return it with the ETag that the server gave to it when it was renamed, "" for none."""
+        """Return it with the ETag that the server returned when it was renamed, "" for none."""
         return replace(self, found=replace(self.found, etag=etag)) if etag else self
 
     def is_in(self, there: Look) -> bool | None:
-        """Tell whether it is what was found under a name; None where nothing shows it."""
+        """Tell whether it is what was found under a name; None if nothing shows it."""
         if self.found.etag and there.etag:
             return self.found.etag == there.etag
         if self.found.size is None or self.found.modified is None:
@@ -75,7 +75,7 @@ class Sent:
         return (self.found.size, self.found.modified) == (there.size, there.modified)
 
     def differs(self, there: Look) -> str | None:
-        """Say in which digest that the server publishes a small file differs from what was sent; None: in none."""
+        """Say in which published digest a small file differs from what was sent; None if in none."""
         for algorithm, told in there.digests.items():
             if self.data is None:
                 break
@@ -86,7 +86,7 @@ class Sent:
 
 
 def look_of(member: Member) -> Look:
-    """Return what a response of a multistatus tells."""
+    """Return the Look in a response of a multistatus."""
     props = member.props
     length = props.get("getcontentlength", "")
     return Look(
@@ -99,7 +99,7 @@ def look_of(member: Member) -> Look:
 
 
 def members_of(own: tuple[str, ...], found: Iterable[Member]) -> dict[str, Look]:
-    """Return what a multistatus tells of the members of a collection, by name; ``own`` is the collection's path."""
+    """Return the Looks of a collection's members by name; ``own`` is the collection's path."""
     looks = {segments_of(href): look_of(member) for member in found for href in member.hrefs}
     if looks and own not in looks:  # A proxy in front of it changes its paths.
         shortest = min(looks, key=len)
@@ -109,7 +109,7 @@ def members_of(own: tuple[str, ...], found: Iterable[Member]) -> dict[str, Look]
 
 
 def look_in(head: Head) -> Look:
-    """Return what the answer to a HEAD or GET tells of a file."""
+    """Return the Look in the answer to a HEAD or GET."""
     coded = bool(head.codings)
     return Look(
         False,
@@ -121,7 +121,7 @@ def look_in(head: Head) -> Look:
 
 
 def size_told(head: Head) -> int | None:
-    """Return the bytes of what an answer gives all or a part of, as it is coded; None where it does not tell."""
+    """Return the bytes of the whole resource that an answer has all or a part of, as coded; None if it does not say."""
     if head.status != PARTIAL:
         return head.length
     part = content_range(head)
@@ -129,31 +129,31 @@ def size_told(head: Head) -> int | None:
 
 
 def digests_in(text: str) -> Mapping[str, str]:
-    """Return the digests that a text such as "SHA1:da39… MD5:d41d…" tells."""
+    """Return the digests in a text such as "SHA1:da39… MD5:d41d…"."""
     found = {name.lower(): value.lower() for name, value in _CHECKSUM.findall(text)}
     return {name: value for name, value in found.items() if len(value) == _LENGTHS.get(name)}
 
 
 def tag_told(head: Head) -> str:
-    """Return the ETag that the answer to a PUT or MOVE tells of the file that it made, "" where it tells none.
+    """Return the ETag of a file in the answer to the PUT or MOVE that made it, "" if there is none.
 
-    ownCloud and Nextcloud tell it in OC-ETag as well, which no proxy changes.
+    ownCloud and Nextcloud also send OC-ETag, which no proxy changes.
     """
     return _plain(head.header("OC-ETag") or head.header("ETag") or "")
 
 
 def if_tagged(url: WebUrl, etag: str) -> dict[str, str]:
-    """Return the header that makes a request one for while a resource has an ETag (RFC 4918 10.4.9)."""
+    """Return the header that makes a request fail unless a resource has an ETag (RFC 4918 10.4.9)."""
     return {"If": f'<{url.path}> (["{etag}"])'}
 
 
 def time_header(modified: float | None) -> dict[str, str]:
-    """Return the header with which a server that can keeps a file's time (POSIX seconds)."""
+    """Return the header by which a file gets its modification time (POSIX seconds), if the server supports it."""
     return {} if modified is None or modified <= OLDEST else {"X-OC-Mtime": str(int(modified))}
 
 
 def strong(head: Head) -> str | None:
-    """Return the ETag where it stands for the very bytes (RFC 9110 8.8.1)."""
+    """Return the ETag if it is a strong one (RFC 9110 8.8.1)."""
     etag = (head.header("ETag") or "").strip()
     return etag if etag.startswith('"') and etag.endswith('"') and len(etag) > 1 else None
 

@@ -1,4 +1,4 @@
-"""The names below one collection of a web server, for the engine."""
+"""A collection of a WebDAV server as a destination."""
 
 import posixpath
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -30,7 +30,7 @@ from datamover.protocols.upload import Check, Saved, Stored, UploadKey, unchecke
 class DavPlace(PartFilePlace):
     """``protocols.place.Place`` of a collection.
 
-    A file arrives by PUT under a hidden name and gets its own by MOVE, or in chunks. The answers to these are not
+    A file is sent by PUT under a hidden name and gets its own by MOVE, or it is sent in chunks. The answers are not
     believed: the file is checked after each.
     """
 
@@ -70,7 +70,7 @@ class DavPlace(PartFilePlace):
         return room
 
     async def remove(self, path: str) -> None:
-        """Remove one file; a missing one is fine.
+        """Remove one file; do nothing if it is missing.
 
         It is inspected first: a directory would be removed with all that is in it.
         """
@@ -124,10 +124,10 @@ class DavPlace(PartFilePlace):
     # Part files -----------------------------------------------------------------------------------------------
 
     async def prepare(self, target: str, part: str) -> str:
-        """Make sure that a target can have its name; return what its part file is to be called.
+        """As ``upload.SizedParts.prepare``.
 
-        Some servers take no names that begin with a dot. Others do not list them: what a crash left of those could not
-        be found.
+        Some servers accept no names that begin with a dot. Others do not list them, so that leftovers would not be
+        found.
         """
         await self._habits.learn()
         self._habits.check(target)
@@ -179,7 +179,7 @@ class DavPlace(PartFilePlace):
     async def put_part(
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
     ) -> Stored:
-        # To its end: nothing of it is to come any more when this has ended.
+        # Not cancelled, so that nothing of it is still to arrive when this has ended.
         etag = await finish_despite_cancel(Deferred.fromCoroutine(self._files.put(part, data, modified, target)))
         sent = Sent(len(data), Look(etag=etag), data)
         try:
@@ -189,7 +189,7 @@ class DavPlace(PartFilePlace):
             raise
 
     async def without(self, path: str, modified: float | None) -> Sequence[Lack]:
-        """Return what a file went without that was to have this time (POSIX seconds)."""
+        """Return what could not be done for a file that was to have this time (POSIX seconds)."""
         found = await self._files.look(path) if modified is not None else None
         return () if found is None else self._files.learnt.without(found, modified)
 
@@ -210,7 +210,7 @@ class DavPlace(PartFilePlace):
         await self._habits.learn()  # Whoever commits need not be who sent it.
         old = await self._file_at(target) if replace else None
         if old is not None:
-            # The old file cannot be kept until the new one was looked at under its name: that is looked at before.
+            # The old file cannot be kept until the new one was checked under its name, so that is checked before.
             arrived = await self._files.look(part)
             if arrived is None:
                 raise self._files.refusals.missing(part)
@@ -224,11 +224,11 @@ class DavPlace(PartFilePlace):
     async def _placed(
         self, part: str, target: str, sent: Sent, prove: ProvePath | None, modified: float | None = None
     ) -> Stored:
-        """Look at a file that has taken its name; what is ours and found wrong is removed."""
+        """Check a file that has taken its name; if it is ours and wrong, it is removed."""
         refusals = self._files.refusals
         found = await self._files.look(target)
         if found is not None and found.collection:
-            # Some servers move a file into a directory that has the name that it is to get.
+            # Some servers move a file into the directory that has its target's name.
             await self._files.delete(posixpath.join(target, posixpath.basename(part)))
             raise refusals.directory(target)
         if found is None:
@@ -248,14 +248,14 @@ class DavPlace(PartFilePlace):
         return Stored(sent.size, digests, self._files.learnt.without(found, modified))
 
     async def _remove(self, path: str, found: Look) -> None:
-        """Remove a file that is still as it was found: what somebody else wrote meanwhile stays."""
+        """Remove a file if it is unchanged since it was found."""
         there = FoundObject(found.inspection(path), self._files.as_found(path, found))
         await self._tools.conditions.remove(self._store, path, there)
 
     async def _is_ours(self, target: str, found: Look, sent: Sent) -> bool:
-        """Tell whether a file that is wrong is what was sent, and not what somebody else wrote meanwhile.
+        """Tell whether a wrong file is the one that was sent, and not what somebody else wrote meanwhile.
 
-        Where no ETag tells it of a small file, its content does: the beginning of what was sent.
+        A small file without an ETag is compared by content: it must be a beginning of what was sent.
         """
         known = sent.is_in(found)
         if known is not None or sent.data is None:
@@ -264,7 +264,7 @@ class DavPlace(PartFilePlace):
         return size <= len(sent.data) and sent.data.startswith(content)
 
     async def _file_at(self, path: str) -> Look | None:
-        """Return the file of that name. A directory would be replaced, or removed, as well: it is refused."""
+        """Return the file at a path; raises an error for a directory, which a request would replace or remove, too."""
         found = await self._files.look(path)
         if found is not None and found.collection:
             raise self._files.refusals.directory(path)
@@ -273,7 +273,7 @@ class DavPlace(PartFilePlace):
     async def _take_name(
         self, part: str, target: str, sent: Sent, old: Look | None, *, replace: bool, over: str | None, check: Check
     ) -> str:
-        """Rename a part file; return the ETag that the server then tells, "" where it tells none."""
+        """Rename a part file; return the answer's ETag, "" if it has none."""
         etag = ""
 
         async def move(condition: Mapping[str, str]) -> None:
@@ -293,7 +293,7 @@ class DavPlace(PartFilePlace):
             raise taken(target) from None
         except (Refused, ConnectionLost, Stalled) as error:
             lost = not isinstance(error, Refused) or error.status >= 500 or error.missing
-            # The answer was lost, maybe that to the same request before, and what was asked for may be done.
+            # The answer to this request, or to an earlier one, was lost, and the file may have been moved.
             if lost and await self._is_moved(part, target, sent, old):
                 return ""
             if not isinstance(error, Refused):
@@ -306,7 +306,7 @@ class DavPlace(PartFilePlace):
         return etag
 
     async def _is_moved(self, part: str, target: str, sent: Sent, old: Look | None) -> bool:
-        """Tell whether a part file has become the target, which was ``old`` before."""
+        """Tell whether the part file was moved to the target, where ``old`` was before."""
         if await self._files.look(part) is not None:
             return False
         found = await self._files.look(target)
@@ -325,11 +325,11 @@ class DavPlace(PartFilePlace):
             raise self._files.refusals.other_size(target, where, held, size)
 
     async def _measured(self, path: str) -> int:
-        """Read a file to its end, and return its bytes: for servers that tell no size."""
+        """Read a file and return its size in bytes, for servers that report none."""
         return (await self._read(path))[0]
 
     async def _read(self, path: str, most: int = 0) -> tuple[int, bytes]:
-        """Read a file to its end; return its size and at most its first ``most`` bytes."""
+        """Read a file; return its size and its first bytes, at most ``most``."""
         source, size, first = await self._origin(path).open(), 0, bytearray()
         try:
             while data := await source.read():
@@ -341,6 +341,6 @@ class DavPlace(PartFilePlace):
 
 
 def _is_part(path: str, beginning: str = PREFIX) -> bool:
-    """Tell whether a path is that of a part file, whose name may lack the dot that ``beginning`` has."""
+    """Tell whether a path is one of a part file, with or without the dot at the beginning of its name."""
     name = posixpath.basename(path)
     return name.endswith(SUFFIX) and f".{name.removeprefix('.')}".startswith(beginning)

@@ -1,4 +1,4 @@
-"""One destination: the connections to its server, and what was learnt of it."""
+"""The connections to the server of one destination, and what was learnt of it."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -43,7 +43,7 @@ class DavPool:
         reactor: Any,
     ) -> None:
         self._agent = agent
-        # Two: where the secrets' disk hangs, digests go on.
+        # Two: if the disk with the secrets hangs, digests are still computed.
         self._threads = Threads(reactor, f"destination-{name}", 2)
         self.server = address.root.authority
         conditions = Conditions(reactor.seconds)
@@ -71,7 +71,7 @@ class DavPool:
         return self._places[side]
 
     async def connect(self) -> None:
-        """Look at the root, which needs a login, and find out what the server honours."""
+        """Look at the root, which needs a login, and find out what the server supports."""
         place = self._places[Scope.DESTINATION]
         await place.inspect("")
         await place.free()
@@ -79,7 +79,7 @@ class DavPool:
         await self._habits.learn()
 
     async def volume(self) -> str | None:
-        """Return whose quota it is at Nextcloud and ownCloud, which count by users; other servers do not tell."""
+        """Return the user at Nextcloud and ownCloud, whose quotas are by user; None for other servers."""
         cloud = self._chunking.cloud
         return None if cloud is None else f"{cloud.base} {cloud.user}"
 
@@ -89,7 +89,7 @@ class DavPool:
 
 
 class _DavLacks:
-    """What one server does not do: what the protocol does not declare, and what was learnt."""
+    """The abilities that one server lacks: those that the protocol does not declare, and those found missing."""
 
     def __init__(self, learnt: Lacks, chunking: Chunking, undeclared: frozenset[Ability]) -> None:
         self.learnt = learnt

@@ -1,4 +1,4 @@
-"""What the protocol "dav" declares: its URLs and its options."""
+"""The declaration of the protocol "dav": its URLs and options."""
 
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -68,7 +68,7 @@ class DavProtocol:
     options: ClassVar[type[ProtocolOptions]] = DavOptions
 
     def check_url(self, url: str) -> None:
-        """Raise ValueError for anything but dav[s]://HOST[:PORT][/PATH]."""
+        """Raise ValueError unless the URL is dav[s]://HOST[:PORT][/PATH]."""
         if "@" in url.partition("://")[2].partition("/")[0]:
             raise ValueError(f"{_EXPECTED}; the name of the user goes into username")
         try:

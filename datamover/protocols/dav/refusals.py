@@ -1,4 +1,4 @@
-"""What a WebDAV server refuses, as errors that name the side and what a person can do."""
+"""The errors of WebDAV servers: each names the side and says what a person can do."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,14 +14,14 @@ TOO_LARGE = 413
 LOCKED = 423
 FULL = 507
 LONGEST = 255
-"""Bytes of a name on most disks."""
+"""Bytes of the longest name on most disks."""
 TOO_LONG = frozenset({400, 403, 404, 409, 414, 431, 500})
-"""With these, servers refuse a name that is too long."""
+"""The statuses by which servers refuse a name that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class DavRefusals(HttpRefusals):
-    """The words for the destination ``name`` as used on ``side``."""
+    """The errors of the destination ``name`` as it is used on ``side``."""
 
     def again(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(
@@ -30,7 +30,7 @@ class DavRefusals(HttpRefusals):
         )
 
     def early(self, path: str, *, measured: bool) -> DataMoverError:
-        """Return the error for a server that takes a file before all of it was sent; ``measured``: it knew the size."""
+        """Return the error for an answer before all of a file was sent; ``measured``: the server was told its size."""
         if measured:
             what = f"{self.what(path)}: the server answered before all of the file was sent"
             return errors.ConnectionLost(what, scope=self.side)
@@ -39,7 +39,7 @@ class DavRefusals(HttpRefusals):
         )
 
     def another(self, path: str, size: int | None, given: int | None, codings: tuple[str, ...]) -> DataMoverError:
-        """Return the error for an answer that is not the file of ``size`` bytes that the server tells of."""
+        """Return the error for an answer that is not the file of ``size`` bytes that the server lists."""
         if codings:
             return self.unusable(
                 path,
@@ -52,7 +52,7 @@ class DavRefusals(HttpRefusals):
         )
 
     def unmakeable(self, path: str, refusal: Refused) -> DataMoverError:
-        """Return the error for a collection that cannot be made; the root is not made below what is not there."""
+        """Return the error for a collection that cannot be made, such as a root in a directory that is missing."""
         if path or not (refusal.missing or refusal.status == 409):
             return self.of(refusal, path)
         return self.unusable(
@@ -119,7 +119,7 @@ class DavRefusals(HttpRefusals):
 
 
 def is_long(path: str) -> bool:
-    """Tell whether a path has a name that is longer than most disks take."""
+    """Tell whether a path has a name that is longer than most disks allow."""
     return any(len(name.encode("utf-8", "surrogateescape")) > LONGEST for name in path.split("/"))
 
 

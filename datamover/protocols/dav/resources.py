@@ -1,4 +1,4 @@
-"""The files below one collection as they are read: what a server gives is compared with what it tells of them."""
+"""Read the files below one collection; what the server sends is compared with what it lists."""
 
 import posixpath
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from datamover.protocols.http_place.seam import Found
 
 
 class DavResources:
-    """``http_place.seam.Resources`` of one collection, as seen from one side."""
+    """``http_place.seam.Resources`` of one collection, with the errors of one side."""
 
     serves_ranges = False
 
@@ -30,7 +30,7 @@ class DavResources:
         return await self._files.inspect(path)
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
-        """Return the answer to the GET of a file; raises Refused, and the side's errors, for a directory too."""
+        """Return the answer to the GET of a file; raises Refused, and errors of the side, for a directory too."""
         if self._files.learnt.tagged is None:
             await self._files.look(path)
         with self.refusals.connecting():
@@ -42,7 +42,7 @@ class DavResources:
                 raise
         head = response.head
         try:
-            # Of a directory, some servers send a page, or nothing.
+            # For a directory some servers send a page, or nothing.
             if head.header("ETag") is None or head.codings or head.status == 204 or await self._is_doubtful(path):
                 await self._check_file(path, head)
         except BaseException:
@@ -56,7 +56,7 @@ class DavResources:
         return Found(inspection, {} if tag is None else {"If-Match": tag})
 
     async def _check_file(self, path: str, head: Head | None = None) -> None:
-        """Look whether there is a file; whether it is what the answer ``head`` gives, is told by its size."""
+        """Raise an error unless there is a file and it has the size of the body that ``head`` announces."""
         found = await self._files.look(path)
         if found is None and self._files.learnt.doubtful:
             raise self.refusals.missing(path)
@@ -69,7 +69,7 @@ class DavResources:
             raise self.refusals.another(path, found.size, given, head.codings)
 
     async def _is_doubtful(self, path: str) -> bool:
-        """Tell whether what the server gives need not be a file of that name; it is tried around ``path``, once."""
+        """Tell whether the server may answer a GET with something else than the file; tried once, around ``path``."""
         learnt, service = self._files.learnt, self._files.service
         if learnt.doubtful is None:
             doubtful = False

@@ -1,4 +1,4 @@
-"""Requests to one WebDAV server: with its login, to the configured host alone, answered or ``Refused``."""
+"""Send requests to one WebDAV server, with its login; an answer that is no success raises ``Refused``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ from datamover.web.url import WebUrl
 
 MULTISTATUS = 207
 LOGINS = 3
-"""Times that a request is sent for the login's sake."""
+"""How often a request is sent because of the login, at most."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 
 
 class Refused(http_place.Refused):
-    """The server refuses a request; ``inside`` is the status that a multistatus tells of one of its resources."""
+    """The server refuses a request; ``inside`` is the status of a resource in a multistatus."""
 
     def __init__(self, head: Head, kind: str = "", message: str = "", *, inside: int | None = None) -> None:
         super().__init__(head, kind, message)
@@ -46,13 +46,13 @@ class Refused(http_place.Refused):
 
     @property
     def location(self) -> str | None:
-        """Where the server redirects to, None where it does not."""
+        """The target of a redirect, None for another answer."""
         return self.head.header("Location") if self.status in REDIRECTS else None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server answered, read whole."""
+    """An answer that was read whole."""
 
     head: Head
     body: bytes
@@ -60,30 +60,30 @@ class Answer:
 
 @dataclass(slots=True)
 class Learnt:
-    """What was learnt of one server, shared by both sides."""
+    """What was learnt of one server; both sides share it."""
 
     lacks: Lacks
     directories: dict[str, None] = field(default_factory=dict)
-    """Paths of directories that are there, the longest known first."""
+    """Paths of directories that exist, the longest known first."""
     tagged: bool | None = None
-    """Whether PROPFIND tells ETags; None: it is not known."""
+    """Whether PROPFIND returns ETags; None: unknown."""
     finds: bool = True
-    """It knows PROPFIND."""
+    """Whether it supports PROPFIND."""
     checksums: bool = False
-    """It keeps OC-Checksum."""
+    """Whether it stores OC-Checksum."""
     expects: bool = True
-    """It bears the header Expect."""
+    """Whether it accepts the header Expect."""
     destination: int = 0
-    """Which of ``DavAddress.destinations`` it takes."""
+    """The index of the form in ``DavAddress.destinations`` that it understands."""
     inner: DavAddress | None = None
-    """Its root as a Destination has to name it, where a proxy changes the paths of requests alone."""
+    """Its root as a Destination must name it, if a proxy changes the paths of requests only."""
     conditional: bool = False
-    """It replaces a file by MOVE only while that has the ETag of the header If (RFC 4918 10.4)."""
+    """Whether MOVE replaces a file only if that has the ETag in the header If (RFC 4918 10.4)."""
     doubtful: bool | None = None
-    """It gives ETags of directories, or a file to those who ask for a name below it (lighttpd); None: not known."""
+    """Whether it returns ETags for directories, or a file for a path below that file (lighttpd); None: unknown."""
 
     def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
-        """Return what a file went without that was to have this time (POSIX seconds)."""
+        """Return what could not be done for a file that was to have this time (POSIX seconds)."""
         if modified is None or found.modified is None:
             return ()
         if found.modified == int(modified):
@@ -117,7 +117,7 @@ class DavService:
     ) -> Answer:
         """Send a request and return its answer, read whole.
 
-        Raises Refused for an answer that is no success, also inside a multistatus, and what ``PolicyAgent.send``
+        Raises Refused for an answer that is no success or has a failure in a multistatus, and what ``PolicyAgent.send``
         raises. Cancelling drops the connection.
         """
         response = await self.send(method, url, headers, body)
@@ -156,8 +156,8 @@ class DavService:
     ) -> Response:
         """Send a request and return its answer once its head is here; raises what ``ask`` does.
 
-        A collection whose URL lacks the last "/" is asked with one where the server redirects to that, whatever it
-        takes, behind a proxy, for its own address; no other redirect is followed.
+        If the server redirects a collection's URL to the one with "/" at its end, that is requested, whatever host the
+        redirect names (behind a proxy it may be another); no other redirect is followed.
         """
         refused = await self._sent(method, url, headers or {}, body)
         location = refused.location if isinstance(refused, Refused) and method not in _DIRECT else None

@@ -1,4 +1,4 @@
-"""A part file that is sent as it comes, by one PUT; it is there once the server has taken all of it."""
+"""One part file that is sent by one PUT while it arrives; it exists once the server has received all of it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,12 +15,12 @@ from datamover.protocols.http.request_body import SLICE
 
 @implementer(IBodyProducer)
 class FedBody:
-    """The body of a request, fed while it is sent. Until its first byte was sent it can be asked for again."""
+    """The body of a request, fed while it is sent. It can be sent again until its first byte was sent."""
 
     repeatable = True
 
     def __init__(self, length: int | None) -> None:
-        """``length`` is in bytes; None: it is sent in HTTP's chunks."""
+        """``length`` is in bytes; None: unknown, it is sent in HTTP's chunks."""
         self.length = UNKNOWN_LENGTH if length is None else length
         self.begun = False
         """Bytes were sent."""
@@ -32,7 +32,7 @@ class FedBody:
         self._changed: Waiters[None] = Waiters()
 
     async def feed(self, data: Octets) -> bool:
-        """Send the next bytes, as soon as the connection takes them; tell whether it has taken them."""
+        """Send bytes when the connection takes more; return whether they were sent."""
         view = memoryview(data)
         for start in range(0, len(view), SLICE):
             while (self._consumer is None or self._paused) and not self._given_up:
@@ -44,13 +44,13 @@ class FedBody:
         return True
 
     def end(self) -> None:
-        """Take note that all of it was fed."""
+        """End the body."""
         self._whole = True
         if self._consumer is not None and not self._done.called:
             self._done.callback(None)
 
     def give_up(self) -> None:
-        """Note that it is not sent any further."""
+        """Stop the body before its end."""
         self._given_up = True
         self._changed.wake(None)
 
@@ -89,9 +89,9 @@ class DavSink:
         look: Callable[[], Awaitable[tuple[int, Sequence[Lack]]]],
         early: DataMoverError,
     ) -> None:
-        """Feed ``body``, which ``sending`` sends; ``look`` tells the size that arrived, and what it went without.
+        """Feed ``body``, which ``sending`` sends; ``look`` returns the stored size, and what could not be done.
 
-        ``early`` is raised where the server takes a file before all of it was sent.
+        ``early`` is raised if the server answers with success before all was sent.
         """
         self.without: Sequence[Lack] = ()
         self._body = body
@@ -110,11 +110,11 @@ class DavSink:
             raise self._early
 
     async def flush(self) -> int:
-        """Return 0: the server keeps nothing of a file before it has all of it."""
+        """Return 0: the server stores nothing of a file before it has all of it."""
         return 0
 
     async def finish(self, *, modified: float | None) -> int:
-        """End the file; its time went with its head. Return the size that the server tells."""
+        """End the file, whose time was sent in the request's head; return the size that the server reports."""
         self._body.end()
         await self._sent()
         size, self.without = await self._look()
@@ -135,7 +135,7 @@ class DavSink:
         self._ended.wake(None)
 
     async def _sent(self) -> None:
-        """Wait for the server's answer; raises what it refused."""
+        """Wait for the server's answer; raises its refusal."""
         await self._wait()
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""The uploads of one file: by one PUT of a hidden part file, or in chunks where the server takes them."""
+"""The upload of one file: by one PUT of a hidden part file, or in chunks if the server supports them."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace as changed
@@ -14,10 +14,10 @@ from datamover.protocols.upload import Check, Prove, Saved, Stored, Upload, unch
 
 
 class SizedParts(PartFiles, Protocol):
-    """Part files whose size and time go before them."""
+    """Part files whose size and time are sent before their bytes."""
 
     async def prepare(self, target: str, part: str) -> str:
-        """Make sure that a target can have its name; return what its part file is to be called."""
+        """Check that the server accepts the target's name; return the path of its part file."""
         ...
 
     async def open_sized(
@@ -39,7 +39,7 @@ class SizedParts(PartFiles, Protocol):
         ...
 
     async def without(self, path: str, modified: float | None) -> Sequence[Lack]:
-        """Return what a file went without that was to have this time."""
+        """Return what could not be done for a file that was to have this time."""
         ...
 
 
@@ -51,7 +51,7 @@ class WholeUpload(PartUpload):
     def __init__(
         self, files: SizedParts, target: str, token: str, *, offset: int, size: int | None, modified: float | None
     ) -> None:
-        """``size`` is the file's in bytes, where it is known."""
+        """``size`` is the file's size in bytes, if known."""
         super().__init__(files, target, token, offset=offset, modified=modified)
         self._sized = files
         self._expected = size
@@ -79,7 +79,7 @@ class WholeUpload(PartUpload):
 
 
 class ChunkedUpload(MultipartUpload):
-    """``protocols.upload.Upload`` in chunks, which tells whether the file got its time."""
+    """``protocols.upload.Upload`` in chunks, whose commit reports whether the file got its time."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class ChunkedUpload(MultipartUpload):
 
 
 class DavUpload:
-    """``protocols.upload.Upload`` that is in chunks if, when it is opened, the server is found to take them."""
+    """``protocols.upload.Upload`` that decides at ``open`` whether it is whole or in chunks."""
 
     def __init__(
         self, parts: SizedParts, target: str, chunking: Chunking, chunked: MultipartUpload, whole: WholeUpload
