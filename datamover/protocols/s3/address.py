@@ -1,4 +1,4 @@
-"""Where a bucket is: the URL of each of its keys, in path style or as a virtual host. Pure."""
+"""The URLs of a bucket and its keys, in path style or as a virtual host. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ Query = Sequence[tuple[str, str]]
 """Names and values, decoded."""
 
 LONGEST_KEY = 1024
-"""Bytes, of any key (Amazon S3 User Guide, "Naming Amazon S3 objects")."""
+"""Bytes (Amazon S3 User Guide, "Naming Amazon S3 objects")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class BucketAddress:
         return WebUrl(self.endpoint.scheme, self.host, self.endpoint.port, path, query or None)
 
     def redirected(self, key: str, query: Query, location: str) -> WebUrl | None:
-        """Return where a redirect leads that asks for a key elsewhere, with what it adds to the query.
+        """Return the target of a redirect of a request for a key, with what it adds to the query.
 
-        None where it leads to anything but this key of this bucket at the endpoint, or at a host below its own: the
-        login goes to no other ("Request routing", Amazon S3 User Guide).
+        None unless it is this key of this bucket at the endpoint or one of its subdomains, since the login is sent to
+        no other host ("Request routing", Amazon S3 User Guide).
         """
         if not location:
             return None
@@ -61,5 +61,5 @@ class BucketAddress:
 
 
 def amazon(region: str) -> str:
-    """Return the address of Amazon's service in a region; those of China are a partition of their own."""
+    """Return the address of Amazon's service in a region; the regions of China are a partition of their own."""
     return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"

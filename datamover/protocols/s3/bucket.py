@@ -28,13 +28,13 @@ LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 
 SKEW = 900.0
-"""Seconds by which the service's clock and another may differ: it bears no more of ours."""
+"""Seconds by which the service's clock and ours may differ; it refuses requests beyond that."""
 FORGOTTEN = 900.0
-"""Seconds after which an upload that was made to ask for the initiator is nobody's any more."""
+"""Seconds after which an upload that was made to learn the initiator is a leftover."""
 
 
 class Bucket:
-    """A prefix of a bucket, as seen from one side. Every path is below the prefix.
+    """A prefix of a bucket, with the errors of one side. Every path is below the prefix.
 
     It is ``http_place.seam.Resources`` and ``object_store.seam.ObjectStore``.
     """
@@ -62,7 +62,7 @@ class Bucket:
         self._initiator: str | None = None
 
     def key(self, path: str) -> str:
-        """Return the key of a path; raises an error of the side for what no service takes as one."""
+        """Return the key of a path; raises an error of the side if no service accepts it."""
         key = posixpath.join(self._prefix, path) if path else self._prefix
         try:
             size = len(key.encode())
@@ -75,7 +75,7 @@ class Bucket:
         return key
 
     def inside(self, path: str) -> str:
-        """Return what the keys below a directory begin with."""
+        """Return the beginning of all keys below a directory."""
         key = self.key(path)
         return f"{key}/" if key else ""
 
@@ -86,7 +86,7 @@ class Bucket:
     # Objects --------------------------------------------------------------------------------------------------
 
     async def head(self, path: str) -> FoundObject | None:
-        """Inspect an object; None where there is none."""
+        """Inspect an object; None if there is none."""
         with self.refusals.about(path):
             try:
                 try:
@@ -103,17 +103,20 @@ class Bucket:
         return found_in(path, answer.head)
 
     async def _why(self, path: str) -> None:
-        """Raise why a HEAD was refused, whose answer has no body that would say so, unless it was for the region."""
+        """Raise the reason why a HEAD was refused, found out by a GET, since an answer to HEAD has no body.
+
+        Return if the GET succeeds: then the region was wrong, and is known now.
+        """
         try:
             response = await self.service.get(self.key(path), {"Range": "bytes=0-0"})
         except Refused as refusal:
-            if refusal.status != UNSATISFIABLE:  # It is empty.
+            if refusal.status != UNSATISFIABLE:  # The object is empty.
                 raise
         else:
             await response.body.close()
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Inspect an object, or the keys below it; None where there is nothing."""
+        """Inspect an object, or the directory of the keys below it; None if there is neither."""
         name = posixpath.basename(path)
         if not path:
             return Inspection(name, directory=True)
@@ -124,7 +127,7 @@ class Bucket:
         return Inspection(name, directory=True) if page.keys or page.prefixes else None
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
-        """Return the answer to the GET of an object. Raises Refused, and the side's errors for anything else."""
+        """Return the answer to the GET of an object. Raises Refused, and errors of the side."""
         with self.refusals.connecting():
             return await self.service.get(self.key(path), headers)
 
@@ -132,14 +135,14 @@ class Bucket:
         return found_in(path, head)
 
     def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
-        """Tell it by the mark that its metadata keep."""
+        """Compare the upload's name in the metadata."""
         return found.upload == kept.upload
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
-        """Store a whole object. Raises Refused, and the side's errors for anything else."""
+        """Store a whole object. Raises Refused, and errors of the side."""
         with self.refusals.connecting():
             answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
         return Made(etag_in(answer.head), version_in(answer.head))
@@ -175,7 +178,7 @@ class Bucket:
         return upload
 
     async def create_upload(self, path: str, headers: Mapping[str, str]) -> str:
-        """Begin an upload; return its number."""
+        """Begin an upload; return its id."""
         sent = {**self._storing.headers(), **headers}
         algorithm = {"x-amz-checksum-algorithm": "SHA256"} if self._checking.sha256 else {}
         with self.refusals.about(path):
@@ -195,7 +198,7 @@ class Bucket:
         return Part(len(data), etag_in(answer.head), digests.sha256_base64 if not self._checking.md5 else "")
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
-        """Return the parts of an upload by number, None where it is not there."""
+        """Return the parts of an upload by number, None if there is no such upload."""
         found: dict[int, Part] = {}
         after: str | None = None
         while True:
@@ -217,10 +220,7 @@ class Bucket:
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
     ) -> Made:
-        """Make an object of an upload, which has its ``metadata`` already.
-
-        Raises Refused, and the side's errors for anything else.
-        """
+        """Make an object of an upload, which has its ``metadata`` already. Raises Refused, and errors of the side."""
         body = documents.completion(parts)
         sent = {"Content-Type": "application/xml", **condition}
         sha256 = hashlib.sha256(body).hexdigest()
@@ -232,7 +232,7 @@ class Bucket:
         return Made(etag, version_in(answer.head))
 
     async def abort_upload(self, path: str, upload: str) -> None:
-        """Remove an upload; a missing one is fine."""
+        """Remove an upload; do nothing if there is none."""
         with self.refusals.about(path):
             try:
                 await self.service.ask("DELETE", self.key(path), [("uploadId", upload)])
@@ -242,7 +242,7 @@ class Bucket:
         self.made.forget(upload)
 
     async def list_uploads(self, prefix: str, path: str) -> list[Pending]:
-        """Return the uploads of the keys that begin with ``prefix``."""
+        """Return the unfinished uploads of the keys that begin with ``prefix``."""
         found: list[Pending] = []
         query = [("uploads", ""), ("prefix", prefix), ("encoding-type", "url")]
         after: tuple[str, str] | None = None
@@ -252,7 +252,7 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", "", [*query, *markers])
                 except Refused as refusal:
-                    if refusal.upload_gone:  # So rclone says that there is none.
+                    if refusal.upload_gone:  # rclone answers so if there is none.
                         return found
                     raise
             with self.refusals.reading(path):
@@ -269,16 +269,16 @@ class Bucket:
                 await self.abort_upload(path, pending.upload)
 
     async def began(self, pending: Pending, since: float | None) -> bool:
-        """Tell whether an upload was begun with this login after ``since`` (POSIX seconds; None: not known)."""
+        """Tell whether an upload was begun with this login after ``since`` (POSIX seconds; None: unknown)."""
         initiated = pending.initiated_at
         if since is None or initiated is None or initiated < since - SKEW or not pending.initiator:
             return False
         return pending.initiator == await self.initiator()
 
     async def initiator(self) -> str:
-        """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it.
+        """Return the service's id of the login, "" if it does not report it; learnt from an upload made for that.
 
-        Those of processes that died over this question, or over the test of a destination, are removed.
+        Such uploads of killed processes, and those of interrupted tests of a destination, are removed.
         """
         if self._initiator is None:
             path = new_trial()
@@ -323,6 +323,6 @@ class Bucket:
 
 
 def _older(one: Pending, other: Pending) -> bool:
-    """Tell whether one upload was begun so long before another that nobody waits for it."""
+    """Tell whether one upload was begun so long before another that it is a leftover."""
     begun, then = one.initiated_at, other.initiated_at
     return begun is not None and then is not None and begun < then - FORGOTTEN

@@ -1,4 +1,4 @@
-"""The key that signs, read from its files: again after a while, and at once when the service refuses it."""
+"""The signing key, read from its files again after a while, and at once when the service refuses it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from datamover.protocols.http_place.secrets import secret_line
 from datamover.protocols.s3.signing import Credentials
 
 FRESH = 60.0
-"""Seconds for which what was read is used."""
+"""Seconds for which the key is used before its files are read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """Where the key of one destination lies."""
+    """The files of one destination's key."""
 
     access_key_id: str
     secret_key: Path
@@ -27,7 +27,7 @@ class KeyFiles:
 
 
 class KeyReader:
-    """The key of one destination, as its files hold it."""
+    """Reads the key of one destination."""
 
     def __init__(self, files: KeyFiles, threads: Threads, seconds: Callable[[], float]) -> None:
         """Read in ``threads``; ``seconds`` is a monotonic clock."""
@@ -38,7 +38,7 @@ class KeyReader:
         self._at = 0.0
 
     async def get(self, refused: Credentials | None = None) -> Credentials:
-        """Return the key; read again if it is old, or is the one that was ``refused``. Raises AuthenticationFailed."""
+        """Return the key; its files are read again if it is old or was ``refused``. Raises AuthenticationFailed."""
         if self._read is None or self._read == refused or self._seconds() - self._at > FRESH:
             self._read = await self._threads.run(self._files.read)
             self._at = self._seconds()

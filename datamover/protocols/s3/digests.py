@@ -1,4 +1,4 @@
-"""The digests of what is sent, and how the service is asked to check them."""
+"""The digests of bodies, and by which of them the service checks what arrives."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ _UNSIGNED_REFUSED = frozenset(
 
 
 class Checking:
-    """How one service checks what arrives; learnt from its answers."""
+    """How one service checks bodies; learnt from its answers."""
 
     def __init__(self) -> None:
         self._sha256: bool | None = None
@@ -38,34 +38,34 @@ class Checking:
 
     @property
     def md5(self) -> bool:
-        """Whether ``Content-MD5`` is sent: the service is not known to check the other."""
+        """Whether ``Content-MD5`` is sent, because the service is not known to check the other."""
         return self._sha256 is not True
 
     @property
     def signed(self) -> bool:
-        """Whether the sha256 of a body is signed as such, and so computed once more by the service.
+        """Whether the signature covers the sha256 of the body, which the service then computes once more.
 
-        What is signed in any case are the headers, with the digest by which the service checks the body.
+        In any case it covers the headers, among them the digest by which the service checks the body.
         """
         return self._unsigned is False
 
     def learn(self, sent: "Digests", head: Head) -> None:
-        """Take note whether the service has taken ``x-amz-checksum-sha256``: it says it back then."""
+        """Record whether the service supports ``x-amz-checksum-sha256``: its answer then has it, too."""
         self._sha256 = sent.sha256 is not None and head.header(CHECKSUM) == sent.sha256_base64
         self._unsigned = not sent.signed
 
     def wants_signed(self, refusal: Refused) -> bool:
-        """Tell whether a refusal may be because the body was not signed, as long as no unsigned one was accepted."""
+        """Tell whether a refusal may mean that the body must be signed; no unsigned one was accepted so far."""
         return self._unsigned is None and refusal.code in _UNSIGNED_REFUSED
 
     def signing(self) -> "Checking":
-        """Return the same, with bodies signed."""
+        """Return a copy, with bodies signed."""
         other = Checking()
         other._sha256, other._unsigned = self._sha256, False
         return other
 
     def refused(self) -> None:
-        """Take note that the service does not take it."""
+        """Record that the service does not support ``x-amz-checksum-sha256``."""
         self._sha256 = False
 
 
@@ -77,18 +77,18 @@ class Digests:
     """Hex."""
     md5: bytes | None
     signed: bool
-    """Whether the sha256 is what is signed of the body."""
+    """Whether the signature covers the sha256."""
 
     @classmethod
     def of(cls, data: bytes, checking: Checking) -> "Digests":
-        """Compute the digests that are sent; takes a while for many bytes, and lets other threads run meanwhile."""
+        """Compute the digests that are sent; blocks for many bytes, without holding the interpreter's lock."""
         md5 = hashlib.md5(data, usedforsecurity=False).digest() if checking.md5 else None
         sha256 = hashlib.sha256(data).hexdigest() if checking.sha256 or checking.signed else None
         return cls(sha256, md5, checking.signed)
 
     @property
     def payload(self) -> str:
-        """What is signed of the body."""
+        """The body's hash in the signature."""
         return self.sha256 if self.signed and self.sha256 is not None else UNSIGNED
 
     @property
@@ -97,7 +97,7 @@ class Digests:
         return base64.b64encode(bytes.fromhex(self.sha256)).decode("ascii")
 
     def headers(self, checking: Checking) -> dict[str, str]:
-        """Return the headers that have the service check the bytes."""
+        """Return the headers by which the service checks the bytes."""
         headers = {}
         if checking.sha256 and self.sha256 is not None:
             headers[CHECKSUM] = self.sha256_base64

@@ -1,4 +1,4 @@
-"""The XML documents of S3: what its answers tell, and the one that completes an upload. Pure."""
+"""Parse the XML documents of S3, and make the one that completes an upload. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ _NO_XML = re.compile(
     rb"|&#x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef]);|&#0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|6553[45]);",
     re.IGNORECASE,
 )
-"""What stands for characters that XML 1.0 has not, in UTF-8."""
+"""Characters that XML 1.0 does not allow, in UTF-8 or as references."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorDocument:
-    """What an answer says about its error."""
+    """The error in an answer."""
 
     code: str
     message: str
     region: str | None = None
     endpoint: str | None = None
-    """Where the service wants to be asked instead."""
+    """The host that the service names instead of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Listing:
     keys: tuple[str, ...]
     prefixes: tuple[str, ...]
     following: str | None
-    """What the next page is asked for with; "" where the service does not tell it, None for no more."""
+    """The token of the next page; "" if the service leaves it out, None if this is the last page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Pending:
     upload: str
     initiator: str
     initiated: str
-    """As the service tells it (ISO 8601)."""
+    """When it began, as the service writes it (ISO 8601)."""
 
     @property
     def initiated_at(self) -> float | None:
-        """POSIX seconds, None where it cannot be read."""
+        """When it began, in POSIX seconds; None if that cannot be parsed."""
         try:
             moment = datetime.fromisoformat(self.initiated)
         except ValueError:
@@ -64,7 +64,7 @@ class Pending:
 
 
 def error_of(body: bytes) -> ErrorDocument | None:
-    """Return the error that a body tells, None where it tells none."""
+    """Return the error in a body, None if there is none."""
     try:
         root = _parse(body)
     except Unreadable:
@@ -76,20 +76,20 @@ def error_of(body: bytes) -> ErrorDocument | None:
 
 
 def upload_of(body: bytes) -> str:
-    """Return the number of the upload that was made."""
-    number = _text(_parse(body), "UploadId")  # Services differ in what the document is called.
-    if not number:
+    """Return the id of the upload that was begun."""
+    upload = _text(_parse(body), "UploadId")  # Services name the document differently.
+    if not upload:
         raise Unreadable("it names no upload")
-    return number
+    return upload
 
 
 def completed_of(body: bytes) -> str:
-    """Return the ETag that the answer to the completion of an upload tells, "" where it tells none."""
+    """Return the ETag in the answer to the completion of an upload, "" if there is none."""
     return _text(_parse(body), "ETag").strip('"')
 
 
 def listing_of(body: bytes) -> Listing:
-    """Return a page of keys, asked for with encoding-type=url."""
+    """Return a page of keys, requested with encoding-type=url."""
     root = _parse(body, "ListBucket")
     plain = unquote_plus if _text(root, "EncodingType") == "url" else str
     keys = tuple(plain(_text(each, "Key")) for each in _all(root, "Contents"))
@@ -99,7 +99,7 @@ def listing_of(body: bytes) -> Listing:
 
 
 def parts_of(body: bytes) -> tuple[dict[int, Part], str | None, str]:
-    """Return a page of parts by number, what the next page begins after (None: it is the last), and the initiator."""
+    """Return a page of parts by number, the marker of the next page (None: this is the last), and the initiator."""
     root = _parse(body, "ListParts")
     found = {
         _number(each, "PartNumber"): Part(
@@ -112,7 +112,7 @@ def parts_of(body: bytes) -> tuple[dict[int, Part], str | None, str]:
 
 
 def uploads_of(body: bytes) -> tuple[list[Pending], tuple[str, str] | None]:
-    """Return a page of uploads, asked for with encoding-type=url, and the markers of the next page."""
+    """Return a page of uploads, requested with encoding-type=url, and the markers of the next page, None if none."""
     root = _parse(body, "ListMultipartUploads")
     plain = unquote_plus if _text(root, "EncodingType") == "url" else str
     found = [
@@ -135,12 +135,12 @@ def completion(parts: Iterable[Part]) -> bytes:
 
 
 def _parse(body: bytes, expected: str = "") -> Element:
-    """Return the root, whose name begins with what is ``expected``: services differ in the rest."""
+    """Return the root element, whose name must begin with ``expected``; services differ in the rest of it."""
     try:
         try:
             root: Element = fromstring(body)
         except ParseError:
-            # Keys may hold what XML 1.0 does not (2.2), and services write it as it is, or as a reference.
+            # Keys may have characters that XML 1.0 (2.2) does not allow; services write them, or references to them.
             root = fromstring(_NO_XML.sub(b"?", body))
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise Unreadable("it is not XML") from error

@@ -1,7 +1,7 @@
-"""The uploads that this process made and has not ended: these are ours to sweep, whoever else uses the bucket."""
+"""The uploads that this process began and has not ended; it may abort them, whoever else uses the bucket."""
 
 REMEMBERED = 10_000
-"""Those that another process ended stay among them."""
+"""Uploads; those that another process ended are among them."""
 
 
 class MadeUploads:
@@ -16,7 +16,7 @@ class MadeUploads:
             del self._transfers[next(iter(self._transfers))]
 
     def transfer(self, upload: str) -> str | None:
-        """Return the transfer of an upload, None for one that is not known."""
+        """Return the transfer of an upload, None if the upload is unknown."""
         return self._transfers.get(upload)
 
     def forget(self, upload: str) -> None:

@@ -1,4 +1,4 @@
-"""What an object's headers tell of it, and what is told of one that is written. Pure."""
+"""The headers of an object: those of answers, and those with which it is stored. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from datamover.protocols.object_store.found import found_in as found_of
 from datamover.protocols.object_store.seam import FoundObject
 
 PREFIX = "x-amz-meta-"
-"""What the names of metadata begin with."""
+"""The beginning of the headers of metadata."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -32,19 +32,19 @@ class Storing:
 
 
 def found_in(path: str, head: Head) -> FoundObject:
-    """Return what the answer to a HEAD or GET tells of the object at ``path``."""
+    """Return the object at ``path``, from the answer to a HEAD or GET."""
     etag = etag_in(head)
     return found_of(path, head, PREFIX, etag, plain_md5(etag, head), version=version_in(head))
 
 
 def version_in(head: Head) -> str:
-    """Return the number of an object's version; that of a bucket which keeps no older ones any more is not one."""
+    """Return the id of an object's version, "" if there is none ("null": the bucket has stopped keeping versions)."""
     version = head.header("x-amz-version-id") or ""
     return "" if version == "null" else version
 
 
 def plain_md5(etag: str, head: Head) -> str | None:
-    """Return the ETag where it is the MD5 of the object or part: one PUT, not encrypted by a key of its own."""
+    """Return the ETag if it is the MD5 of the object or part: stored by one PUT, and not encrypted by a KMS key."""
     encryption = head.header("x-amz-server-side-encryption")
     customer = head.header("x-amz-server-side-encryption-customer-algorithm")
     return etag if _MD5.fullmatch(etag) and encryption in (None, "AES256") and customer is None else None

@@ -1,4 +1,4 @@
-"""Which permission of the key a request needs. Pure.
+"""The permission that a request needs. Pure.
 
 Source: "Required permissions for Amazon S3 API operations", Amazon S3 User Guide.
 """
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What is forbidden where it is missing."""
+    """A permission, and what is forbidden without it."""
 
     verb: str
-    """Such as "read"."""
+    """For messages, such as "read"."""
     name: str
 
 
@@ -20,7 +20,7 @@ _READ = Permission("read", "s3:GetObject")
 _WRITTEN = Permission("written", "s3:PutObject")
 _REMOVED = Permission("removed", "s3:DeleteObject")
 _LISTED = Permission("listed", "s3:ListBucket")
-# What is asked for by one of these in the query.
+# Requests that have this name in their query.
 _OF = {
     ("GET", "list-type"): _LISTED,
     ("GET", "uploads"): Permission("listed", "s3:ListBucketMultipartUploads"),

@@ -1,4 +1,4 @@
-"""The names below a prefix of a bucket."""
+"""A prefix of a bucket as a destination."""
 
 from collections.abc import Callable, Container
 
@@ -29,10 +29,10 @@ class S3Place(ObjectPlace):
     async def sweep(
         self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
     ) -> None:
-        """Abort the transfer's uploads of ``target``: those that this process made, and those that can be no other's.
+        """Abort the transfer's uploads of ``target``: those that this process began, and those that no other can own.
 
-        What another process made, and died before it told anybody of it, is known by its key, by who initiated it, and
-        by when. Uploads that do not fit are left alone, and logged.
+        An upload of a killed process is recognised by its key, its initiator and its time. Others are left alone, and
+        logged.
         """
         kept = Token.parse(keep).upload if keep else None
         for pending in await self._bucket.list_uploads(self._bucket.key(target), target):
@@ -44,7 +44,7 @@ class S3Place(ObjectPlace):
                 await self._bucket.abort_upload(self._bucket.path(pending.key), pending.upload)
             elif maker is None:
                 log.warn(
-                    "an upload of {key!r} since {since} is left alone, for it may be another's",
+                    "an unfinished upload of {key!r}, begun at {since}, is left alone: it may be another program's",
                     key=pending.key,
                     since=pending.initiated,
                 )

@@ -1,4 +1,4 @@
-"""One destination: the connections to its service, and what was learnt of it."""
+"""The connections to the service of one destination, and what was learnt of it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,7 +27,7 @@ from datamover.protocols.s3.service import Service
 STREAMS = 8
 """Connections over which one large object may be read."""
 UPLOADS_TOLD = 100
-"""Unfinished uploads that are told of, the oldest."""
+"""Unfinished uploads that are reported, the oldest ones."""
 
 
 class S3Pool:
@@ -49,7 +49,7 @@ class S3Pool:
         reactor: Any,
     ) -> None:
         self._agent = agent
-        # Two: where the keys' disk hangs, digests go on.
+        # Two: if the disk with the key hangs, digests are still computed.
         self._threads = Threads(reactor, f"destination-{name}", 2)
         self._conditions = Conditions(reactor.seconds)
         service = Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
@@ -70,9 +70,9 @@ class S3Pool:
         return self._places[side]
 
     async def connect(self) -> None:
-        """List a little, which needs a login, and find out whether the service honours conditions."""
+        """List a key, which needs a login, and find out whether the service honours conditions."""
         bucket = self._buckets[Scope.DESTINATION]
-        # The login holds of a key that may not list: it may write and read all the same.
+        # A key that may not list has logged in all the same, and may be able to read and write.
         with suppress(DestinationForbidden):
             await bucket.list_page(bucket.key(""), "", most=1)
         await self._conditions.probe(bucket)

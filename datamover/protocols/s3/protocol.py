@@ -1,4 +1,4 @@
-"""What the protocol "s3" declares: its URLs and its options."""
+"""The declaration of the protocol "s3": its URLs and options."""
 
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -68,16 +68,16 @@ Word = Annotated[str, AfterValidator(_word)]
 
 
 class S3Options(TlsOptions):
-    """Which service holds the bucket, the key that signs, and how objects are stored."""
+    """The service of the bucket, the signing key, and how objects are stored."""
 
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
-    """None: Amazon's, for the region."""
+    """None: Amazon's in the region."""
     region: Annotated[str, AfterValidator(_region)] = "us-east-1"
     access_key_id: Word
     secret_key_file: SecretPath
     session_token_file: SecretPath | None = None
     path_style: bool | None = Field(default=None, strict=True)
-    """None: where an endpoint is given."""
+    """None: true if an endpoint is given."""
     part_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=LIMITS.least, most=LIMITS.largest)] = 16 * 2**20
     storage_class: Word | None = None
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
@@ -101,7 +101,7 @@ class S3Protocol:
     options: ClassVar[type[ProtocolOptions]] = S3Options
 
     def check_url(self, url: str) -> None:
-        """Raise ValueError for anything but s3://BUCKET[/PREFIX]."""
+        """Raise ValueError unless the URL is s3://BUCKET[/PREFIX]."""
         if urlsplit(url).scheme != "s3" or not _BUCKET.fullmatch(container_of(url)) or "?" in url or "#" in url:
             raise ValueError(_EXPECTED)
         check_prefix(url, _EXPECTED)
@@ -110,7 +110,7 @@ class S3Protocol:
         return f"/{prefix_of(url)}"
 
     def host(self, url: str) -> str:
-        """Return "": the host of the service is an option, and a bucket is none."""
+        """Return "", since the host of the service is an option."""
         return ""
 
     def user(self, url: str) -> str | None:

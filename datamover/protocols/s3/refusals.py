@@ -1,4 +1,4 @@
-"""What an S3 service refuses, as errors that name the side and what a person can do."""
+"""The errors of S3 services: each names the side and says what a person can do."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _UNAVAILABLE = (
 _FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"})
 _QUOTA = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "QuotaExceededException"})
 _MAYBE_QUOTA = frozenset({"EntityTooLarge", "AccessDenied"})
-"""So Swift tells it: "Upload exceeds quota."."""
+"""Swift's codes for "Upload exceeds quota."."""
 _DAMAGED = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 )
@@ -55,7 +55,7 @@ _INVALID = {
 
 @dataclass(frozen=True, slots=True)
 class S3Refusals(HttpRefusals):
-    """The words for the destination ``name``, whose bucket is at ``address``, as used on ``side``."""
+    """The errors of the destination ``name``, whose bucket is at ``address``, as it is used on ``side``."""
 
     holder: ClassVar[str] = "service"
     address: BucketAddress
@@ -86,7 +86,7 @@ class S3Refusals(HttpRefusals):
         if code in _ELSEWHERE or code == _OTHER_REGION or status in REDIRECTS:
             return self._elsewhere(refusal)
         if code in _BUSY or code == "ServiceUnavailable" or status in (429, 503):
-            # Swift, whose disks are full or away, says that it were asked too often.
+            # Swift answers so if its disks are full or away.
             doubt = "" if code in _BUSY or refusal.retry_after is not None else _UNAVAILABLE
             return errors.RateLimited(
                 f"{here}: the service asks for fewer requests{doubt}", scope=side, retry_after=refusal.retry_after
@@ -128,7 +128,7 @@ class S3Refusals(HttpRefusals):
         )
 
     def _elsewhere(self, refusal: http_place.Refused) -> DataMoverError:
-        """Return the error for a request that was to be made elsewhere, or signed for another region."""
+        """Return the error for a request that belongs to another host, or had to be signed for another region."""
         region = refusal.region if isinstance(refusal, Refused) else None
         only = "the key is sent to the configured host alone"
         if region is not None:

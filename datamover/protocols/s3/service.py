@@ -1,4 +1,4 @@
-"""Requests to one S3 service: signed, sent to the configured host alone, and answered or ``Refused``."""
+"""Sign and send requests to one S3 service; an answer that is no success raises ``Refused``."""
 
 import re
 import time
@@ -23,13 +23,13 @@ from datamover.protocols.s3.signing import EMPTY, query_string, signed
 
 NO_UPLOAD = "NoSuchUpload"
 _BEGINNING = 256
-"""Bytes of an answer in which its document begins."""
+"""Bytes of an answer within which its document begins."""
 CIRCLE = "RedirectLoop"
 _KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _SHOWN = 200
 TEMPORARY = 307
 _HOPS = 3
-"""Redirects that one request follows."""
+"""Redirects that one request follows, at most."""
 _HEADER_UNKNOWN = frozenset({"", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented", "NotSupported"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -44,10 +44,10 @@ class Refused(http_place.Refused):
         super().__init__(head, code, message)
         told = region or head.header("x-amz-bucket-region") or ""
         self.region = told if _REGION.fullmatch(told) else None
-        """The region that the bucket is in, where the service tells it; None for that which was signed for."""
+        """The region of the bucket, if the service reports it; None if the request was signed for that region."""
         self.location = head.header("Location") or ""
         self.permission: Permission | None = None
-        """What the request needed, where it is known."""
+        """The permission that the request needed, if known."""
         if elsewhere := endpoint or self.location:
             self.said = f"{self.said}, and names {elsewhere[:_SHOWN]}".removeprefix(", and ")
 
@@ -66,7 +66,7 @@ class Refused(http_place.Refused):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service answered, read whole."""
+    """An answer that was read whole."""
 
     head: Head
     body: bytes
@@ -91,9 +91,9 @@ class Service:
         body: bytes | IBodyProducer | None = None,
         sha256: str = EMPTY,
     ) -> Answer:
-        """Send a request and return its answer, read whole; ``sha256`` is its body's.
+        """Send a request and return its answer, read whole; ``sha256`` is the digest of ``body``, in hex.
 
-        Raises Refused for an answer that is no success, or says so in its body alone, and what ``PolicyAgent.send``
+        Raises Refused for an answer that is no success, or has an error in its body, and what ``PolicyAgent.send``
         raises. Cancelling drops the connection.
         """
         response = await self._send(method, key, query, headers or {}, body, sha256, direct=method == "PUT")
@@ -144,7 +144,7 @@ class Service:
             refused = await _refused(response)
             refused.permission = permission(method, query)
             if refused.missing and "uploadId=" in (url.query or ""):
-                refused.code = NO_UPLOAD  # Ceph misses the key of an upload that is not there.
+                refused.code = NO_UPLOAD  # Ceph answers NoSuchKey for an upload that does not exist.
             if refused.region == region:
                 refused.region = None
             if not renewed and refused.code in _KEY_REFUSED:
@@ -153,13 +153,13 @@ class Service:
                     credentials = fresh
                     continue
             if not resigned and refused.status == 400 and refused.region is not None:
-                # The host is the same: only what is signed changes. The answer to a HEAD tells no more than that.
+                # The host is the same, only the signature changes. The answer to a HEAD says no more than that.
                 region = self._region = refused.region
                 resigned = True
                 continue
             there = self.address.redirected(key, query, refused.location) if refused.status == TEMPORARY else None
             if there is not None:
-                # For this request alone: later ones may be answered where they were meant to be.
+                # For this request only: later ones may be answered by the configured host.
                 if hops < _HOPS:
                     url, region, hops = there, refused.region or region, hops + 1
                     continue

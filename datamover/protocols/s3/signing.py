@@ -14,7 +14,7 @@ from urllib.parse import quote
 EMPTY = hashlib.sha256(b"").hexdigest()
 """The sha256 of a request without a body."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
-"""Signed in place of a body's sha256, where another header tells its digest."""
+"""Signed in place of a body's sha256, if another header has its digest."""
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _DAYS = 64
 """Signing keys that are cached: one for each destination and day."""
@@ -22,7 +22,7 @@ _DAYS = 64
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who signs."""
+    """The signing key."""
 
     access_key_id: str
     secret_key: str = field(repr=False)
@@ -50,10 +50,9 @@ def signed(
     region: str,
     now: float,
 ) -> dict[str, str]:
-    """Return the headers of a request, ``headers`` and the signature's.
+    """Return the headers of a request: ``headers``, all of which are signed, and those of the signature.
 
-    ``path`` and ``query`` are encoded, as they are sent; ``sha256`` is the body's, hex; ``now`` in POSIX seconds. All
-    of ``headers`` are signed.
+    ``path`` and ``query`` are encoded, as they are sent; ``sha256`` is the body's, in hex; ``now`` is in POSIX seconds.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     sent = {**headers, "x-amz-content-sha256": sha256, "x-amz-date": stamp}
