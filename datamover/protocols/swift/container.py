@@ -23,15 +23,15 @@ from datamover.protocols.upload import UploadKey
 LARGEST = 5 * 2**30
 """Bytes of a plain object or a segment (Swift's API, "Object Storage API overview")."""
 LIMITS = PartLimits(least=2**20, largest=LARGEST, most=1_000_000)
-"""A manifest names a thousand manifests of a thousand segments. Small segments are slow to read."""
+"""A manifest names a thousand manifests of a thousand segments. Small segments would be slow to read."""
 
 _ONLY_NEW = {"If-None-Match": "*"}
 _SEGMENTS_LOST = ("not found", "etag mismatch", "size mismatch")
-"""What a refused manifest says of its segments."""
+"""The words by which a service refuses a manifest because of its segments."""
 
 
 class Container:
-    """A prefix of a container, as seen from one side. Every path is below the prefix.
+    """A prefix of a container, with the errors of one side. Every path is below the prefix.
 
     It is ``http_place.seam.Resources`` and ``object_store.seam.ObjectStore``.
     """
@@ -62,7 +62,7 @@ class Container:
         return posixpath.join(self._prefix, path) if path else self._prefix
 
     def name(self, path: str) -> Name:
-        """Return the name of the object at a path, with its container. Raises where no service takes it."""
+        """Return the name of the object at a path, with its container. Raises an error if no service accepts it."""
         key = self.key(path)
         self.refusals.check_name(path, key)
         return Name(self._container, key)
@@ -70,7 +70,7 @@ class Container:
     # Looking and reading --------------------------------------------------------------------------------------
 
     async def head(self, path: str) -> SwiftObject | None:
-        """Inspect an object; None where there is none."""
+        """Inspect an object; None if there is none."""
         with self.refusals.about(path):
             try:
                 answer = await self._service.ask("HEAD", self.name(path))
@@ -81,7 +81,7 @@ class Container:
         return found_in(path, answer.head)
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Inspect an object, or the names below it; None where there is nothing."""
+        """Inspect an object, or the directory of the objects below it; None if there is neither."""
         if not path:
             return Inspection("", directory=True)
         found = await self.head(path)
@@ -104,7 +104,7 @@ class Container:
         return found_in(path, head)
 
     async def entries(self, path: str) -> list[Entry]:
-        """Return what is right below a directory."""
+        """Return the entries directly below a directory."""
         with self.refusals.about(path), self.refusals.reading(path):
             directory = self.name(path).object
             return await listing.every(self._service, self._container, f"{directory}/" if directory else "")
@@ -115,7 +115,7 @@ class Container:
         return [posixpath.basename(entry.name) for entry in found] if len(found) < listing.PAGE else []
 
     async def free(self) -> int | None:
-        """Return the bytes that the quotas of the containers and their account leave, None where none has one."""
+        """Return the bytes that the quotas of the containers and the account leave, None if there is no quota."""
         containers = {self._container, self.large.container}
         with self.refusals.about(""):
             left = [await self._left("Container", Name(container)) for container in sorted(containers)]
@@ -123,17 +123,17 @@ class Container:
         return min((each for each in left if each is not None), default=None)
 
     async def volume(self) -> str:
-        """Return the URL of what has the quota: the account, if it has one, else the container."""
+        """Return the URL of the account if that has a quota, else the URL of the container."""
         with self.refusals.about(""):
             shared = await self._left("Account", ACCOUNT) is not None
             return await self._service.url_of(ACCOUNT if shared else Name(self._container))
 
     async def _left(self, kind: str, name: Name) -> int | None:
-        """Return the bytes that the quota of a container or the account leaves, None for no quota. Raises Refused."""
+        """Return the bytes that the quota of a container or the account leaves, None if it has none. Raises Refused."""
         try:
             head = (await self._service.ask("HEAD", name)).head
         except Refused as refusal:
-            if refusal.status in (403, 404):  # The login may not look, or the container is to be made yet.
+            if refusal.status in (403, 404):  # The login may not look, or the container does not exist yet.
                 return None
             raise
         quota, used = head.header(f"X-{kind}-Meta-Quota-Bytes"), head.header(f"X-{kind}-Bytes-Used")
@@ -143,14 +143,14 @@ class Container:
     # Writing --------------------------------------------------------------------------------------------------
 
     def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
-        """Tell it by the mark that its metadata keep."""
+        """Compare the upload's name in the metadata."""
         return found.upload == kept.upload
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
-        """Store a whole object. Raises Refused, and the side's errors for anything else."""
+        """Store a whole object. Raises Refused, and errors of the side."""
         name, made = self.name(path), Made()
 
         async def put(condition: Mapping[str, str]) -> None:
@@ -167,7 +167,7 @@ class Container:
         return made
 
     async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION, *, version: str = "") -> None:
-        """Remove an object, with its segments where they are ours; a missing one is fine. No condition is heeded."""
+        """Remove an object, and its segments if they are ours; do nothing if it is missing. Conditions are ignored."""
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             upload = await self.large.upload_of(name)
@@ -181,11 +181,11 @@ class Container:
                     raise
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
-        """Return the directory of a new upload's segments; asks nothing of the service."""
+        """Return the directory of a new upload's segments; no request is sent."""
         return segments.new_upload(key, self.name(path).object)
 
     async def abort_lost(self, path: str, since: float) -> None:
-        """Do nothing: an upload's number is made here, so that its answer cannot be lost."""
+        """Do nothing: the upload's id is made here, so it cannot be lost."""
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         with self.refusals.about(path):
@@ -198,11 +198,9 @@ class Container:
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
     ) -> Made:
-        """Make an object of an upload's first segments: a large one, and a plain one of that if it is small enough.
+        """Make a large object of an upload's first segments, and a plain one of that if it is small enough.
 
-        A copy cannot be made on a condition: so the large one takes the name first, and is whole from then on.
-
-        Raises Refused, and the side's errors for anything else.
+        The large one takes the name first, since a copy cannot be conditional. Raises Refused, and errors of the side.
         """
         name, size = self.name(path), sum(part.size for part in parts)
         headers = {**metadata, "Content-Type": guess_type(path)[0] or "application/octet-stream"}
@@ -216,7 +214,7 @@ class Container:
                 await self.large.make(path, name, upload, parts, told)
             except Refused as refusal:
                 lost = refusal.status == 400 and any(each in refusal.said.lower() for each in _SEGMENTS_LOST)
-                lost = lost or refusal.status == 404  # Ceph's gateway: not the container, which has been made.
+                lost = lost or refusal.status == 404  # Of Ceph's gateway; the container exists by now.
                 raise self.refusals.gone(path) if lost else refusal from None
 
         with self.refusals.connecting(), self.refusals.reading(path):
@@ -231,7 +229,7 @@ class Container:
         return Made()
 
     async def abort_upload(self, path: str, upload: str) -> None:
-        """Remove an upload's segments, but those that the object is made of and is to be made of."""
+        """Remove an upload's segments, except those that the object is made of."""
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             current = await self.large.upload_of(name)
@@ -251,10 +249,10 @@ class Container:
     async def _replace(
         self, path: str, name: Name, upload: str, make: Callable[[Mapping[str, str]], Awaitable[None]]
     ) -> bool:
-        """Make an object, whatever is there, and remove the segments of an object of ours that it replaces.
+        """Make an object in place of any other, and remove that one's segments if they are ours.
 
-        Most often nothing is there: then one request does it, where the service honours its condition (Ceph's gateway
-        ignores it). Returns whether there were segments to remove.
+        Usually there is no other, and one conditional request is enough, unless the service ignores conditions (as
+        Ceph's gateway does). Returns whether there were segments to remove.
         """
         await self._conditions.ready(self)
         if self._conditions.honoured:
@@ -266,7 +264,7 @@ class Container:
             else:
                 return False
         replaced = await self.large.upload_of(name, file=path)
-        if replaced == upload:  # A commit was broken off after it had made the object.
+        if replaced == upload:  # A commit was interrupted after it had made the object.
             replaced = await self.large.noted(upload)
         else:
             if replaced is not None:

@@ -1,7 +1,7 @@
-"""Static large objects: their segments, which are stored, listed, made an object of, and removed.
+"""Static large objects: store, list and remove segments, and make objects of them.
 
-Segments cost money, and go as soon as no object needs them: those of an object of ours that is replaced or removed, and
-those of an upload that is given up. What is not ours is left alone.
+Segments cost money, so they are removed as soon as no object needs them: when an object of ours is replaced or removed,
+and when an upload is aborted. Others' segments are left alone.
 """
 
 from collections.abc import Mapping
@@ -26,33 +26,33 @@ from datamover.protocols.swift.writer import Writer
 log = Logger()
 
 MOST_ENTRIES = 1000
-"""Of one manifest; ``max_manifest_segments`` is 1,000 unless an operator changes it."""
+"""Entries of one manifest; ``max_manifest_segments`` is 1,000 unless an operator changes it."""
 AT_ONCE = 8
-"""Segments that are removed at a time."""
+"""Segments that are removed at the same time."""
 COPIED = 5 * 10**6
-"""Bytes a second, at least, at which a service copies."""
+"""Bytes a second that a service copies, at least."""
 LOOKED_AT = 5
-"""Segments a second, at least, that a service looks at before it makes an object of them."""
+"""Segments a second that a service checks before it makes an object of them, at least."""
 HEARTBEAT_FROM = 50
-"""Entries of a manifest from which on the service is asked to send spaces while it works, for the sake of proxies."""
+"""Entries of a manifest from which on the service is asked to send spaces while it works, so that proxies wait."""
 _MANIFEST = [("multipart-manifest", "put")]
 _HEARTBEAT = [*_MANIFEST, ("heartbeat", "on")]
 
 
 class LargeObjects:
-    """The large objects of one side, with their segments in ``container``. What is refused is raised as Refused."""
+    """The large objects of one destination, with their segments in ``container``. All methods raise Refused."""
 
     def __init__(
         self, service: Service, container: str, writer: Writer, refusals: SwiftRefusals, *, largest_plain: int
     ) -> None:
-        """``largest_plain``: bytes up to which a file is to become a plain object."""
+        """``largest_plain``: bytes of the largest file that becomes a plain object."""
         self.container = container
         self._largest_plain = largest_plain
         self._service = service
         self._writer = writer
         self._refusals = refusals
         self._copies: bool | None = None
-        """Whether a copy of a large object holds its content; None: it is not known."""
+        """Whether a copy of a large object has its content; None: unknown."""
 
     # Segments -------------------------------------------------------------------------------------------------
 
@@ -67,7 +67,7 @@ class LargeObjects:
         return {number: part for name, part in found.items() if (number := segments.number_of(name)) is not None}
 
     async def uploads(self, transfer: str) -> list[str]:
-        """Return the uploads of one transfer that have segments, or a note of what they replace."""
+        """Return the uploads of one transfer that have segments, or a note (``note``)."""
         found = await every(self._service, self.container, segments.prefix_of(transfer))
         return [entry.name.rstrip("/") for entry in found if entry.name.endswith("/")]
 
@@ -78,7 +78,7 @@ class LargeObjects:
         headers = {**headers, UPLOAD: upload}
         named = [(segments.segment(upload, number), part) for number, part in enumerate(parts, 1)]
         while len(named) > MOST_ENTRIES:
-            # A manifest may name others: these are of a thousand segments each.
+            # A manifest may name others, of a thousand segments each.
             chunks = [named[start : start + MOST_ENTRIES] for start in range(0, len(named), MOST_ENTRIES)]
             named = []
             for index, chunk in enumerate(chunks):
@@ -87,10 +87,10 @@ class LargeObjects:
         await self._manifest(path, name, named, headers)
 
     async def flatten(self, path: str, name: Name, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
-        """Make a plain object of the large one that ``make`` made, if it is small enough, and remove what is left over.
+        """Make a plain object of the one that ``make`` made, if it is small enough, and remove spare segments.
 
-        That is done within the service. One of several segments stays where the service's copies of large objects are
-        empty, as Ceph's gateway's are.
+        The service copies it. An object of several segments stays a large one if the service's copies of large objects
+        are empty, as those of Ceph's gateway are.
         """
         one, size = len(parts) == 1, sum(part.size for part in parts)
         if size > self._largest_plain:
@@ -106,16 +106,17 @@ class LargeObjects:
             await self._copy(path, source, name, parts[0].etag if one else None, headers, size)
         except Refused as refusal:
             if refusal.status >= 500:
-                raise  # It may go on with it.
+                raise  # The service may still complete the copy.
             log.warn("{name} stays a large object: {refusal}", name=str(name), refusal=str(refusal))
             await self.drop(upload, after=len(parts))
             return
         await self.drop(upload)
 
     async def settle(self, path: str, name: Name, upload: str) -> None:
-        """Do for an object that is made of an upload's segments what its commit was to do yet.
+        """Complete an interrupted commit, for an object that is made of the upload's segments.
 
-        Where that was broken off amid a copy, the service may end it nevertheless: nobody would remove the segments.
+        If it was interrupted during a copy, the service may complete that at any time, and nobody would remove the
+        segments then.
         """
         head = (await self._service.ask("HEAD", name)).head
         parts: list[Part] = []
@@ -123,12 +124,12 @@ class LargeObjects:
             if sum(each.size for each in parts) < (head.length or 0):
                 parts.append(part)
         if sum(each.size for each in parts) != head.length:
-            return  # Somebody else has changed it: nothing of it is removed.
+            return  # Somebody else has changed the object: nothing is removed.
         headers = {**Metadata.of(head, PREFIX).headers(PREFIX), "Content-Type": head.header("Content-Type") or ""}
         await self.flatten(path, name, upload, parts, headers)
 
     async def _copies_whole(self, path: str, name: Name, upload: str, size: int) -> bool:
-        """Find out by a copy beside the segments whether a copy of a large object holds its content."""
+        """Find out by a copy beside the segments whether a copy of a large object has its content."""
         trial = f"{upload}/{segments.TRIAL}"
         try:
             await self._copy(path, name, self._name(trial), None, {}, size)
@@ -146,9 +147,10 @@ class LargeObjects:
         await self._writer.make(path, target, etag, headers=sent, extra=size / COPIED)
 
     async def upload_of(self, name: Name, *, file: str | None = None) -> str | None:
-        """Return the upload whose segments the object there is made of; None where that is none of ours.
+        """Return the upload whose segments an object is made of, None if it is none of ours.
 
-        Raises DestinationInvalid where it stands for a directory, and is to be replaced by the ``file`` (its path).
+        Raises DestinationInvalid if the object stands for a directory and the file at the path ``file`` would replace
+        it.
         """
         try:
             head = (await self._service.ask("HEAD", name)).head
@@ -162,15 +164,15 @@ class LargeObjects:
             if refusal.status == 404:
                 return None
             raise
-        # Ceph's gateway does not show manifests: the object tells by itself what it is made of.
+        # Ceph's gateway does not return manifests; there the object's metadata name the upload.
         upload = segments.upload_in(self.container, answer.body) if answer.body else head.header(UPLOAD)
         if upload is None or not segments.is_of(upload, name.object):
-            upload = None  # So it is, too, where somebody copied the manifest of another object.
+            upload = None  # Also if somebody copied the manifest of another object.
             log.warn("{name} has segments that are not datamover's: they are left alone", name=str(name))
         return upload
 
     async def remove(self, name: Name, upload: str) -> None:
-        """Remove a large object and the segments that are all of ``upload``."""
+        """Remove a large object and its segments, all of which are of ``upload``."""
         try:
             answer = await self._service.ask("DELETE", name, [("multipart-manifest", "delete")], ASKED)
             outcome_of(answer.head, answer.body)
@@ -182,11 +184,11 @@ class LargeObjects:
     # Cleaning up ----------------------------------------------------------------------------------------------
 
     async def note(self, path: str, upload: str, replaced: str) -> None:
-        """Note beside an upload's segments which upload's object it is about to replace, should this process die."""
+        """Store beside an upload's segments which upload's object it will replace, in case this process is killed."""
         await self._writer.put(path, self._name(f"{upload}/{segments.REPLACES}"), replaced.encode(), {})
 
     async def noted(self, upload: str) -> str | None:
-        """Return what ``note`` noted."""
+        """Return what ``note`` stored, None if it stored nothing."""
         try:
             answer = await self._service.ask("GET", self._name(f"{upload}/{segments.REPLACES}"))
         except Refused as refusal:
@@ -196,17 +198,17 @@ class LargeObjects:
         return answer.body.decode("utf-8", "replace")
 
     async def drop(self, upload: str, *, after: int | None = None) -> None:
-        """Remove what there is of an upload; ``after``: only segments behind that number, its note and the trial."""
+        """Remove an upload's objects; with ``after`` only the segments above that number, the note and the trial."""
         names = [name for name in sorted(await self._found(upload)) if after is None or _is_behind(name, after)]
         await gather([partial(self._delete, f"{upload}/{name}") for name in names], AT_ONCE)
 
     # Below ----------------------------------------------------------------------------------------------------
 
     async def _found(self, upload: str) -> dict[str, Part]:
-        """Return what there is of an upload, by the names in its directory."""
+        """Return the objects of an upload by their names in its directory."""
         listed = await every(self._service, self.container, f"{upload}/", deep=True)
         found = {entry.name.removeprefix(f"{upload}/"): Part(entry.size, entry.etag) for entry in listed}
-        # A listing may be late: segments that are not in it are looked for.
+        # A listing may be out of date, so segments that it lacks are asked for by name.
         number = 1
         while True:
             name = segments.segment(upload, number)

@@ -1,4 +1,4 @@
-"""Listings of a container, page after page."""
+"""List a container, page by page."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from datamover.protocols.swift.segments import entries_of
 from datamover.protocols.swift.service import Name, Service
 
 PAGE = 1000
-"""Names; a service may allow no more than 10,000."""
+"""Names of one page; a service may limit it to 10,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one name of a listing is."""
+    """One entry of a listing."""
 
     name: str
-    """Ends in "/" where it stands for all names that begin with it."""
+    """Ends in "/" if it stands for all names that begin with it."""
     size: int = 0
     etag: str = ""
 
@@ -23,9 +23,9 @@ class Entry:
 async def page(
     service: Service, container: str, prefix: str, *, marker: str = "", most: int = PAGE, deep: bool = False
 ) -> list[Entry]:
-    """Return the names after ``marker`` that begin with ``prefix``, at most ``most``; none where there is no container.
+    """Return the entries after ``marker`` that begin with ``prefix``, at most ``most``; [] if there is no container.
 
-    ``deep``: also those below directories. Raises Refused and Unreadable.
+    With ``deep`` also those below directories. Raises Refused, Unreadable.
     """
     query = [("format", "json"), ("prefix", prefix), ("limit", str(most))]
     query += [] if deep else [("delimiter", "/")]
@@ -40,10 +40,10 @@ async def page(
 
 
 async def every(service: Service, container: str, prefix: str, *, deep: bool = False) -> list[Entry]:
-    """Return all names that begin with ``prefix``. Raises what ``page`` raises."""
+    """Return all entries that begin with ``prefix``. Raises what ``page`` raises."""
     found: list[Entry] = []
     while True:
-        # A page may be short, whatever its limit: only an empty one is the last.
+        # A page may be shorter than its limit; only an empty one is the last.
         more = await page(service, container, prefix, marker=found[-1].name if found else "", deep=deep)
         if not more or (found and more[-1].name <= found[-1].name):
             return found

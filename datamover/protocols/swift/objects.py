@@ -1,4 +1,4 @@
-"""What an object's headers tell of it. Pure."""
+"""The headers of an object. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -9,31 +9,31 @@ from datamover.protocols.object_store.found import found_in as found_of
 from datamover.protocols.object_store.seam import FoundObject
 
 PREFIX = "X-Object-Meta-"
-"""What the names of metadata begin with."""
+"""The beginning of the headers of metadata."""
 UPLOAD = f"{PREFIX}Datamover-Segments"
-"""Tells of a large object which upload's segments it is made of."""
+"""The header that names the upload whose segments a large object is made of."""
 DIRECTORY = "application/directory"
-"""The type of objects that stand for directories."""
+"""The media type of objects that stand for directories."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class SwiftObject(FoundObject):
-    """An object that is there."""
+    """An object that exists."""
 
     static_large: bool = False
     dynamic: bool = False
-    """It is made of segments that may change by themselves."""
+    """It is a dynamic large object, whose segments may change independently."""
 
 
 def found_in(path: str, head: Head) -> SwiftObject:
-    """Return what the answer to a HEAD or GET tells of the object at ``path``."""
+    """Return the object at ``path``, from the answer to a HEAD or GET."""
     static = (head.header("X-Static-Large-Object") or "").strip().lower() == "true"
     dynamic = head.header("X-Object-Manifest") is not None
     etag = etag_in(head)
     if dynamic and head.length is None:
-        etag = ""  # It is that of the manifest alone, where the service does not look at all segments.
+        etag = ""  # It is the manifest's, because the service does not look at all segments.
     md5 = etag if _MD5.fullmatch(etag) and not static and not dynamic else None
     directory = (head.header("Content-Type") or "").partition(";")[0].strip().lower() == DIRECTORY
     empty = tells_empty(head) or not head.length

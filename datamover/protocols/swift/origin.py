@@ -1,4 +1,4 @@
-"""Objects that are read: those whose segments may change meanwhile are checked again at their end."""
+"""Read objects; dynamic large ones, whose segments may change meanwhile, are checked again at the end."""
 
 from collections.abc import Awaitable, Callable
 
@@ -26,10 +26,9 @@ class SwiftOrigin(ResourceOrigin):
 
 
 class RecheckedSource(AroundSource):
-    """A source whose end counts only after ``recheck``.
+    """A source that calls ``recheck`` at its end.
 
-    The service does not hold the segments of a dynamic large object against those that it told of first: where one is
-    replaced while it is read, what comes is a mixture.
+    If a segment of a dynamic large object is replaced while the object is read, the service sends a mixture.
     """
 
     def __init__(self, source: Source, recheck: Callable[[Inspection], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""The outcome that an answer tells in its body, since its status was sent before the work was done. Pure.
+"""Outcomes in the bodies of answers whose status was sent before the work was done. Pure.
 
 Source: Swift's API, "Static Large Objects": ``heartbeat=on``, and ``multipart-manifest=delete`` as a bulk deletion.
 """
@@ -12,15 +12,15 @@ from datamover.protocols.http.answers import Head
 from datamover.protocols.http_place.refused import Refused, Unreadable
 
 ASKED = {"Accept": "application/json"}
-"""The header that has the outcome told as JSON."""
+"""The header that requests the outcome as JSON."""
 
 _STATUS = re.compile(r"(\d{3})\b")
 
 
 def outcome_of(head: Head, body: bytes) -> dict[str, Any]:
-    """Return what a body tells of a request that succeeded. Raises Refused for one that did not, and Unreadable.
+    """Return the outcome of a request that succeeded. Raises Refused if it did not, and Unreadable.
 
-    Spaces before it have kept the connection in use.
+    ``body`` may begin with the spaces that the service sent while it worked.
     """
     try:
         told = json.loads(body)
@@ -42,7 +42,7 @@ def _words(failed: Any) -> str:
 
 
 def _worst(code: int, failed: Any) -> int:
-    """Return the status of the first name that failed where all together are a "400 Bad Request"."""
+    """Return the status of the first object that failed, if the whole outcome is "400 Bad Request"."""
     if code != 400:
         return code if code >= 300 else 400
     for each in failed:

@@ -1,4 +1,4 @@
-"""The names below a prefix of a container."""
+"""A prefix of a container as a destination."""
 
 from collections.abc import Callable, Container
 
@@ -24,7 +24,7 @@ class SwiftPlace(ObjectPlace):
         lacks: Container[Ability],
         learnt: Lacks,
     ) -> None:
-        """``lacks`` is what the protocol does not declare; what this side does not do besides is ``learnt``."""
+        """``lacks`` are the abilities that the protocol does not declare; ``learnt`` those found missing."""
         super().__init__(container, origin, tools, lacks)
         self.container = container
         self._learnt = learnt
@@ -43,7 +43,7 @@ class SwiftPlace(ObjectPlace):
                 continue
             path = target
             if inside:
-                # The object it is of may be there already: one of these names is its.
+                # The upload's object may exist already: it is one of these names.
                 names = await self.list(target) if names is None else names
                 paths = [f"{target}{name}" for name in names]
                 path = next((each for each in paths if segments.is_of(upload, self.container.key(each))), "")

@@ -1,4 +1,4 @@
-"""One destination: the connections to its service, and what was learnt of it."""
+"""The connections to the service of one destination, and what was learnt of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ STREAMS = 8
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where the objects of one destination are, and how they are stored."""
+    """Where the objects of one destination are stored."""
 
     container: str
     prefix: str
     segments: str
     """The container of segments."""
     part_size: int
-    """Bytes up to which a file becomes a plain object, and of a segment of a larger one."""
+    """Bytes of the largest file that becomes a plain object, and of a segment of a larger file."""
 
 
 class SwiftPool:
@@ -86,7 +86,7 @@ class SwiftPool:
         return self._lacks
 
     async def connect(self) -> None:
-        """Ask for the room that is left, which needs a login, and find out whether the service honours conditions."""
+        """Ask for the free space, which needs a login, and find out whether the service honours conditions."""
         place = self._places[Scope.DESTINATION]
         await place.free()
         await self._conditions.probe(place.container)

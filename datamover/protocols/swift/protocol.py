@@ -1,4 +1,4 @@
-"""What the protocol "swift" declares: its URLs and its options."""
+"""The declaration of the protocol "swift": its URLs and options."""
 
 import re
 from pathlib import Path
@@ -87,25 +87,25 @@ Words = Annotated[str, AfterValidator(_words)]
 
 
 class SwiftOptions(TlsOptions):
-    """Where the login is, who logs in for what, and how objects are stored."""
+    """The login, and how objects are stored."""
 
     auth_url: Annotated[str, AfterValidator(_auth_url)]
     storage_url: Annotated[str, AfterValidator(_storage_url)] | None = None
-    """None: what the login tells."""
+    """None: as the login reports it."""
     username: Words | None = None
     password_file: SecretPath | None = None
     project: Words | None = None
     domain: Words = "Default"
     user_domain: Words | None = None
-    """None: ``domain``; as ``project_domain``."""
+    """None: ``domain``; likewise ``project_domain``."""
     project_domain: Words | None = None
     application_credential_id: Words | None = None
     application_credential_secret_file: SecretPath | None = None
     region: Words | None = None
-    """None: the only one."""
+    """None: the only one that has storage."""
     interface: Literal["public", "internal", "admin"] = "public"
     segments_container: Annotated[str, AfterValidator(check_container)] | None = None
-    """None: the container's name, and "_segments"."""
+    """None: the container's name with "_segments" added."""
     part_size: Annotated[Size, within("a size from 1MiB to 5GiB", least=LIMITS.least, most=LARGEST)] = 64 * 2**20
 
     @property
@@ -124,7 +124,7 @@ class SwiftOptions(TlsOptions):
 
     @property
     def secret_file(self) -> tuple[str, Path]:
-        """The key and the file of the secret that the login is by."""
+        """The option that names the secret's file, and the file."""
         if self.application_credential_secret_file is not None:
             return "application_credential_secret_file", self.application_credential_secret_file
         assert self.password_file is not None
@@ -161,14 +161,14 @@ class SwiftProtocol:
     options: ClassVar[type[ProtocolOptions]] = SwiftOptions
 
     def check_url(self, url: str) -> None:
-        """Raise ValueError for anything but swift://CONTAINER[/PREFIX]."""
+        """Raise ValueError unless the URL is swift://CONTAINER[/PREFIX]."""
         check_url(url)
 
     def root(self, url: str) -> str:
         return f"/{prefix_of(url)}"
 
     def host(self, url: str) -> str:
-        """Return "": the host of the service is an option, and a container is none."""
+        """Return "", since the host of the service is an option."""
         return ""
 
     def user(self, url: str) -> str | None:
@@ -193,10 +193,10 @@ class SwiftProtocol:
         segments = options.segments_container or f"{container}_segments"
         auth_url = WebUrl.parse(options.auth_url)
         storage = None if options.storage_url is None else WebUrl.parse(options.storage_url)
-        # Two: where the disk of the secret's file hangs, digests go on.
+        # Two: if the disk with the secret hangs, digests are still computed.
         threads = Threads(reactor, f"destination-{settings.name}", 2)
         hosts = [auth_url.text] if storage is None else [auth_url.text, storage.text]
-        # Storage that the login tells of may be at another port of its host.
+        # The storage that the login reports may be at another port of its host.
         tls = options.tls(settings.name, reactor.seconds)
         agent = agent_for(settings, hosts, tls, reactor, any_port=storage is None)
         treq = TreqClient(agent, reactor)

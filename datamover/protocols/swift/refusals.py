@@ -1,4 +1,4 @@
-"""What Swift refuses, as errors that name the side and what a person can do."""
+"""The errors of Swift services: each names the side and says what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,12 +14,12 @@ LONGEST_NAME = 1024
 
 @dataclass(frozen=True, slots=True)
 class SwiftRefusals(HttpRefusals):
-    """The words for the destination ``name``, as used on ``side``."""
+    """The errors of the destination ``name`` as it is used on ``side``."""
 
     holder: ClassVar[str] = "service"
 
     def check_name(self, path: str, name: str) -> None:
-        """Raise for the name of an object that no service takes."""
+        """Raise an error if no service accepts an object's name."""
         try:
             size = len(name.encode("utf-8"))
         except UnicodeEncodeError:
@@ -76,7 +76,7 @@ class SwiftRefusals(HttpRefusals):
         if status == 409:
             return errors.ServerError(f"{what}: segments of it are missing, or it is being changed", scope=side)
         if status == 503 and side is Scope.DESTINATION:
-            # Nothing tells which it is: what an object server answers whose disk is full does not come so far.
+            # The answer does not tell these apart: a full object server's own answer is not passed on.
             return errors.ServerError(
                 f"{what}: the service could not do it ({status}): have its administrator look whether disks are full "
                 "or object servers down",

@@ -1,7 +1,7 @@
-"""What the segments of large objects are called, and the manifests that name them. Pure.
+"""The names of large objects' segments, and the manifests that list them. Pure.
 
-The segments of one upload stand in a directory of their own, whose name tells the upload, and by digests the target
-and its directory: so they are found whatever happened to the process that sent them, and are never taken for another's.
+The segments of one upload are in a directory of their own. Its name contains the upload's key, and digests of the
+target and of the target's directory, so any process can find them, and does not confuse them with another target's.
 """
 
 import hashlib
@@ -17,24 +17,24 @@ from datamover.protocols.object_store.seam import Part
 from datamover.protocols.upload import UploadKey
 
 TOP = ".datamover-segments"
-"""Hidden, where the segments are in the objects' own container; no client may name it."""
+"""The directory of all segments; hidden, in case they are in the objects' own container."""
 REPLACES = "replaces"
-"""The object beside the segments that names the upload whose object is about to be replaced."""
+"""The note beside the segments: the upload whose object will be replaced."""
 TRIAL = "trial"
-"""The copy beside the segments that shows whether the service copies large objects whole."""
+"""The copy beside the segments by which it is tried whether the service copies large objects whole."""
 
 _UPLOAD = re.compile(rf"{re.escape(TOP)}/[A-Za-z0-9-]+-[0-9a-f]{{16}}-([0-9a-f]{{16}})([0-9a-f]{{16}})")
 
 
 def new_upload(key: UploadKey | str, target: str) -> str:
-    """Return the directory of a new upload, by its key or the name of that, of the object ``target``."""
+    """Return the directory of a new upload of ``target``, named after its key or the text of that."""
     name = key if isinstance(key, str) else f"{key.transfer}-{key.content}"
     random = os.urandom(8).hex()
     return f"{TOP}/{name}-{random}-{_mark(posixpath.dirname(target))}{_mark(target)}"
 
 
 def prefix_of(transfer: str) -> str:
-    """Return what the names of all segments of one transfer begin with."""
+    """Return the beginning of the names of all segments of one transfer."""
     return f"{TOP}/{transfer}-"
 
 
@@ -43,12 +43,12 @@ def segment(upload: str, number: int) -> str:
 
 
 def number_of(name: str) -> int | None:
-    """Return the number of the part that has this name in its upload's directory, None for what is no part."""
+    """Return the number of the part with this name in its upload's directory, None if it is no part."""
     return int(name) if re.fullmatch(r"\d{8}", name) else None
 
 
 def is_of(upload: str, target: str) -> bool:
-    """Tell whether an upload is of the object ``target``; of any right below it, where that ends in "/" or is ""."""
+    """Tell whether an upload is of ``target``, or if that ends in "/" or is "", of an object directly below it."""
     match = _UPLOAD.fullmatch(upload)
     if match is None:
         return False
@@ -57,7 +57,7 @@ def is_of(upload: str, target: str) -> bool:
 
 
 def manifest(container: str, parts: Iterable[tuple[str, Part]]) -> bytes:
-    """Return the manifest of these objects in ``container``, each with its ETag and size, which the service checks."""
+    """Return a manifest of these objects in ``container``, with their ETags and sizes, which the service checks."""
     entries = [{"path": f"/{container}/{name}", "etag": part.etag, "size_bytes": part.size} for name, part in parts]
     return json.dumps(entries).encode()
 
@@ -68,10 +68,7 @@ def etag_of(parts: Iterable[Part]) -> str:
 
 
 def upload_in(container: str, body: bytes) -> str | None:
-    """Return the upload whose segments in ``container`` a manifest names; None where it names any that are not ours.
-
-    Raises Unreadable.
-    """
+    """Return the upload whose segments a manifest lists, None if it lists any that are not ours. Raises Unreadable."""
     names = [each.get("name") for each in entries_of(body)]
     uploads = {str(name).removeprefix(f"/{container}/").rpartition("/")[0] for name in names}
     if len(uploads) != 1 or not all(str(name).startswith(f"/{container}/{TOP}/") for name in names):

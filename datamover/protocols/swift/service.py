@@ -1,4 +1,4 @@
-"""Requests to one Swift account: with the session's token, and answered or ``Refused``."""
+"""Send requests to one Swift account, with the session's token; an answer that is no success raises ``Refused``."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -22,9 +22,9 @@ Query = Iterable[tuple[str, str]]
 Body = bytes | IBodyProducer | None
 
 _TAG = re.compile(r"</?[a-z][a-z0-9]*>")
-"""Refusals are small pages of HTML."""
+"""A tag in the HTML pages of refusals."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
-"""Methods of requests for small files: treq would double their CPU time (docs/performance.md)."""
+"""Methods that are sent without treq, which would double the CPU time of small files (docs/performance.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Name:
     object: str = ""
 
     def __str__(self) -> str:
-        """Return it as headers and manifests spell it, not encoded."""
+        """Return it as headers and manifests have it, not encoded."""
         return f"/{self.container}/{self.object}"
 
     @property
     def encoded(self) -> str:
-        """Return it with all bytes percent-encoded but letters, digits, "-", ".", "_", "~" and "/"."""
+        """Return it percent-encoded, except letters, digits, "-", ".", "_", "~" and "/"."""
         return quote(f"/{self.container}/{self.object}" if self.object else f"/{self.container}")
 
 
@@ -49,7 +49,7 @@ ACCOUNT = Name("")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service answered, read whole."""
+    """An answer that was read whole."""
 
     head: Head
     body: bytes
@@ -73,9 +73,9 @@ class Service:
         *,
         extra: float = 0.0,
     ) -> Answer:
-        """Send a request and return its answer, read whole. A ``body`` that is a producer can be sent again.
+        """Send a request and return its answer, read whole. A ``body`` that is a producer must be repeatable.
 
-        ``extra``: seconds that a PUT may take beyond ``idle_timeout``, for what the service does by itself.
+        ``extra``: seconds that a PUT may take beyond ``idle_timeout``, for work of the service.
 
         Raises Refused for an answer that is no success, and what ``Session.get`` and ``PolicyAgent.send`` raise.
         Cancelling drops the connection.
@@ -114,7 +114,7 @@ class Service:
             refused = await _refused(response)
             if refused.status != 401 or not again:
                 raise refused
-            # The token has ended, or was revoked. Another request may have renewed it already.
+            # The token has expired or was revoked. Another request may have renewed it already.
             again, access = False, await self._session.get(refused=access)
 
 

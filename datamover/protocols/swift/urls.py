@@ -1,4 +1,4 @@
-"""The URLs that name containers: those of destinations, and those of the original's ``move``. Pure."""
+"""URLs that name containers: of destinations, and of the original's ``move``. Pure."""
 
 import re
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -17,7 +17,7 @@ _ACCOUNTS = [
 
 
 def check_container(name: str) -> str:
-    """Return the name of a container; raises ValueError for what cannot be one."""
+    """Return ``name``; raises ValueError if a container cannot have it."""
     size = len(name.encode("utf-8", "surrogateescape"))
     if not 0 < size <= LONGEST_CONTAINER or "/" in name or _CONTROL.search(name):
         raise ValueError(f"expected the name of a container: 1 to {LONGEST_CONTAINER} bytes without '/'")
@@ -25,7 +25,7 @@ def check_container(name: str) -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise ValueError for anything but swift://CONTAINER[/PREFIX]."""
+    """Raise ValueError unless the URL is swift://CONTAINER[/PREFIX]."""
     parts = urlsplit(url)
     if parts.scheme != "swift" or not parts.netloc or "@" in parts.netloc or "?" in url or "#" in url:
         raise ValueError(_EXPECTED)
@@ -37,14 +37,14 @@ def check_url(url: str) -> None:
 
 
 def path_in(container: str, path: str, account: str) -> str | None:
-    """Return the path in a container that the path of a storage's URL, decoded, names; None for another container's.
+    """Return the path in a container that the decoded path of a storage URL names, None if it is another container's.
 
-    The container is the first name, or follows the path of the account, which is ``account`` where that is known.
-    Where it is not, that is one of those that services have: "/v1/AUTH_portal", "/swift/v1" and others.
+    The container is the first segment, or follows the account's path, which is ``account`` if known, else one of the
+    usual ones: "/v1/AUTH_portal", "/swift/v1" and others.
     """
     account = account.rstrip("/")
     if account:
-        # Such a path may begin with the name of a container, too: "/swift/v1".
+        # The path may also begin with a container that is named like it: "/swift/v1".
         below = [path.removeprefix(account) if path.startswith(f"{account}/") else path]
     else:
         below = [path, *(path[match.end() :] for each in _ACCOUNTS if (match := each.match(path)))]

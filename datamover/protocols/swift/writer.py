@@ -1,4 +1,4 @@
-"""Making objects: their container is made where it is missing, and what the service says it holds is checked."""
+"""Make objects, and their container if it is missing; the ETag that the service returns is checked."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from datamover.protocols.swift.service import Body, Name, Query, Service
 
 POLICY = "X-Storage-Policy"
 ACCEPTED = 202
-"""The status of an answer whose body tells the outcome."""
+"""The status of an answer whose body has the outcome."""
 
 
 class Writer:
-    """Sends the requests that make objects, with the errors of one side. All raise Refused."""
+    """Sends the requests that make objects. All methods raise Refused."""
 
     def __init__(self, service: Service, refusals: SwiftRefusals, container: str, threads: Threads) -> None:
         self._service = service
@@ -28,7 +28,7 @@ class Writer:
         self._threads = threads
 
     async def put(self, path: str, name: Name, data: bytes, headers: Mapping[str, str]) -> Part:
-        """Store bytes; completes when the service has taken them, their digest checked. Cancelled like ``answered``."""
+        """Store bytes; completes when the service has stored them and checked their digest. Cancels as ``answered``."""
         md5 = await self._threads.run(_md5, data) if len(data) > SLICED else _md5(data)
         body = body_of(data)
         await answered(self.make(path, name, md5, headers={**headers, "ETag": md5}, body=body), body)
@@ -45,9 +45,9 @@ class Writer:
         body: Body = None,
         extra: float = 0.0,
     ) -> None:
-        """Make an object that is to have ``etag``, None for one that is not known; ``extra`` as in ``Service.ask``.
+        """Make an object that must have ``etag`` (None: unknown); ``extra`` as in ``Service.ask``.
 
-        Raises ChecksumMismatch, and Unreadable.
+        Raises ChecksumMismatch, Unreadable.
         """
         try:
             made = await self._put(name, query, headers, body, extra)
@@ -60,14 +60,14 @@ class Writer:
             raise self._refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
 
     async def _put(self, name: Name, query: Query, headers: Mapping[str, str], body: Body, extra: float) -> str:
-        """Return the ETag that the service tells."""
+        """Send the request; return the ETag in the answer."""
         answer = await self._service.ask("PUT", name, query, headers, body, extra=extra)
         if answer.head.status != ACCEPTED:
             return etag_in(answer.head)
         return str(outcome_of(answer.head, answer.body).get("Etag") or "").strip('"')
 
     async def _make_container(self, container: str) -> None:
-        """Make a container; that of segments stores as that of the objects does."""
+        """Make a container; that of segments gets the storage policy of the objects' container."""
         headers = {}
         if container != self._container:
             with suppress(Refused):

@@ -1,1 +1,1 @@
-"""Logging in to Swift: the ways of doing it, and the token that is had and renewed."""
+"""Logging in to Swift: the kinds of login, and the token that is shared and renewed."""

@@ -1,4 +1,4 @@
-"""What a login gives: a token, and where the account is; ``Login`` is the seam to the ways of logging in."""
+"""The result of a login, a token and the account's URL, and ``Login``, the interface of the kinds of login."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,13 +9,13 @@ from datamover.web.url import WebUrl
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What the other side answered to a login."""
+    """The answer to a login."""
 
     token: str = field(repr=False)
     storage_url: str
-    """Of the account, as it was told; "" where none was."""
+    """The account's URL in the answer, "" if it has none."""
     lasts: float | None
-    """Seconds, None where it is not told."""
+    """Seconds that the token is valid, None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,11 +27,11 @@ class Access:
 
 
 class Login(Protocol):
-    """One way of logging in."""
+    """A kind of login."""
 
     @property
     def keys(self) -> str:
-        """The keys of the destination's table to look at where a login is refused."""
+        """The keys of the destination's table to check if a login is refused."""
         ...
 
     async def log_in(self) -> Granted:
@@ -40,10 +40,10 @@ class Login(Protocol):
 
 
 def account_of(told: str, login: WebUrl, configured: WebUrl | None) -> WebUrl:
-    """Return the URL of the account, to which the token is sent: what is ``configured``, else what was ``told``.
+    """Return the URL of the account, to which the token is sent: the ``configured`` one, else the one ``told``.
 
-    A configured URL without a path takes the account's from what was told. Raises AuthenticationFailed where the
-    token would go to a host that the destination's table does not name, or unencrypted where the login was not.
+    A configured URL without a path gets the path of the one that was told. Raises AuthenticationFailed if the token
+    would go to a host that the destination's table does not name, or unencrypted although the login was encrypted.
     """
     if configured is not None and configured.path.strip("/"):
         return configured

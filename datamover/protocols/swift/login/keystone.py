@@ -1,4 +1,4 @@
-"""The login at Keystone (Identity API v3), in the scope of a project; the catalogue tells of storage.
+"""The login at Keystone (Identity API v3), in the scope of a project; the catalogue lists the storage.
 
 Source: "Identity API v3" of the OpenStack API reference, "Password authentication with scoped authorization",
 "Application Credentials", and "Service catalog and endpoints".
@@ -42,7 +42,7 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationCredential:
-    """A login by an application credential, which is of one user and for one project."""
+    """A login by an application credential, which belongs to one user and one project."""
 
     id: str
 
@@ -56,10 +56,10 @@ class ApplicationCredential:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Which of the catalogue's endpoints of object storage is meant."""
+    """Which of the catalogue's endpoints of object storage is used."""
 
     region: str | None = None
-    """None: the only one in which there is storage."""
+    """None: the only one that has storage."""
     interface: str = "public"
 
 
@@ -74,7 +74,7 @@ class Keystone:
         secret: Callable[[], Awaitable[str]],
         endpoint: Endpoint | None,
     ) -> None:
-        """``url`` ends in "/v3"; ``endpoint``: None where the catalogue is not needed."""
+        """``url`` ends in "/v3"; ``endpoint`` is None if the catalogue is not needed."""
         self.keys = identity.keys
         self._treq = treq
         self._url = url
@@ -102,9 +102,9 @@ class Keystone:
 
 
 def storage_of(token: dict[str, Any], endpoint: Endpoint) -> str:
-    """Return the URL of the account's storage. Raises AuthenticationFailed where the catalogue tells none, or several.
+    """Return the URL of the account's storage. Raises AuthenticationFailed if the catalogue lists none, or several.
 
-    A token without a project's scope has no catalogue.
+    A token without a project has no catalogue.
     """
     if not isinstance(token.get("project"), dict):
         raise AuthenticationFailed("the login gives a token that is for no project: check project")
@@ -143,7 +143,7 @@ def _endpoints(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _lasts(token: dict[str, Any], head: Head) -> float | None:
-    """Return how many seconds a token lasts, by the clock of the one who gave it."""
+    """Return how many seconds a token is valid, by the server's clock."""
     now = http_date(head.header("Date"))
     try:
         moment = datetime.fromisoformat(str(token.get("expires_at")))

@@ -1,4 +1,4 @@
-"""The token of one destination, shared by all of its requests, and renewed by one login for all."""
+"""The token of one destination, shared by all its requests; one login renews it for all."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,14 @@ from datamover.protocols.swift.login.access import Access, Login, account_of
 from datamover.web.url import WebUrl
 
 MARGIN = 60.0
-"""Seconds before its end from which on a token is not used any more: a request may take a while to begin."""
+"""Seconds before its end from which on a token is not used any more, since a request may wait before it is sent."""
 
 
 class Session:
-    """Logs in when a token is first needed, or needed anew."""
+    """Logs in when a token is needed."""
 
     def __init__(self, login: Login, url: WebUrl, storage: WebUrl | None, seconds: Callable[[], float]) -> None:
-        """``url`` is where the login is, ``storage`` the configured ``storage_url``; ``seconds`` cannot be set."""
+        """``url`` is the login's, ``storage`` the configured ``storage_url``; ``seconds`` is a monotonic clock."""
         self.host = url.host
         self._login = login
         self._url = url
@@ -31,10 +31,10 @@ class Session:
         self._waiting: Waiters[Access] = Waiters()
 
     async def get(self, refused: Access | None = None) -> Access:
-        """Return a token that is valid as far as is known, and not the one that was ``refused``.
+        """Return a token that is valid as far as is known, and is not the one that was ``refused``.
 
-        Raises AuthenticationFailed, Refused (the login's answer is neither success nor refusal of the password) and
-        what ``PolicyAgent.send`` raises. Cancelling lets go of the answer alone: others wait for it, too.
+        Raises AuthenticationFailed, Refused (the login failed for another reason than the password) and what
+        ``PolicyAgent.send`` raises. Cancelling only stops the waiting; the login goes on for others.
         """
         access = self._access
         if access is not None and access is not refused and (self._ends is None or self._seconds() < self._ends):
@@ -47,7 +47,7 @@ class Session:
         return await waiting
 
     def close(self) -> None:
-        """Give up a login that is under way."""
+        """Cancel a login in progress."""
         if self._running is not None:
             self._running.cancel()
 
@@ -57,7 +57,7 @@ class Session:
             result = await self._granted()
         except CancelledError:
             result = Failure(ConnectionLost("the login was given up: datamover is stopping"))  # type: ignore[no-untyped-call]
-        except Exception:  # Those who wait raise it.
+        except Exception:  # The waiting calls raise it.
             result = Failure()  # type: ignore[no-untyped-call]
         self._running = None
         self._access = None if isinstance(result, Failure) else result

@@ -1,4 +1,4 @@
-"""The old way of logging in (v1, tempauth, swauth, radosgw): the user and the key in headers.
+"""The old login (v1, tempauth, swauth, radosgw), with the user and the key in headers.
 
 Source: the "Auth Systems" overview of OpenStack Swift.
 """
