@@ -87,7 +87,7 @@ class Caller:
 
 
 LOCAL = Caller("local", administrator=True)
-"""The caller where no clients are configured; only loopback and Unix listeners may start then."""
+"""The caller if no clients are configured; only loopback and Unix listeners may start then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ class RpcResource(Resource):
 
 @lru_cache(maxsize=REMEMBERED)
 def _local(origin: str) -> Caller:
-    """Return the caller where no clients are configured."""
+    """Return the caller if no clients are configured."""
     return replace(LOCAL, origin=origin)
 
 

@@ -45,7 +45,7 @@ async def pull_occurrence_from_ala(context: CallContext, caller: Caller, lsid: A
 
 @TABLE.method("checkALAJobStatus", "struct id", lenient=True, refuse=rejected)
 async def check_ala_job_status(context: CallContext, caller: Caller, id: Any) -> Any:
-    """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
+    """Return the status of a pullOccurrenceFromALA: checkALAJobStatus(id) -> {id, status, reason?}.
 
     id: the job, an int or a text of digits.
     Returns the id and the status, PENDING, DOWNLOADING, COMPLETED or FAILED, and for FAILED the reason.
@@ -85,7 +85,7 @@ async def move(context: CallContext, caller: Caller, source: Any, destination: A
 
 @TABLE.method("checkMoveStatus", "struct id", lenient=True, refuse=rejected)
 async def check_move_status(context: CallContext, caller: Caller, id: Any) -> Any:
-    """Tell how far a move is: checkMoveStatus(id), or check_move_status(id) -> {id, status, reason?}.
+    """Return the status of a move: checkMoveStatus(id), or check_move_status(id) -> {id, status, reason?}.
 
     id: the job, an int or a text of digits.
     Returns the id and the status, PENDING, IN_PROGRESS, COMPLETED or FAILED, and for FAILED the reason.

@@ -15,7 +15,7 @@ TABLE = MethodTable()
 
 @TABLE.method("jobs.status", "struct id")
 async def status(context: CallContext, caller: Caller, id: Any) -> Any:
-    """Tell how far a job is: jobs.status(id) -> struct.
+    """Return the status and the progress of a job: jobs.status(id) -> struct.
 
     id: the job, an int or a text of digits.
     Returns id, status, paused, label, owner, priority, files_total, files_completed, files_failed, bytes_total,
@@ -31,7 +31,7 @@ async def status(context: CallContext, caller: Caller, id: Any) -> Any:
 
 @TABLE.method("jobs.files", "array id", "array id struct")
 async def files(context: CallContext, caller: Caller, id: Any, options: Any = None) -> Any:
-    """Tell of each file of a job: jobs.files(id, options) -> [struct…].
+    """Return the status and the progress of a job's files: jobs.files(id, options) -> [struct…].
 
     id: the job, an int or a text of digits.
     options: may be left out; {status?: only files of this status, offset?: files to leave out at the beginning, default
@@ -56,7 +56,7 @@ async def files(context: CallContext, caller: Caller, id: Any, options: Any = No
 
 @TABLE.method("jobs.list", "array", "array struct")
 async def list_jobs(context: CallContext, caller: Caller, options: Any = None) -> Any:
-    """Tell of the jobs, newest first: jobs.list(options) -> [struct…].
+    """List jobs, newest first: jobs.list(options) -> [struct…].
 
     options: may be left out; {status?, label?, destination?: only jobs that have these, owner?: only this client's
     jobs, for administrators, before?: only jobs with a smaller id, limit?: jobs to return, 1 to 1,000, default 100}.
@@ -128,7 +128,7 @@ async def resume(context: CallContext, caller: Caller, id: Any) -> Any:
 
     id: the job, an int or a text of digits.
     Returns what jobs.status returns, with paused false. Files go on from where they were, and those that wait for their
-    next attempt are tried at once, of a job that was not paused too.
+    next attempt are tried at once, even if the job was not paused.
     Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1009 INVALID_STATE, 1012 UNAVAILABLE.
     Example: jobs.resume(12) -> {'id': 12, 'status': 'IN_PROGRESS', 'paused': False}
     """
@@ -161,12 +161,12 @@ async def renotify(context: CallContext, caller: Caller, id: Any) -> Any:
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
 async def events(context: CallContext, caller: Caller, options: Any = None) -> Any:
-    """Tell what happened, in order: jobs.events(options) -> {events, cursor}.
+    """Return what happened, in order: jobs.events(options) -> {events, cursor}.
 
     options: may be left out; {after?: a cursor, default the beginning, job?: only this job's events, limit?: events to
     return, 1 to 1,000, default 100, timeout?: seconds to wait for the first event, 0 to 60, default 0}.
     Returns events, an array of {cursor, at, job, file?, kind, …}, and cursor: given as after, the next call goes on,
-    misses nothing and tells nothing twice. The timeout of the HTTP client must be longer than timeout.
+    misses no event and repeats none. The timeout of the HTTP client must be longer than timeout.
     Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1012 UNAVAILABLE, 1013 REQUEST_TOO_LARGE (ask for
     fewer by limit).
     Example: jobs.events({'job': 12, 'limit': 1, 'timeout': 60})

@@ -1,7 +1,7 @@
-"""Make one job of the parameters of the original's ``move``, in every form that it took over the years. Pure.
+"""Make one job of the parameters of the original's ``move``, in every form that it has had. Pure.
 
-A refusal has the original's message (``Rejected``), which its clients show; what those messages do not cover is refused
-with the errors of ``jobs.submit``.
+A refusal has the original's message (``Rejected``), which its clients show; refusals that the original did not have
+raise the errors of ``jobs.submit``.
 """
 
 import posixpath
@@ -288,7 +288,7 @@ def _check_length(path: str, key: str, host: str) -> None:
 
 
 def _turned(first: Any, second: Any) -> bool:
-    """Return whether the destination comes first, as in 2013-09."""
+    """Return whether the destination comes first, as in the version of September 2013."""
     return _is_destination(first) and not _is_destination(second)
 
 
@@ -298,7 +298,7 @@ def _is_destination(value: Any) -> bool:
 
 
 def _scheme(url: str) -> str:
-    """Return the scheme of a URL in lower case, "" where it has none."""
+    """Return the scheme of a URL in lower case, "" if it has none."""
     match = _SCHEME.match(url.strip())
     return match[1].lower() if match else ""
 

@@ -24,7 +24,7 @@ LINE = ("destination", "pending", "active")
 
 @TABLE.method("service.status", "struct")
 async def status(context: CallContext, caller: Caller) -> Any:
-    """Tell how the service is: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
+    """Return the state of the service: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
 
     Returns version, nodes (an array of {name, roles, heartbeat_at, active, draining}: the processes on this database),
     queue (an array of {destination, pending, active}, of the destinations that the caller may use), rate (bytes a
@@ -44,7 +44,7 @@ async def status(context: CallContext, caller: Caller) -> Any:
 
 
 async def _read_status(context: CallContext, caller: Caller) -> dict[str, Any]:
-    """Return what the database tells of the service; raises Unavailable."""
+    """Return the part of the answer that the database has; raises Unavailable."""
     await context.place.take()
     used = await context.store.ids_used()
     answer = {
@@ -62,8 +62,8 @@ async def _read_status(context: CallContext, caller: Caller) -> dict[str, Any]:
 async def drain(context: CallContext, caller: Caller, node: Any = None) -> Any:
     """Have the processes that run now start no new transfer: service.drain(node) -> true.
 
-    node: the name of one process, as service.status tells it; all, if it is left out.
-    Returns true. Running transfers go on to their end; processes that are started afterwards work as ever.
+    node: the name of one process, as service.status names it; all, if it is left out.
+    Returns true. Running transfers go on to their end; processes that are started afterwards work as usual.
     Administrators only.
     Faults: 1001 INVALID_REQUEST (no such process), 1006 NOT_PERMITTED, 1012 UNAVAILABLE.
     Example: service.drain('mover-1.example.org:4321') -> True
@@ -76,7 +76,7 @@ async def drain(context: CallContext, caller: Caller, node: Any = None) -> Any:
 async def undrain(context: CallContext, caller: Caller, node: Any = None) -> Any:
     """Have processes that drain start transfers again: service.undrain(node) -> true.
 
-    node: the name of one process, as service.status tells it; all, if it is left out.
+    node: the name of one process, as service.status names it; all, if it is left out.
     Returns true. Administrators only.
     Faults: 1001 INVALID_REQUEST (no such process), 1006 NOT_PERMITTED, 1012 UNAVAILABLE.
     Example: service.undrain() -> True
@@ -103,7 +103,7 @@ async def reload(context: CallContext, caller: Caller) -> Any:
 
 @TABLE.method("service.audit", "struct", "struct struct", administrator=True)
 async def audit(context: CallContext, caller: Caller, options: Any = None) -> Any:
-    """Tell who did what, in order: service.audit(options) -> {entries, cursor}.
+    """Return who did what, in order: service.audit(options) -> {entries, cursor}.
 
     options: may be left out; {after?: a cursor, default the beginning, limit?: entries to return, 1 to 1,000, default
     100}.

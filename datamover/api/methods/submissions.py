@@ -1,4 +1,4 @@
-"""``jobs.submit``, ``jobs.submit_many`` and ``jobs.check``: what takes a request for a job."""
+"""``jobs.submit``, ``jobs.submit_many`` and ``jobs.check``: the methods that take a request for a job."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ async def submit(context: CallContext, caller: Caller, request: Any) -> Any:
       files        array of {source, destination, path, checksum?, size?}; a job of one file may have these keys at the
                    top
       source       an http(s) URL, a dataset (ala://ala?lsid=…), or {destination, path}: a file of a registered place
-      destination  the name of a registered place, as destinations.list tells it
+      destination  the name of a registered place, as destinations.list names it
       path         below the destination's root, without a leading "/" and without ".."; if it ends in "/" or is "", the
                    directory that the file is put into under its source's name
       checksum?    sha256:…, sha512:…, sha1:… or md5:…, in hexadecimal digits: what the content must have

@@ -29,7 +29,7 @@ _FRAME = 1000
 
 @TABLE.method("system.listMethods", "array")
 async def list_methods(context: CallContext, caller: Caller) -> Any:
-    """Name every method: system.listMethods() -> [name…].
+    """List the methods: system.listMethods() -> [name…].
 
     Returns an array of texts, sorted.
     Faults: 1001 INVALID_REQUEST.
@@ -40,7 +40,7 @@ async def list_methods(context: CallContext, caller: Caller) -> Any:
 
 @TABLE.method("system.methodHelp", "string string")
 async def method_help(context: CallContext, caller: Caller, name: Any) -> Any:
-    """Tell what a method does: system.methodHelp(name) -> text.
+    """Return the help of a method: system.methodHelp(name) -> text.
 
     name: a method, as system.listMethods names it.
     Returns lines of plain text: what the method does, its parameters, what it returns, its Faults, an example.
@@ -52,7 +52,7 @@ async def method_help(context: CallContext, caller: Caller, name: Any) -> Any:
 
 @TABLE.method("system.methodSignature", "array string")
 async def method_signature(context: CallContext, caller: Caller, name: Any) -> Any:
-    """Tell the types of a method: system.methodSignature(name) -> [[type…]…].
+    """Return the signatures of a method: system.methodSignature(name) -> [[type…]…].
 
     name: a method, as system.listMethods names it.
     Returns an array of signatures: each is an array of the result's type and then those of the parameters.
@@ -70,7 +70,7 @@ async def multicall(context: CallContext, caller: Caller, calls: Any) -> Any:
     calls: an array of at most 1,000 structs {methodName, params}. None may be system.multicall.
     Returns an array with a result for each call, in their order: an array of the one value, or {faultCode, faultString}
     for a call that failed; the others are made all the same. A result that no longer fits into the answer is 1013, and
-    its call is not made where that is known before.
+    its call is not made if that is known before.
     Faults: 1001 INVALID_REQUEST, 1013 REQUEST_TOO_LARGE.
     Example: system.multicall([{'methodName': 'jobs.status', 'params': [99]}])
     -> [{'faultCode': 1007, 'faultString': 'there is no job 99'}]
