@@ -1,7 +1,7 @@
 """The interface between the engine and the datasets.
 
 A dataset is several files that become visible together. It makes them on the node's own disk from the answers of a
-service elsewhere; the engine gives it a ``Bench`` to work with, and moves the files.
+data service; the engine provides a ``Bench`` for that, and moves the files.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the URL of a dataset asks for, checked."""
+    """The dataset that a URL names, checked."""
 
     dataset: str
     """The dataset's name, its URL's scheme."""
     key: str
-    """What its files are about, in the dataset's own terms: an LSID, a number."""
+    """Identifies the content in the dataset's own terms: an LSID, a number."""
 
     @property
     def shown(self) -> str:
@@ -48,7 +48,7 @@ class MadeDataset:
 
 
 class Bench(Protocol):
-    """What one attempt makes one dataset with."""
+    """The means by which one attempt makes one dataset."""
 
     @property
     def directory(self) -> Path:
@@ -62,15 +62,15 @@ class Bench(Protocol):
 
     @property
     def memory(self) -> Mapping[str, Any]:
-        """What earlier attempts remembered."""
+        """What earlier attempts passed to ``remember``."""
         ...
 
     async def remember(self, facts: Mapping[str, Any]) -> None:
-        """Replace the memory by ``facts`` (JSON); completes when it is stored for the attempts to come."""
+        """Replace the memory by ``facts`` (JSON); completes when it is stored for later attempts."""
         ...
 
     def tell(self, stage: str) -> None:
-        """Say in a few words what is being done; clients see it as the job's stage."""
+        """Report in a few words what is being done; clients see it as the job's stage."""
         ...
 
     async def fetch(self, origin: Origin, name: str) -> Fetched:
@@ -83,7 +83,7 @@ class Bench(Protocol):
     async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a call that blocks on files of the directory in a thread, and return what it returns.
 
-        Raises NoSpace where the disk is full, and what else the call raises. Cancelling does not stop the call.
+        Raises NoSpace if the disk is full, and what the call raises. Cancelling does not stop the call.
         """
         ...
 
@@ -92,15 +92,15 @@ class Bench(Protocol):
     ) -> Mapping[str, Any]:
         """Run ``python -m module`` in a process of its own: ``request`` as JSON on its standard input.
 
-        Each line of its standard output is a JSON object: ``{"progress": …}`` is handed to ``progress``,
-        ``{"result": …}`` is returned, ``{"error": {"code": …, "message": …}}`` is raised as the error with that
-        code. Cancelling kills the process.
+        Each line of its standard output is a JSON object: ``{"progress": …}`` is passed to ``progress``,
+        ``{"result": …}`` is returned, ``{"error": {"code": …, "message": …}}`` is raised as the error with that code.
+        Cancelling kills the process.
         """
         ...
 
 
 class Dataset(Protocol):
-    """One kind of dataset, as a configuration turns it on."""
+    """One kind of dataset, as configured."""
 
     def subject(self, url: str) -> Subject:
         """Read a URL such as ``ala://ala?lsid=…``; raises InvalidRequest with what was expected. Pure."""

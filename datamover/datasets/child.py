@@ -46,7 +46,7 @@ def _told(error: DataMoverError) -> Mapping[str, Any]:
 
 
 class _Paced:
-    """Writes a report every ``INTERVAL`` at most; raises BrokenPipeError where the parent is gone."""
+    """Writes a report every ``INTERVAL`` at most; raises BrokenPipeError if the parent has ended."""
 
     def __init__(self) -> None:
         self._next = 0.0

@@ -1,4 +1,4 @@
-"""What the package of a dataset declares, for the configuration, the requests and the engine to ask."""
+"""The declaration of a dataset by its package, which configuration, requests and engine read."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Declaration(Generic[S]):
     name: str
     """The scheme of its URLs, its section of the configuration, and, with "://", its name in a client's ``sources``."""
     section: type[S]
-    """The keys of its section, what is checked of them, which are live and which name secret files."""
+    """The keys of its section, with their checks; it says which are live and which name secret files."""
     services: Callable[[S], Iterable[str]]
-    """Returns the URLs of the services that it asks; their origins are reached whatever ``[sources]`` says."""
+    """Returns the URLs of the services that it uses; their origins are allowed whatever ``[sources]`` says."""
     open: Callable[[S, HttpClient, Any], Dataset]
     """Returns the dataset, given its section, a client that reaches its services, and the reactor; connects nowhere."""
 
@@ -43,4 +43,4 @@ def _web_base(value: str) -> str:
 
 
 WebBase = Annotated[str, AfterValidator(_web_base)]
-"""The URL of a service, below which its paths are; without a "/" at its end."""
+"""The base URL of a service, without a "/" at its end."""

@@ -1,4 +1,4 @@
-"""The description that is placed last among a dataset's files: what they are, their source, what was dropped. Pure."""
+"""The description among a dataset's files: their contents, their source, and the records dropped. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,16 +26,16 @@ class Description:
     """The description of a dataset."""
 
     subject: str
-    """What the records are of: "Red Kangaroo (Macropus rufus)"."""
+    """The taxon of the records: "Red Kangaroo (Macropus rufus)"."""
     source: str
-    """The service that they are from: "ALA"."""
+    """The service that has the records: "ALA"."""
     url: str
     """Where the service shows the same records."""
     doi: str | None
     moment: float
-    """When the records were asked for, POSIX seconds."""
+    """When the records were requested, in POSIX seconds."""
     parts: Sequence[DescribedFile]
-    """Every file but the description itself, which importers would take for data."""
+    """All files except the description itself, which importers would take for data."""
     count: int
     bounds: Sequence[float]
     """West, south, east, north."""

@@ -20,7 +20,7 @@ DOI = "doi.txt"
 
 @dataclass(frozen=True, slots=True)
 class ZipRequest:
-    """What is to be cleaned, and how."""
+    """The parameters of the cleaning."""
 
     archive: str
     output: str

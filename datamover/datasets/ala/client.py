@@ -29,7 +29,7 @@ FIELDS = (
 
 
 class AlaClient:
-    """Sends requests to the Atlas, with the token where it belongs."""
+    """Sends requests to the Atlas, with the token to the Atlas's own URLs."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._settings = settings

@@ -31,7 +31,7 @@ class Ala:
     """``ala://ala?lsid=<LSID>``; satisfies ``datasets.base.Dataset``."""
 
     def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
-        """Prepare; ``http`` must trust the origins of ``settings``' URLs, ``wall`` tells POSIX seconds."""
+        """Prepare; ``http`` must trust the origins of ``settings``' URLs, ``wall`` returns POSIX seconds."""
         self._settings = settings
         self._client = AlaClient(settings, http)
         self._species = Species(settings, self._client, clock)
@@ -74,7 +74,7 @@ class Ala:
     # The steps ------------------------------------------------------------------------------------------------
 
     async def _fetch(self, lsid: str, bench: Bench) -> str:
-        """Fetch the records; returns the URL at which they are found again."""
+        """Fetch the records; return the URL of a search that finds them again."""
         if self._settings.mode == "direct":
             bench.tell("ALA: asking for the records")
             await bench.fetch(self._client.origin(self._client.download_url("index", lsid), lsid), ARCHIVE)

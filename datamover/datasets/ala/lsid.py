@@ -16,7 +16,7 @@ _LONGEST_SHOWN = 120
 
 
 def check_lsid(text: str) -> str:
-    """Return an LSID as it stands: ``urn:lsid:<authority>:<namespace>:<object>[:<revision>]``.
+    """Return an LSID unchanged: ``urn:lsid:<authority>:<namespace>:<object>[:<revision>]``.
 
     Raises InvalidRequest for anything else.
     """

@@ -1,4 +1,4 @@
-"""``[ala]``: how the Atlas of Living Australia is asked, what its columns are called, and which flags are harmless.
+"""``[ala]``: the URLs of the Atlas of Living Australia, the names of its columns, and the harmless flags.
 
 All of it is configuration because the Atlas has changed its URLs and its names many times.
 """
@@ -96,9 +96,9 @@ class AlaSection(DeclaredSection):
     quality: str = "all"
     good_flags: tuple[str, ...] = GOOD_FLAGS
     columns: Mapping[str, Column] = Field(default_factory=dict)
-    """Further headers, which go before those of ``COLUMNS``."""
+    """Further headers, which take precedence over those of ``COLUMNS``."""
     poll_interval: Duration = 5.0
-    """Seconds before the status is first asked for; later pauses are longer."""
+    """Seconds before the status is first requested; later pauses are longer."""
     max_wait: Duration = 86400.0
     """Seconds that the Atlas may take to prepare a download."""
     max_unpacked: Size = 20 * 10**9
@@ -107,7 +107,7 @@ class AlaSection(DeclaredSection):
     """How many times its own size a download may unpack to, from 100 MB on."""
 
     def check_with(self, config: Config, here: str) -> None:
-        """Raise ConfigError for a destination that there is not."""
+        """Raise ConfigError for a destination that does not exist."""
         check_destination(self.destination, config, f"{here}.destination")
 
     @property

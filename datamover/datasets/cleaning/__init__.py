@@ -1,1 +1,1 @@
-"""Cleaning of occurrence records, in processes of its own: files are read and written, and nothing else is touched."""
+"""Cleaning of occurrence records; runs in child processes, reads and writes files and does nothing else."""

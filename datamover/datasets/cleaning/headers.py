@@ -13,7 +13,7 @@ LONGEST_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """What the columns of one table mean."""
+    """The meaning of one table's columns."""
 
     width: int
     columns: tuple[int, ...]

@@ -20,10 +20,10 @@ PLACELESS = "placeless"
 NOT_A_NUMBER = "not a number"
 OUT_OF_RANGE = "out of range"
 FLAGGED = "flagged: "
-"""Followed by the flag's name. These are the reasons, in the order in which they are told."""
+"""Followed by the flag's name. These are the reasons, in the order of the report."""
 
 GATHERED = 4096
-"""Lines that are written at once."""
+"""Lines that are written together."""
 
 
 def number(text: str) -> float | None:
@@ -38,7 +38,7 @@ def number(text: str) -> float | None:
 
 
 def fault(lon: str, lat: str) -> str | None:
-    """Return why coordinates are dropped; None for good ones."""
+    """Return the reason why coordinates are dropped, None for good ones."""
     if not lon or not lat:
         return PLACELESS
     x, y = number(lon), number(lat)
@@ -96,11 +96,11 @@ class Occurrences:
             self._write()
 
     def finish(self) -> None:
-        """Write the lines that are gathered; no record may follow."""
+        """Write the remaining lines; no record may follow."""
         self._write()
 
     def check_kept(self) -> None:
-        """Raise DatasetEmpty, with the reasons, where no record was kept."""
+        """Raise DatasetEmpty, with the reasons, if no record was kept."""
         if not self.kept:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
             raise DatasetEmpty(f"No valid occurrences left. Of {self.read:,} rows were dropped: {reasons}")
@@ -117,11 +117,11 @@ class Occurrences:
 
     @property
     def bounds(self) -> tuple[float, float, float, float] | None:
-        """West, south, east, north; None where nothing was kept."""
+        """West, south, east, north; None if nothing was kept."""
         return (self._west, self._south, self._east, self._north) if self.kept else None
 
     def told(self) -> dict[str, Any]:
-        """Return all that is known of the finished file, as JSON values."""
+        """Return the results for the finished file, as JSON values."""
         return {
             "read": self.read,
             "kept": self.kept,

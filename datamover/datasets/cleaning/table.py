@@ -9,7 +9,7 @@ from datamover.datasets.cleaning.occurrences import Occurrences
 from datamover.errors import DatasetInvalid
 
 LONGEST_FIELD = 2**20
-"""Characters; a longer field comes of a quote that was never closed."""
+"""Characters; a longer field comes from a quote that is never closed."""
 REPORTED = 2048
 """Rows between two reports."""
 
@@ -23,10 +23,10 @@ def clean(
     out: Occurrences,
     report: Callable[[int], None],
 ) -> None:
-    """Read a CSV with a header, line breaks as they are, into ``out``, telling ``report`` the rows read so far.
+    """Read a CSV with a header, line breaks unchanged, into ``out``; ``report`` is called with the rows read so far.
 
-    Raises DatasetInvalid for what is empty, not UTF-8 or not CSV, has not the columns that are needed, or a row that
-    is shorter or longer than the header: its values may stand in the wrong columns.
+    Raises DatasetInvalid if it is empty, not UTF-8 or not CSV, lacks a required column, or has a row that is shorter or
+    longer than the header: its values may be in the wrong columns.
     """
     csv.field_size_limit(LONGEST_FIELD)
     # Strict: else a quote that is never closed would make the rest one field, without an error.

@@ -1,4 +1,4 @@
-"""Read a member of a zip as it is unpacked, within limits; no member is written to disk under its own name."""
+"""Read a member of a zip while it is unpacked, within limits; no member is written to disk under its own name."""
 
 import errno
 import io
@@ -28,7 +28,7 @@ _ENCRYPTED = 0x1
 
 @dataclass(frozen=True, slots=True)
 class UnpackLimits:
-    """What a zip may unpack to."""
+    """The limits of unpacked data."""
 
     size: int
     """Bytes."""
@@ -40,7 +40,7 @@ class UnpackLimits:
 def opened(path: Path, source: str) -> Iterator[zipfile.ZipFile]:
     """Open a zip that ``source`` sent and check its members' names; raises DatasetInvalid for a bad one.
 
-    Errors of members that are read within the block are raised as DatasetInvalid, too.
+    Errors of reading members within the block are raised as DatasetInvalid, too.
     """
     if not path.stat().st_size:
         raise DatasetInvalid(f"{source} sent zero bytes")
@@ -72,7 +72,7 @@ def _plain(error: Exception) -> str:
 
 
 def _beginning(path: Path) -> str:
-    """Return how a file that is no zip begins, where that is text: often it is a page that says why."""
+    """Return the beginning of a file that is no zip, if it is text: often it is an error page."""
     with path.open("rb") as file:
         text = file.read(200).decode("utf-8", "replace")
     words = " ".join(re.sub(r"<[^>]*>?", " ", text).split())
@@ -80,7 +80,7 @@ def _beginning(path: Path) -> str:
 
 
 def member(archive: zipfile.ZipFile, name: str, limits: UnpackLimits, source: str) -> io.TextIOWrapper:
-    """Open a member as UTF-8 text, line breaks as they are; raises DatasetInvalid where there is none of that name.
+    """Open a member as UTF-8 text, line breaks unchanged; raises DatasetInvalid if there is no such member.
 
     Reading it raises DatasetInvalid beyond ``limits``.
     """
@@ -97,7 +97,7 @@ def member(archive: zipfile.ZipFile, name: str, limits: UnpackLimits, source: st
 
 
 def note(archive: zipfile.ZipFile, name: str) -> str | None:
-    """Return the first line of a small text in the archive; None where there is none that can be read."""
+    """Return the first line of a small text in the archive, None if there is no readable one."""
     info = next((info for info in archive.infolist() if info.filename == name), None)
     if info is None or info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
         return None

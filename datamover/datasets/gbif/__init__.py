@@ -1,1 +1,1 @@
-"""Occurrences from the Global Biodiversity Information Facility, asked by its search, ``gbif://gbif?taxonKey=…``."""
+"""Occurrences from the Global Biodiversity Information Facility, by its search: ``gbif://gbif?taxonKey=…``."""

@@ -17,7 +17,7 @@ from datamover.errors import Scope, ServerError
 
 @dataclass(frozen=True, slots=True)
 class CitationsRequest:
-    """What is to be read and written."""
+    """The files to read and write."""
 
     answers: str
     """A file with one dataset a line: its key, and after a space GBIF's answer, if it knows the dataset."""
@@ -41,9 +41,9 @@ def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
 
 
 def citation_of(key: str, answer: bytes) -> str:
-    """Return how a dataset is to be cited, in one line: the citation that GBIF gives, else its title and key.
+    """Return the citation of a dataset in one line: as GBIF gives it, else its title and key.
 
-    ``answer`` is GBIF's for the dataset, b"" where GBIF does not know it any more.
+    ``answer`` is GBIF's for the dataset, b"" if GBIF does not know it any more.
     """
     if not answer:
         return f"GBIF dataset {key}, which GBIF does not know any more."

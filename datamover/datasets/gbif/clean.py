@@ -22,7 +22,7 @@ DATASET_KEY = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class PagesRequest:
-    """What is to be cleaned, and how."""
+    """The parameters of the cleaning."""
 
     pages: str
     """A file with one page a line."""
@@ -41,7 +41,7 @@ class PagesRequest:
 def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
     """Clean; returns ``Occurrences.told`` and the number of ``datasets``.
 
-    Raises DatasetEmpty, DatasetInvalid, and ServerError for pages that are not what was asked for.
+    Raises DatasetEmpty, DatasetInvalid, and ServerError for pages that are not the requested ones.
     """
     request = PagesRequest(**told)
     seen: set[str] = set()

@@ -1,7 +1,7 @@
-"""GBIF's occurrences of one taxon, cleaned, with what it is called and whom to cite: ``gbif://gbif?taxonKey=…``.
+"""GBIF's occurrences of one taxon, cleaned, with its names and the citations: ``gbif://gbif?taxonKey=…``.
 
-The pages of a search are written to one file as they come, and cleaned in another process, so that the service never
-holds or parses them. A taxon with more records than a search gives (``MOST``) is refused.
+The pages of a search are written to one file as they come and cleaned in another process, so that the service never
+parses them. A taxon with more records than a search returns (``MOST``) is refused.
 """
 
 import time
@@ -30,9 +30,9 @@ SCHEME = "gbif"
 NAMES = ("gbif_occurrence.csv", "gbif_metadata.json", "gbif_citation.txt", "gbif_dataset.json")
 SEARCH = "/occurrence/search"
 PAGE = 300
-"""Records in one answer, the most that GBIF gives."""
+"""Records in one answer, the most that GBIF returns."""
 MOST = 100_000
-"""Records that GBIF's search gives: offset and limit of a page together may not be more."""
+"""Records that GBIF's search returns: offset and limit of a page together may not be more."""
 LARGEST = 32 * 2**20
 """Bytes of a page, and of an answer for one dataset: some list all their taxa."""
 LONGEST_KEY = 10
@@ -42,7 +42,7 @@ GONE = frozenset({404, 410})
 
 
 class Gbif:
-    """Satisfies ``datasets.base.Dataset``; one serves a whole process, so that all its datasets ask gently."""
+    """``datasets.base.Dataset`` of GBIF; one for a whole process, so that all requests share the limit."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Gbif:
         *,
         patience: Patience | None = None,
     ) -> None:
-        """Prepare; ``wall`` tells POSIX seconds.
+        """Prepare; ``wall`` returns POSIX seconds.
 
         ``http`` must be allowed to reach GBIF.
         """
@@ -121,10 +121,10 @@ class Gbif:
     async def abandon(self, memory: Mapping[str, Any]) -> None:
         """Do nothing: GBIF prepares nothing that could be cancelled."""
 
-    # What is asked ------------------------------------------------------------------------------------------------
+    # Requests -----------------------------------------------------------------------------------------------------
 
     async def _taxon(self, subject: Subject) -> tuple[Taxon, bytes]:
-        """Return what a taxon is called, and GBIF's answer for it as it came."""
+        """Return the names of a taxon, and GBIF's answer for it, unchanged."""
         head, body = await self._client.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
         taxon = taxon_of(body, head.url)
         if taxon.common_name is None:
@@ -139,7 +139,7 @@ class Gbif:
         return taxon, body
 
     async def _count(self, subject: Subject, taxon: Taxon) -> int:
-        """Return how many records there are to fetch; raises DatasetEmpty and DatasetInvalid."""
+        """Return the number of records to fetch; raises DatasetEmpty, DatasetInvalid."""
         head, body = await self._search(subject, 0, 0)
         count = count_of(body, head.url)
         if count == 0:
@@ -162,7 +162,7 @@ class Gbif:
     async def _occurrences(
         self, subject: Subject, taxon: Taxon, count: int, output: Path, bench: Bench
     ) -> tuple[Mapping[str, Any], list[str]]:
-        """Fetch and clean; returns what the cleaning told, and the keys of the datasets that rows are from."""
+        """Fetch and clean; return the cleaning's result, and the keys of the datasets that the rows are from."""
         pages, keys = bench.directory / "pages", bench.directory / "keys"
         await self._pages(subject, count, pages, bench)
         bench.tell("waiting to be cleaned")
@@ -183,7 +183,7 @@ class Gbif:
         return cleaned, datasets
 
     async def _pages(self, subject: Subject, count: int, pages: Path, bench: Bench) -> None:
-        """Write the pages, one a line, in order. They are read as JSON elsewhere: here that would take too long."""
+        """Write the pages, one a line, in order. The other process parses them; here that would take too long."""
 
         async def ask(offset: int) -> tuple[Head, bytes]:
             return await self._search(subject, min(PAGE, MOST - offset), offset)
@@ -196,7 +196,7 @@ class Gbif:
         await in_order(ask, range(0, count, PAGE), take)
 
     async def _citations(self, datasets: Sequence[str], output: Path, bench: Bench) -> Mapping[str, Any]:
-        """Write the citations of these datasets; return what the process told."""
+        """Write the citations of these datasets; return the process's result."""
         answers = bench.directory / "answers"
         asked = 0
 
@@ -224,7 +224,7 @@ def _sought(subject: Subject) -> dict[str, str]:
 
 
 def _line(body: bytes) -> bytes:
-    """Return JSON in one line: a line break in it is nothing but space between values."""
+    """Return JSON in one line; line breaks in JSON can only be between values."""
     return body.replace(b"\r", b" ").replace(b"\n", b" ").strip()
 
 

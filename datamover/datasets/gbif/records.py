@@ -1,6 +1,6 @@
-"""Which fields of GBIF's records are kept, and which flags drop a record. Pure.
+"""The fields of GBIF's records that are kept, and the flags that drop a record. Pure.
 
-Numbers are expected as the text in which GBIF wrote them, so that they are written with the same digits.
+Numbers are kept as the text that GBIF wrote, so that they are written with the same digits.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,13 +10,13 @@ FIELDS = ("decimalLongitude", "decimalLatitude", "coordinateUncertaintyInMeters"
 """The fields of the columns after the species."""
 
 ABSENT = "ABSENT"
-"""The flag of a record which says that the taxon was looked for and not found."""
+"""The flag of a record that states the absence of the taxon."""
 REPEATED = "REPEATED"
-"""The flag of a record that an earlier page already held: GBIF's index moved while it was read."""
+"""The flag of a record that an earlier page had already, because GBIF's index changed meanwhile."""
 
 
 def fields_of(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a record's row, with ``name`` as the species where it names none."""
+    """Return a record's row; if it names no species, that is ``name``."""
     species = text_of(record.get("species")) or text_of(record.get("scientificName")) or name
     return species, *(text_of(record.get(field)) for field in FIELDS)
 
@@ -32,10 +32,10 @@ def flag_of(record: Mapping[str, Any], condemning: Collection[str]) -> str | Non
 
 
 def text_of(value: object) -> str:
-    """Return a value as text in one line; "" for none, and for what is no single value."""
+    """Return a string in one line, "" for any other value."""
     if not isinstance(value, str):
         return ""
     if not value.isprintable():
-        # Line breaks and tabs become spaces; a NUL or half a surrogate pair is nothing that a file should hold.
+        # Line breaks and tabs become spaces; NULs and half surrogate pairs are removed.
         value = "".join(char for char in value if char.isprintable() or char.isspace())
     return " ".join(value.split())

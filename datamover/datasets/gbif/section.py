@@ -1,4 +1,4 @@
-"""``[gbif]``: where the Global Biodiversity Information Facility is asked, and which issues drop a record."""
+"""``[gbif]``: the URL of the Global Biodiversity Information Facility, and the issues that drop a record."""
 
 from datamover.config.schema import DeclaredSection
 from datamover.datasets.declaration import WebBase
