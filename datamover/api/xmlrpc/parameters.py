@@ -51,7 +51,7 @@ def optional_text(table: Mapping[str, Any], key: str) -> str | None:
 
 
 def state(table: Mapping[str, Any], key: str = "status") -> State | None:
-    """Return the state that a filter names, None where there is no filter."""
+    """Return the state that a filter names, None if there is no filter."""
     if key not in table:
         return None
     names = [each.value for each in State]

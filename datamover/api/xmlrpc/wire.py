@@ -98,7 +98,7 @@ def parse_call(
 
 
 def _beginning(text: bytes) -> int:
-    """Return how many elements begin in a slice: counted here, since the parser tells of them one by one."""
+    """Return how many elements begin in a slice."""
     return text.count(b"<") - text.count(b"</")
 
 
