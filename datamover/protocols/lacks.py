@@ -3,7 +3,7 @@
 A lack does not fail a file that can arrive without the ability: the next best thing is done, and reported.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,10 @@ class _Learnt:
 class Lacks:
     """The abilities that one destination lacks. Safe to use from threads."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        """``seconds`` is a monotonic clock."""
+    def __init__(self, seconds: Callable[[], float], undeclared: Collection[Ability] = ()) -> None:
+        """``seconds`` is a monotonic clock; ``undeclared`` are the abilities that the protocol itself lacks."""
         self._seconds = seconds
+        self._undeclared = undeclared
         self._learnt: dict[Ability, _Learnt] = {}
         self._seen: set[Ability] = set()
 
@@ -56,8 +57,9 @@ class Lacks:
         return PRIVATE | (mode if Ability.SET_MODE in self else 0)
 
     def __contains__(self, ability: object) -> bool:
-        return isinstance(ability, Ability) and self.get(ability) is not None
+        """Tell whether the protocol or the destination lacks an ability."""
+        return isinstance(ability, Ability) and (ability in self._undeclared or self.get(ability) is not None)
 
     def __iter__(self) -> Iterator[Lack]:
-        """Iterate over the lacks, in the order of ``Ability``."""
+        """Iterate over the lacks of the destination, in the order of ``Ability``."""
         return iter([lack for ability in Ability if (lack := self.get(ability)) is not None])

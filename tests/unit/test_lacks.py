@@ -48,6 +48,15 @@ def test_told_in_one_order() -> None:
     ]
 
 
+def test_undeclared() -> None:
+    """What the protocol itself does not do is lacking, but is no lack of the destination."""
+    lacks = Lacks(Clock(), {Ability.FLUSH})
+    lacks.saw(Ability.FLUSH)
+    assert Ability.FLUSH in lacks
+    assert Ability.REMOVE not in lacks
+    assert not list(lacks)
+
+
 def test_every_ability_has_words() -> None:
     """Whatever is lacking is said in words that name it."""
     lacks = Lacks(Clock())

@@ -1,7 +1,6 @@
 """A directory on an FTP server as a destination."""
 
 import posixpath
-from collections.abc import Container
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -31,17 +30,6 @@ from datamover.protocols.place import PlaceSettings
 from datamover.protocols.upload import Check, Stored
 
 
-class Lacking:
-    """The abilities that FTP cannot have, and those that were found lacking."""
-
-    def __init__(self, undeclared: Container[Ability], learnt: Lacks) -> None:
-        self._undeclared = undeclared
-        self._learnt = learnt
-
-    def __contains__(self, ability: object) -> bool:
-        return ability in self._undeclared or ability in self._learnt
-
-
 class FtpPlace(PartFilePlace):
     """``protocols.place.Place`` of a directory on a server; each call borrows one of ``sessions``."""
 
@@ -54,11 +42,9 @@ class FtpPlace(PartFilePlace):
         sessions: Sessions,
         reactor: Any,
         lacks: Lacks,
-        undeclared: Container[Ability],
         directories: dict[str, tuple[float, str]],
     ) -> None:
-        self.lacks = Lacking(undeclared, lacks)
-        self._learnt = lacks
+        self.lacks = lacks
         self._refusals = FtpRefusals(settings.name, side, user)
         self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks, directories)
         self._reader = FtpReader(sessions, self._tree, self._refusals, lacks)
@@ -103,7 +89,7 @@ class FtpPlace(PartFilePlace):
                 metadata=self._metadata,
                 tree=self._tree,
                 refusals=self._refusals,
-                lacks=self._learnt,
+                lacks=self.lacks,
             )
 
     async def place_part(
@@ -204,10 +190,10 @@ class FtpPlace(PartFilePlace):
             await placing.settle()
 
     def _metadata(self, modified: float | None) -> Metadata:
-        return Metadata(self._file_mode, modified, self._learnt)
+        return Metadata(self._file_mode, modified, self.lacks)
 
     def _not_again(self, target: str, why: str) -> DataMoverError:
-        self._learnt.learn(Ability.RESUME, why)
+        self.lacks.learn(Ability.RESUME, why)
         return self._refusals.not_again(target, why)
 
     async def _sent(self, session: FtpSession, real: str, path: str) -> Moving:
@@ -293,5 +279,5 @@ class FtpPlace(PartFilePlace):
             replace=replace,
             tree=self._tree,
             refusals=self._refusals,
-            lacks=self._learnt,
+            lacks=self.lacks,
         )

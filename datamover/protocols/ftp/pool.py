@@ -22,14 +22,11 @@ class FtpPool:
     ) -> None:
         # One thread for all logins: if the disk with the secrets hangs, only this thread is blocked.
         self._threads = Threads(reactor, f"destination-{settings.name}", 1)
-        self._lacks = Lacks(reactor.seconds)
+        self._lacks = Lacks(reactor.seconds, frozenset(Ability) - abilities)
         self._sessions = Sessions(reactor, server, self._threads, self._announced)
-        undeclared = frozenset(Ability) - abilities
         directories: dict[str, tuple[float, str]] = {}
         self._places = {
-            side: FtpPlace(
-                root, server.user, settings, side, self._sessions, reactor, self._lacks, undeclared, directories
-            )
+            side: FtpPlace(root, server.user, settings, side, self._sessions, reactor, self._lacks, directories)
             for side in (Scope.SOURCE, Scope.DESTINATION)
         }
 

@@ -17,6 +17,7 @@ from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOpti
 
 THREADS = 8
 """Threads of one destination, so that a slow one (a network file system) delays no other."""
+UNDECLARED = frozenset({Ability.WRITE_WIDE})
 
 
 class LocalPool:
@@ -27,7 +28,7 @@ class LocalPool:
     def __init__(self, root: str, settings: PlaceSettings, reactor: Any) -> None:
         self._threads = Threads(reactor, f"destination-{settings.name}", THREADS)
         self._opened: WeakSet[LocalSource | LocalSink] = WeakSet()
-        self.lacks = Lacks(time.monotonic)
+        self.lacks = Lacks(time.monotonic, UNDECLARED)
         self._places = {
             side: LocalPlace(root, settings, side, self._threads, self._opened, self.lacks)
             for side in (Scope.SOURCE, Scope.DESTINATION)
@@ -57,7 +58,7 @@ class Local:
     name: ClassVar[str] = "file"
     schemes: ClassVar[tuple[str, ...]] = ("file",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
-    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.WRITE_WIDE}
+    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - UNDECLARED
     counts_arriving: ClassVar[bool] = True
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 

@@ -1,6 +1,6 @@
 """A prefix of a container as a destination."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.origin import ResourceOrigin
@@ -9,7 +9,7 @@ from datamover.protocols.object_store.place import ObjectPlace
 from datamover.protocols.object_store.token import Token
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.swift import segments
-from datamover.protocols.swift.container import Container as SwiftContainer
+from datamover.protocols.swift.container import Container
 from datamover.protocols.upload import Check
 
 
@@ -18,16 +18,14 @@ class SwiftPlace(ObjectPlace):
 
     def __init__(
         self,
-        container: SwiftContainer,
+        container: Container,
         origin: Callable[[str], ResourceOrigin],
         tools: Tools,
-        lacks: Container[Ability],
-        learnt: Lacks,
+        lacks: Lacks,
     ) -> None:
-        """``lacks`` are the abilities that the protocol does not declare; ``learnt`` those found missing."""
         super().__init__(container, origin, tools, lacks)
         self.container = container
-        self._learnt = learnt
+        self._learnt = lacks
 
     async def sweep(
         self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None

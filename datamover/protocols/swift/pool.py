@@ -55,11 +55,10 @@ class SwiftPool:
         self._agent = agent
         self._session = session
         self._threads = threads
-        self._lacks = Lacks(reactor.seconds)
+        self._lacks = Lacks(reactor.seconds, frozenset(Ability) - abilities)
         self._conditions = Conditions(reactor.seconds)
         service = Service(agent, session, reactor)
         streams = Streams(reactor, STREAMS, agent.busy)
-        lacks = frozenset(Ability) - abilities
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             refusals = SwiftRefusals(name, side)
@@ -76,7 +75,7 @@ class SwiftPool:
             )
             origin = partial(SwiftOrigin, container, clock=reactor, streams=streams)
             tools = Tools(container, self._conditions, stored.part_size, origin)
-            self._places[side] = SwiftPlace(container, origin, tools, lacks, self._lacks)
+            self._places[side] = SwiftPlace(container, origin, tools, self._lacks)
 
     def at(self, side: Scope) -> SwiftPlace:
         return self._places[side]
