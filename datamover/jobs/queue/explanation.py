@@ -24,7 +24,7 @@ def waiting_for(row: Row, limits: QueueLimits, moved: int = 0, *, administrator:
     more = " or more" if row["ahead"] >= COUNTED else ""
     ahead = f", {min(row['ahead'], COUNTED)}{more} ahead" if row["ahead"] else ""
     return (
-        _stopped(row, limits)
+        _stopped(row)
         or _broken(row, administrator)
         or (None if row["room_wanted"] is None else room.told(row))
         or _over_quota(row, limits, moved)
@@ -34,7 +34,7 @@ def waiting_for(row: Row, limits: QueueLimits, moved: int = 0, *, administrator:
     )
 
 
-def _stopped(row: Row, limits: QueueLimits) -> str | None:
+def _stopped(row: Row) -> str | None:
     """Return a reason that a person must remove."""
     if row["paused"]:
         return "jobs.resume: the job is paused"
