@@ -92,9 +92,9 @@ class Bench(Protocol):
     ) -> Mapping[str, Any]:
         """Run ``python -m module`` in a process of its own: ``request`` as JSON on its standard input.
 
-        Each line of its standard output is a JSON object: ``{"progress": …}`` is passed to ``progress``,
-        ``{"result": …}`` is returned, ``{"error": {"code": …, "message": …}}`` is raised as the error with that code.
-        Cancelling kills the process.
+        Each line of its standard output is a JSON object: ``{"progress": …}`` is handed to ``progress``,
+        ``{"result": …}`` is returned, ``{"error": {"code": …, "message": …}}`` is raised as the error with that
+        code. Cancelling kills the process.
         """
         ...
 

@@ -42,16 +42,16 @@ async def run_module(
 ) -> Mapping[str, Any]:
     """Run ``python -m module`` with ``request`` and return its result; ``progress`` is called on the reactor's thread.
 
-    One of ``threads`` is used as long as the process runs. Raises the error that the process writes, Stalled if it
-    writes nothing for ``silence`` seconds, and InternalError if it ends without a result. Cancelling kills the process
-    and completes when it has ended.
+    One of ``threads`` is held as long as the process runs. Raises the error that the process writes,
+    Stalled where it writes nothing for ``silence`` seconds, and InternalError where it ends without a result.
+    Cancelling kills the process; completes when it is gone.
     """
     child = _Child(module, json.dumps(request), lambda told: reactor.callFromThread(child.report, progress, told))
     watch = LoopingCall(child.look, silence)
     watch.clock = reactor
     watch.start(silence / LOOKS, now=False)
     try:
-        # Its files must not be touched before it has ended.
+        # Its files must not be touched before it is gone.
         return await threads.finish_hurried(child.kill, child.run)
     finally:
         watch.stop()

@@ -93,8 +93,8 @@ class Inspection:
     directory: bool = False
     special: bool = False
     """Neither a file nor a directory: a pipe, a socket, a device."""
-    lacks: tuple[Lack, ...] = ()
-    """What the side could not report of it, and what a copy therefore lacks."""
+    lacks: tuple["Lack", ...] = ()
+    """What the side could not tell of it, and a copy goes without."""
 
 
 Octets = bytes | bytearray

@@ -33,12 +33,12 @@ async def call(context: CallContext, caller: Caller, name: str, parameters: tupl
         _check_caller(method, caller)
         running = _run(context, method, caller, fitting)
         if method.audited:
-            running = context.audit.done(_audit_event(caller, name, parameters), running)
+            running = context.audit.done(_deed(caller, name, parameters), running)
         return await (running if method.abandoned else _whole(running, name))
     except Fault as refusal:
         return refusal
     except NotPermitted as error:
-        await context.audit.refused(replace(_audit_event(caller, name, parameters), outcome=error.code))
+        await context.audit.refused(replace(_deed(caller, name, parameters), outcome=error.code))
         return refuse(error)
     except RequestError as error:
         return refuse(error.for_administrators() if caller.administrator else error)
@@ -73,7 +73,7 @@ async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
     return await outer
 
 
-def _audit_event(caller: Caller, name: str, parameters: tuple[Any, ...]) -> AuditEvent:
+def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> AuditEvent:
     plain = [text(one) for one in parameters[:2]]
     subject = " ".join(cut(each, LONGEST_SUBJECT) for each in plain if each is not None)
     return AuditEvent(caller.name, caller.origin, name, cut(subject, LONGEST_SUBJECT))

@@ -1,8 +1,9 @@
 """The values of a methodCall, made while its body is parsed.
 
-Calling a Python function for each element would cost more than the functions themselves. So expat only checks that the
-body is well-formed, and one regular expression splits it into large pieces: a whole scalar value, or a whole struct of
-scalar values, which most requests consist of and a second expression splits. xmlrpc.client reads the rare forms.
+A parser that calls a function for each element costs more than what it calls. So expat only says whether the body is
+well-formed, and one regular expression splits it: it takes a whole value where it is plain, and what only encloses
+others together with what it follows. A struct of plain values, of which requests have the most, is taken whole, and a
+second expression splits it. xmlrpc.client reads what is rare.
 """
 
 import re
@@ -26,31 +27,34 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
 }
 _TEXTS = frozenset(("", "string"))
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
-"""XML-RPC has only 1 and 0, but some libraries write the words."""
+"""XML-RPC knows 1 and 0 only, but some libraries write the words."""
 
 _SPACE = r"[ \t\r\n]*+"
 _BETWEEN = r"(?:[ \t\r\n]++|</?(?:member|data|param)>|</value>)*+"
-"""White space and tags that need no handling after a value, a name, or the start of an array or a struct."""
+"""What means nothing after a value, a name, or the start of an array or a struct."""
 _PLAIN = rf"""(?:<member>{_SPACE}<name>[^<\r]{{1,{LONGEST_NAME}}}+</name>{_SPACE}
     (?:<value/>|<value>{_SPACE}(?:<(?:string|{"|".join(_SCALARS)})(?:/>|>[^<\r]*+</[^>]++>){_SPACE}|[^<\r]*+)</value>)
     {_SPACE}</member>{_SPACE}){{1,{MOST_MEMBERS}}}+"""
-"""The members of a plain struct: one without arrays, structs and rare forms."""
+"""The members of a struct without arrays, structs and what is rare in it."""
 _MEMBER = re.compile(rf"<name>([^<]++)</name>{_SPACE}<value(?:/>|>(?:{_SPACE}<([a-zA-Z0-9.]++)/?>)?+([^<]*+))")
-"""The name, type and text of a member of a plain struct; without a type it is a string."""
+"""The name, type and text of each of them; a type that is not named is a string."""
 _TOKEN = re.compile(
-    rf"""(?:<value>{_SPACE})?<struct>{_SPACE}({_PLAIN})</struct>{_BETWEEN}  # 1: a plain struct's members
-    |(?:<name>([^<\r&]++)</name>{_SPACE})?(<value>{_SPACE})?  # a scalar: 2 its name, 3 its <value>
-        <(?!struct>|array>)([a-zA-Z][a-zA-Z0-9.:]*+)(?:/>|>([^<\r]*+)</\4>){_BETWEEN}  # 4 its type, 5 its text
-    |(?:<value>{_SPACE})?<(struct|array)>{_BETWEEN}(</\6>{_BETWEEN})?  # 6: a start, 7 its end if it is empty
-    |</([^\s>]++)\s*+>{_BETWEEN}  # 8: an end
-    |<([^\s<>/!?]++)((?:[^"'>]++|"[^"]*+"|'[^']*+')*+)>  # 9: another start, 10 its attributes
-    |([^<]++)  # 11: text
-    |(<!\[CDATA\[.*?\]\]>)  # 12
-    |(<!--.*?-->|<\?xml[ ][^>]*+>[ \t\r\n]*+|<\?.*?\?>)  # 13: ignored
-    |(<.*+)  # 14: not complete yet""",
+    rf"""(?:<value>{_SPACE})?<struct>{_SPACE}({_PLAIN})</struct>{_BETWEEN}
+    |(?:<name>([^<\r&]++)</name>{_SPACE})?(<value>{_SPACE})?
+        <(?!struct>|array>)([a-zA-Z][a-zA-Z0-9.:]*+)(?:/>|>([^<\r]*+)</\4>){_BETWEEN}
+    |(?:<value>{_SPACE})?<(struct|array)>{_BETWEEN}(</\6>{_BETWEEN})?
+    |</([^\s>]++)\s*+>{_BETWEEN}
+    |<([^\s<>/!?]++)((?:[^"'>]++|"[^"]*+"|'[^']*+')*+)>
+    |([^<]++)
+    |(<!\[CDATA\[.*?\]\]>)
+    |(<!--.*?-->|<\?xml[ ][^>]*+>[ \t\r\n]*+|<\?.*?\?>)
+    |(<.*+)""",
     re.DOTALL | re.VERBOSE,
 )
-"""A piece of a well-formed document."""
+"""A piece of a well-formed document: the members of a plain struct, an element without others in it (the name of the
+member that it is the value of, whether a value begins with it, its own name, its text), a start of a struct or an array
+(and its end, if it is empty), an end, any other start (its name, its attributes), text, CDATA, what is passed over, and
+at last what has not ended yet."""
 _REFERENCE = re.compile("&([^;]*+);")
 _MOST_REFERENCES = 256
 
@@ -76,7 +80,7 @@ def _boolean(text: str) -> bool:
 
 
 def _meant(chars: str) -> str:
-    """Return text with line ends normalised and references replaced (XML 1.0, sections 2.11 and 4.6)."""
+    """Return text with its lines' ends, and its references, read as XML has it."""
     if "\r" in chars:
         chars = chars.replace("\r\n", "\n").replace("\r", "\n")
     if "&" in chars:
@@ -87,7 +91,7 @@ def _meant(chars: str) -> str:
 
 
 def _struct(members: str) -> dict[str, Any]:
-    """Return the struct that ``members``, a match of ``_PLAIN``, describe."""
+    """Return the struct of members as ``_PLAIN`` has them."""
     found = _MEMBER.findall(members)
     if "&" in members:
         found = [(_meant(name), tag, _meant(text)) for name, tag, text in found]
@@ -108,7 +112,7 @@ def _check_length(values: int, kind: str, longest: int) -> None:
 
 
 class Unmarshaller(client.Unmarshaller):
-    """Makes values of a document that comes in pieces, which a parser has found well-formed so far."""
+    """Makes values of a document that comes in pieces, each of which a parser has found well-formed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,12 +127,12 @@ class Unmarshaller(client.Unmarshaller):
         self._checked = 0
         """How many of the values ``check`` has seen."""
         self._left = ""
-        """The beginning of an incomplete piece."""
+        """What has not ended yet."""
 
     def read(self, piece: str) -> None:
-        """Read the next piece of the document and make the values that are complete.
+        """Make the values of what has ended with the next piece of the document.
 
-        Raises InvalidRequest and, as xmlrpc.client does, errors of other kinds for invalid values.
+        Raises InvalidRequest and, as xmlrpc.client does, errors of other kinds for what is no value.
         """
         whole = self._left + piece
         end = whole.rfind(">") + 1  # Not within a reference or a line's end.
@@ -249,7 +253,7 @@ class Unmarshaller(client.Unmarshaller):
             _DISPATCH[tag](self, _name(text) if tag == "methodName" or tag == "name" else text)
 
     def check(self, longest_array: int) -> None:
-        """Raise InvalidRequest or RequestTooLarge if a value that is not complete yet is too large already."""
+        """Raise InvalidRequest or RequestTooLarge for what is too large already, though it has not ended yet."""
         if sum(map(len, self._text)) + len(self._left) > LONGEST_VALUE:
             raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
         for mark, end, kind in zip(self._marks, [*self._marks[1:], len(self._stack)], self._kinds, strict=False):

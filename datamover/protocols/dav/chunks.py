@@ -33,17 +33,17 @@ from datamover.web.url import WebUrl
 SUFFIX = ".partial"
 """The end of hidden files' names; Nextcloud and ownCloud refuse ".part" and ".filepart"."""
 LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
-"""The limits of version 2 if the server stores its files in an object store."""
+"""Of version 2, where the server keeps its files in an object store."""
 PUT_TOGETHER = 600.0
-"""Seconds for which a server may still be assembling chunks after its answer was lost, or a proxy timed out."""
+"""Seconds for which a server may go on to put chunks together after its answer was lost, or a proxy's patience over."""
 REMEMBERED = 1000
-"""Uploads whose files' ETags are remembered."""
+"""Uploads that became files, and what these are known by."""
 PAUSE = 1.0
-"""Seconds between two looks for the assembled file."""
+"""Seconds between two looks for what it puts together."""
 
 _CHUNK = re.compile(r"\d{1,10}")
 _IMPATIENT = frozenset({502, 504, 524})
-"""The statuses by which a proxy reports that it timed out."""
+"""With these, a proxy says that it waits no longer."""
 _NOT_HERE = frozenset({404, 405, 409, 410, 501})
 
 
@@ -83,7 +83,7 @@ class DavStore:
         self._reactor = reactor
         self._service = files.service
         self._made: dict[str, str] = {}
-        """Upload -> the ETag of its file, as the server reported it."""
+        """Upload -> the ETag of the file that it became, as the server told it."""
 
     @property
     def refusals(self) -> DavRefusals:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 LENGTH_REQUIRED = 411
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
-"""Directories that are remembered to exist."""
+"""Directories that are remembered to be there."""
 
 _UNKNOWN_METHOD = (405, 501)
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
@@ -131,7 +131,7 @@ class DavFiles:
         return tag_told(answer.head)
 
     async def stream(self, path: str, body: FedBody, modified: float | None, target: str) -> None:
-        """Store a file while its body is fed, making its directory; errors name ``target``."""
+        """Store a file as its body is fed; its directory is made. Errors name the file ``target``."""
         url, headers = self.service.address.url(path), time_header(modified)
 
         async def attempt() -> None:

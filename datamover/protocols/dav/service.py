@@ -25,7 +25,7 @@ from datamover.web.url import WebUrl
 
 MULTISTATUS = 207
 LOGINS = 3
-"""How often a request is sent because of the login, at most."""
+"""Times that a request is sent for the login's sake."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 

@@ -18,7 +18,7 @@ class Refused(Exception):
         self.head = head
         self.status = head.status
         self.code = code
-        """The protocol's error code, "" if the answer has none."""
+        """The protocol's own, "" where the answer has none."""
         self.said = ": ".join(each for each in (code, message[:_SHOWN]) if each)
         """The server's own words, for administrators."""
         self.date = head.header("Date")

@@ -20,7 +20,7 @@ def new_trial() -> str:
 
 
 def is_trial(path: str) -> bool:
-    """Tell whether a path is one of such an object."""
+    """Tell whether a path is that of such an object."""
     return (_PROBE.fullmatch(path) or _TEST.fullmatch(path)) is not None
 
 

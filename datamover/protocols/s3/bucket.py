@@ -103,14 +103,11 @@ class Bucket:
         return found_in(path, answer.head)
 
     async def _why(self, path: str) -> None:
-        """Raise the reason why a HEAD was refused, found out by a GET, since an answer to HEAD has no body.
-
-        Return if the GET succeeds: then the region was wrong, and is known now.
-        """
+        """Raise why a HEAD was refused, whose answer has no body that would say so, unless it was for the region."""
         try:
             response = await self.service.get(self.key(path), {"Range": "bytes=0-0"})
         except Refused as refusal:
-            if refusal.status != UNSATISFIABLE:  # The object is empty.
+            if refusal.status != UNSATISFIABLE:  # It is empty.
                 raise
         else:
             await response.body.close()
@@ -178,7 +175,7 @@ class Bucket:
         return upload
 
     async def create_upload(self, path: str, headers: Mapping[str, str]) -> str:
-        """Begin an upload; return its id."""
+        """Begin an upload; return its number."""
         sent = {**self._storing.headers(), **headers}
         algorithm = {"x-amz-checksum-algorithm": "SHA256"} if self._checking.sha256 else {}
         with self.refusals.about(path):

@@ -19,7 +19,7 @@ _NO_XML = re.compile(
     rb"|&#x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef]);|&#0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|6553[45]);",
     re.IGNORECASE,
 )
-"""Characters that XML 1.0 does not allow, in UTF-8 or as references."""
+"""What stands for characters that XML 1.0 has not, in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Pending:
 
 
 def error_of(body: bytes) -> ErrorDocument | None:
-    """Return the error in a body, None if there is none."""
+    """Return the error that a body tells, None where it tells none."""
     try:
         root = _parse(body)
     except Unreadable:

@@ -32,7 +32,7 @@ class Storing:
 
 
 def found_in(path: str, head: Head) -> FoundObject:
-    """Return the object at ``path``, from the answer to a HEAD or GET."""
+    """Return what the answer to a HEAD or GET tells of the object at ``path``."""
     etag = etag_in(head)
     return found_of(path, head, PREFIX, etag, plain_md5(etag, head), version=version_in(head))
 

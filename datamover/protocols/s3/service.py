@@ -93,7 +93,7 @@ class Service:
     ) -> Answer:
         """Send a request and return its answer, read whole; ``sha256`` is the digest of ``body``, in hex.
 
-        Raises Refused for an answer that is no success, or has an error in its body, and what ``PolicyAgent.send``
+        Raises Refused for an answer that is no success, or says so in its body alone, and what ``PolicyAgent.send``
         raises. Cancelling drops the connection.
         """
         response = await self._send(method, key, query, headers or {}, body, sha256, direct=method == "PUT")

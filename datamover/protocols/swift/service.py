@@ -22,7 +22,7 @@ Query = Iterable[tuple[str, str]]
 Body = bytes | IBodyProducer | None
 
 _TAG = re.compile(r"</?[a-z][a-z0-9]*>")
-"""A tag in the HTML pages of refusals."""
+"""Refusals are small pages of HTML."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """Methods that are sent without treq, which would double the CPU time of small files (docs/performance.md)."""
 

@@ -51,6 +51,11 @@ class _Command:
     sent: bool = field(default=False)
 
 
+def again(error: DataMoverError) -> DataMoverError:
+    """Return a copy of an error, so that each who meets it raises one of its own."""
+    return error.saying(error.message, full=error.full)
+
+
 class Control(LineReceiver):
     """One control connection. Without ``pipelining`` a command is sent only after the one before it was answered.
 
@@ -104,7 +109,7 @@ class Control(LineReceiver):
         """
         command = _Command(b"", verb, Deferred(self._forget), began)
         if self.failure is not None:
-            command.answer.errback(self.failure.copy())
+            command.answer.errback(again(self.failure))
             return command.answer
         line = verb.encode("ascii")
         if argument is not None:
@@ -276,7 +281,7 @@ class Control(LineReceiver):
         commands, self._commands = self._commands, deque()
         for command in commands:
             if not command.dropped and not command.answer.called:
-                command.answer.errback(error.copy())
+                command.answer.errback(again(error))
 
 
 _MANY = re.compile(

@@ -1,4 +1,4 @@
-"""One login on an FTP server: the commands about files as methods, and the transfers."""
+"""One login on an FTP server: what is asked of files, one question after the other or several at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import errors
-from datamover.concurrency.waiters import Waiters
-from datamover.protocols.ftp.client.control import Control, checked
+from datamover.protocols.ftp.client.control import Control, again, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.replies import (
@@ -48,7 +47,7 @@ class Features:
 
 
 class Moving:
-    """One transfer over a data connection; it ends with the server's final reply, not with the connection."""
+    """One transfer over a data connection; it has ended when the server says so, not when the connection ends."""
 
     def __init__(self, clock: Any, session: "FtpSession", data: Data, command: str) -> None:
         self._clock = clock
@@ -57,7 +56,7 @@ class Moving:
         self._reply: Reply | Failure | None = None
         self._unreached: Failure | None = None
         self._grace: Any = None
-        self._ended: Waiters[None] = Waiters()
+        self._waiting: list[Deferred[None]] = []
         self.data = data
         self.began: Deferred[None] = Deferred()
         """Fires when the server has begun, or has ended it."""
@@ -65,28 +64,27 @@ class Moving:
         """Whether the server closed the data connection, and says nothing of it."""
 
     def begin(self, _: object = None) -> None:
-        """Record that the server has begun."""
+        """Take note that the server has begun."""
         self._no_grace()
         if not self.began.called:
             self.began.callback(None)
 
     def unreached(self, failure: Failure) -> None:
-        """Record that the data connection could not be made.
+        """Take note that there is no data connection.
 
-        A server that refuses the transfer resets the connection and replies right after; others wait for it and do not
-        reply.
+        A server that refuses resets it, and says so right after; others wait for it before they say anything.
         """
         self._unreached = failure
         if not self.began.called:
             self._grace = self._clock.callLater(GRACE, self.begin)
 
     def check(self) -> None:
-        """Raise the error of a data connection that could not be made."""
+        """Raise what kept the data connection from being made."""
         if self._unreached is not None:
             self._unreached.raiseException()
 
     def follow(self, answer: Deferred[Reply]) -> None:
-        """Take the server's final reply from ``answer``."""
+        """Take the server's last word from ``answer``."""
         answer.addBoth(self._answered)
 
     def _answered(self, reply: Reply | Failure) -> None:
@@ -97,24 +95,28 @@ class Moving:
             )
             self.data.abort()
         self.begin()
-        self._ended.wake(None)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
 
     @property
     def over(self) -> bool:
-        """Whether the final reply has come."""
+        """Whether the server has had its last word on it."""
         return self._reply is not None
 
     async def end(self) -> Reply:
-        """Wait for the final reply, whose time limit begins now.
+        """Wait for the server's last word, which is due now.
 
-        Raises FtpRefusal if it is negative, and TLSFailed if the data connection's certificate is not valid.
+        Raises FtpRefusal where that is negative, and TLSFailed where the data connection's certificate is not valid.
         """
         if self._reply is None:
             self._session.control.expect()
             self.data.gone.addCallback(self._gone)
-            await self._ended.wait()
+            waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
+            self._waiting.append(waiter)
+            await waiter
         if isinstance(self.data.reason, errors.DataMoverError):
-            raise self.data.reason.copy()
+            raise again(self.data.reason)
         reply = self._reply
         if isinstance(reply, Failure):
             reply.raiseException()
@@ -122,7 +124,7 @@ class Moving:
         return checked(reply, self._command)
 
     def _gone(self, _: object) -> None:
-        """Wait only a little longer for the reply if the server closed the data connection before it had all."""
+        """Have the server's word soon where it closed the data connection before it had all."""
         if self._reply is None and isinstance(self.data, Sending) and self.data.cut_off:
             self._session.control.expect(ANSWER)
 
@@ -261,11 +263,11 @@ class FtpSession:
     # Transfers ----------------------------------------------------------------------------------------------------
 
     async def retrieve(self, path: str, offset: int = 0) -> Moving:
-        """Begin to receive a file, from an offset. Raises FtpRefusal, and the data connection's errors."""
+        """Have a file sent, from an offset. Raises FtpRefusal, and the data connection's errors."""
         return await self._move("RETR", path, Receiving, offset)
 
     async def store(self, path: str, offset: int = 0) -> Moving:
-        """Begin to send a file, from an offset, before which the server keeps the bytes. Raises as ``retrieve``."""
+        """Send a file, from an offset on, which the server keeps what stands before. Raises as ``retrieve``."""
         return await self._move("STOR", path, Sending, offset)
 
     async def lines(self, verb: str, argument: str | None = None) -> list[str]:
@@ -344,5 +346,5 @@ class FtpSession:
 
 
 def says_missing(refusal: FtpRefusal) -> bool:
-    """Tell whether a refusal's words say that the file does not exist; the code 550 means that and much else."""
+    """Tell whether a server says in words that there is nothing: the code 550 is for that and for anything else."""
     return any(each in refusal.meaning for each in _MISSING)
