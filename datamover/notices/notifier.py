@@ -163,7 +163,7 @@ class Notifier:
                 await self._notices.release(taken)
                 return 0
         except DataMoverError as error:
-            log.warn("notices cannot be looked for: {error}", error=error.full)
+            log.warn("due notices cannot be read: {error}", error=error.full)
             return 0
         for notice in taken:
             self._begin(notice)
@@ -212,7 +212,7 @@ class Notifier:
             )
             await self._notices.put_off(notice, error, pause)
         else:
-            log.info("{url} knows of the end of job {job}", url=short_source(notice.url.shown), job=notice.job)
+            log.info("{url} acknowledged the notice of job {job}", url=short_source(notice.url.shown), job=notice.job)
             await self._notices.delivered(notice)
 
     async def _posted(self, notice: Notice, context: NoticeContext) -> None:
@@ -249,4 +249,4 @@ async def _posted(treq: HTTPClient, url: str, signed: SignedNotice) -> Head:
 
 def _end_of_delivery(failure: Failure, job: int) -> None:
     if not isinstance(failure.value, CancelledError):
-        log.failure("the notice of job {job} broke off", failure, job=job)
+        log.failure("sending the notice of job {job} failed", failure, job=job)

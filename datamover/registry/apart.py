@@ -1,8 +1,8 @@
 """Keep destinations on this machine apart from the service's own files.
 
-Whoever may use a destination may read and replace the files below its root. So no root may be, hold or lie in what the
-service keeps in its data directory, nor hold the configuration or a file that it names: keys, passwords, certificates.
-A directory in the data directory that is not the service's own may be a destination, as ``files`` is.
+A client that may use a destination may read and replace the files below its root. So no root may be, contain or be
+below what the service keeps in its data directory, nor contain the configuration or a file that it names: keys,
+passwords, certificates. Other directories in the data directory may be destinations, as ``files`` is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ def check_apart(directories: Mapping[str, str], settings: Config, file: str) -> 
     found = find_all([*directories.values(), *(str(each.path) for each in own)])
     for name, root in directories.items():
         if root not in found:
-            log.warn("destination {name}: {root} does not answer: it is not looked at", name=name, root=root)
+            log.warn("destination {name}: {root} does not answer, so it is not checked", name=name, root=root)
             continue
         collisions = (each.collision(found[root], found.get(str(each.path))) for each in own)
         for collision in filter(None, collisions):

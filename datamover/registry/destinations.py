@@ -45,11 +45,11 @@ class Destination:
     description: str
     protocol: str
     abilities: frozenset[Ability]
-    """What its protocol can do; ``pool.lacks`` says what the other side does not."""
+    """The abilities of its protocol; ``pool.lacks`` are those that the other side lacks."""
     root: str
-    """The absolute path that every other is below."""
+    """The absolute path of its root."""
     host: str | None
-    """None: a directory of this machine; "": it is not told by the URL."""
+    """None: a directory of this machine; "": the URL does not name it."""
     user: str | None
     max_active: int
     """Transfers at once, over all processes."""
@@ -64,9 +64,9 @@ class Destination:
     """Whether the room that is told there is less what has arrived of files before they are committed."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
-    """What the pool was made from; a registry with an equal basis may share the pool."""
+    """The settings that the pool was made from; a registry with an equal basis may share the pool."""
     learnt: Lacks = field(default_factory=lambda: Lacks(monotonic), repr=False)
-    """What asking for its room showed."""
+    """What was learnt by asking for its free space."""
     named: Callable[[str, str | None, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
     """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none.
 
@@ -75,7 +75,7 @@ class Destination:
 
     @property
     def lacks(self) -> tuple[Lack, ...]:
-        """What this side does not do; that it does not tell its room, where the configuration needs that."""
+        """The abilities that it lacks, among them FREE_SPACE if the configuration needs that."""
         found = {lack.ability: lack for lack in (*self.learnt, *self.pool.lacks)}
         untold = found.get(Ability.FREE_SPACE)
         declared = Ability.FREE_SPACE in self.abilities
@@ -86,7 +86,7 @@ class Destination:
         return tuple(found.values())
 
     async def free(self) -> int | None:
-        """Return the bytes that may still be written there; None, which is remembered, where that is not told."""
+        """Return how many bytes may still be written there; None, which is remembered, if it does not report it."""
         free = await self.at(Scope.DESTINATION).free()
         if free is not None:
             self.learnt.saw(Ability.FREE_SPACE)
@@ -95,11 +95,11 @@ class Destination:
         return free
 
     def at(self, side: Scope) -> Place:
-        """Return the place as seen from ``side``, SOURCE or DESTINATION."""
+        """Return the place for use as ``side``, SOURCE or DESTINATION."""
         return self.pool.at(side)
 
     def below(self, path: str) -> str | None:
-        """Return an absolute path relative to the root; None where it is neither the root nor below it."""
+        """Return an absolute path relative to the root, None if it is neither the root nor below it."""
         segments, root = _segments(path), _segments(self.root)
         if not path.startswith("/") or segments[: len(root)] != root:
             return None
@@ -179,7 +179,7 @@ class Registry:
         return _chosen([(each, path) for each in matches])
 
     def locate_url(self, scheme: str, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
-        """Return what ``locate`` does for ``scheme://[user@]host/path``, a URL of what a protocol also goes by."""
+        """Return what ``locate`` does for ``scheme://[user@]host/path``, a further URL of a protocol's files."""
         found = [
             (each, each.named(scheme, None if each.name == host else host, user, path))
             for each in self._destinations.values()
@@ -202,11 +202,11 @@ class Registry:
         }
 
     async def test(self, name: str) -> dict[str, Any]:
-        """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
+        """Test a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
-        With ``uploads``, a list of UnfinishedUpload, where its side tells of such; with ``free`` where the place tells
-        its room, and ``keep_free`` where some is kept free, in bytes. Raises UnknownDestination. Cancelling drops the
-        answer alone: the test goes on, and removes what it has written.
+        Further keys: ``uploads``, a list of UnfinishedUpload, if it lists them; ``free``, if it reports its free space;
+        ``keep_free``, if that is set; both in bytes. Raises UnknownDestination. Cancelling discards the result; the
+        test goes on, and removes what it has written.
         """
         destination = self.get(name)
         answer: Deferred[dict[str, Any]] = Deferred()
@@ -235,7 +235,7 @@ class Registry:
         return result
 
     async def close(self) -> None:
-        """Close every connection; completes when they are gone."""
+        """Close every connection; completes when they are closed."""
         closing: list[DestinationPool | UrlReader] = [each.pool for each in self._destinations.values()]
         if self.http is not None:
             closing.append(self.http)

@@ -20,7 +20,7 @@ Identity = tuple[int, int] | str
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """What a path leads to."""
+    """The location that a path leads to."""
 
     path: str
     """Without links and ``..``, as far as it exists."""

@@ -1,4 +1,4 @@
-"""Tell the uploads at a destination that no transfer goes on with."""
+"""Report the uploads at a destination that no transfer continues."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -8,15 +8,15 @@ from datamover.protocols.place import UnfinishedUpload
 
 
 class Uploading(Protocol):
-    """The method of the job store that tells whose uploads may be under way."""
+    """The method of the job store that returns which targets' uploads may be in progress."""
 
     async def uploading(self, destination: str, targets: Sequence[str]) -> set[str]: ...
 
 
 async def with_strays(store: Uploading, name: str, tested: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result of a destination's test with ``strays`` in place of ``uploads``, where there are any.
+    """Return the result of a destination's test with ``strays`` in place of ``uploads``, if there are any.
 
-    While the database is away, nobody knows which of them a transfer goes on with, and none is told.
+    While the database is away it is unknown which uploads a transfer continues, and none is reported.
     """
     answer = dict(tested)
     uploads: Sequence[UnfinishedUpload] = answer.pop("uploads", ())

@@ -197,6 +197,6 @@ async def test_a_service_that_is_killed(open_directory: Path) -> None:
         await deferToThread(service.stop)
         await web.stop()
     log = service.log.read_text()
-    assert f"{web.url}/moved?key=*** knows of the end of job {number}" in log
+    assert f"{web.url}/moved?key=*** acknowledged the notice of job {number}" in log
     assert "k3y" not in log
     assert SECRET not in log

@@ -111,9 +111,11 @@ class Offline:
         try:
             await self._cancel(asked.cancel_url)
         except DataMoverError as error:
-            log.warn("ALA was not told that {lsid} is wanted no more: {error}", lsid=asked.lsid, error=error.message)
+            log.warn(
+                "the request of {lsid} could not be cancelled at ALA: {error}", lsid=asked.lsid, error=error.message
+            )
         except Exception:  # A bug here must not fail the cancellation.
-            log.failure("ALA was not told that {lsid} is wanted no more", lsid=asked.lsid)
+            log.failure("the request of {lsid} could not be cancelled at ALA", lsid=asked.lsid)
 
     # The steps ------------------------------------------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""Room at destinations that keep some free (``keep_free``): asked for, reserved, and waited for."""
+"""Room at destinations with ``keep_free``: asking for it, reserving it, and waiting for it."""

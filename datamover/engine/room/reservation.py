@@ -1,4 +1,4 @@
-"""The room that one attempt reserves at its destination, where that keeps some free."""
+"""The room that one attempt reserves at a destination with ``keep_free``."""
 
 import math
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from datamover.text.quantities import count
 
 
 class RoomAwaited(Parked):
-    """There is no room for a group now: it waits, without an attempt being counted."""
+    """There is no room for a group now; it waits, and the attempt is not counted."""
 
     def __init__(self, wanted: int) -> None:
         super().__init__("there is no room at the destination; it waits for some")
         self.wanted = wanted
-        """Bytes; 0: it does not know."""
+        """Bytes; 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What every reservation of one process needs."""
+    """The dependencies of all reservations of one process."""
 
     surveys: Surveys
     reservations: Reservations
@@ -35,7 +35,7 @@ class RoomReservation:
     """The room of one group."""
 
     def __init__(self, rooms: Rooms, destination: Destination, leader: Transfer, *, counted: bool = True) -> None:
-        """``counted``: the leader's progress tells how far the group is."""
+        """``counted`` tells whether the leader's progress is the progress of the group."""
         self._rooms = rooms
         self._destination = destination
         self._keep = destination.keep_free or 0
@@ -44,12 +44,12 @@ class RoomReservation:
         self._counted = counted and self._live
         self._start = 0
         self.until: float = math.inf
-        """Up to which byte of its file the group may write."""
+        """The offset in its file up to which the group may write."""
         self.lacks: tuple[Lack, ...] = ()
-        """That the destination does not tell its room, so that nothing can be kept free."""
+        """The lack of FREE_SPACE, because of which nothing can be kept free."""
 
     async def look(self, wanted: int | None) -> bool:
-        """Tell whether so many bytes may fit, before work is spent on them; None: it is not known how many.
+        """Tell whether ``wanted`` bytes (None: unknown) may fit, before work is spent on them.
 
         Raises the errors of ``Place.free``, and Unavailable.
         """
@@ -59,15 +59,15 @@ class RoomReservation:
         return room_of(survey, self._keep, survey.given).left >= (LEAST if wanted is None else blocks(wanted))
 
     async def begin(self, start: int, size: int | None) -> None:
-        """Reserve room for a file of ``size`` bytes from ``start`` on; None: for the first of a file of unknown size.
+        """Reserve room for a file of ``size`` bytes from ``start`` on; if that is unknown (None), for its first bytes.
 
-        Raises RoomAwaited where it does not fit now, the errors of ``Place.free``, and Unavailable.
+        Raises RoomAwaited if it does not fit now, the errors of ``Place.free``, and Unavailable.
         """
         survey = await self._rooms.surveys.take(self._destination)
         if survey.free is None:
             self.lacks = tuple(lack for lack in self._destination.lacks if lack.ability is Ability.FREE_SPACE)
             return
-        # Where the place counts a file only when it is committed, it needs room for all of it, whatever has arrived.
+        # If the free space excludes a file only after its commit, all of it needs room, whatever has arrived.
         self._start = start = start if self._live else 0
         wanted = None if size is None else blocks(max(0, size - start))
         if wanted == 0:
@@ -80,9 +80,9 @@ class RoomReservation:
         self.until = start + granted
 
     async def extend(self, written: int, more: int, *, stored: bool) -> bool:
-        """Reserve room for ``more`` bytes and some beyond, after ``written`` bytes of the file; tell whether there is.
+        """Reserve room for ``more`` bytes and some beyond, after ``written`` bytes of the file; return whether it fits.
 
-        ``stored``: the destination has stored all that was written, so that its room is known exactly.
+        ``stored``: the destination has stored all that was written, so its free space is exact.
         """
         survey = await self._rooms.surveys.take(self._destination, anew=stored)
         if survey.free is None:
@@ -97,7 +97,7 @@ class RoomReservation:
         return granted > 0
 
     def used_up(self, written: int) -> NoSpace:
-        """Return the error of a file that would grow into what is to stay free."""
+        """Return the error for a file that would use the space that must stay free."""
         return NoSpace(
             f"{count(written, 'byte')} have arrived, and more would leave less than keep_free, {self._keep} bytes, "
             "free at the destination: make room there"

@@ -1,4 +1,4 @@
-"""Ask destinations how much room they have: one question for all transfers that want to know at the same time."""
+"""Ask destinations how much room they have, once for all transfers that need to know at the same time."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -19,7 +19,7 @@ FRESH = 1.0
 
 
 class Surveys:
-    """What the destinations told this process last."""
+    """The last answers of the destinations to this process."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Surveys:
         self._asking: dict[str, Waiters[Survey]] = {}
 
     async def take(self, destination: Destination, *, anew: bool = False) -> Survey:
-        """Return an answer that is at most ``FRESH`` seconds old, or with ``anew`` one that is asked for from now on.
+        """Return an answer that is at most ``FRESH`` seconds old, or with ``anew`` one that is requested now.
 
         Raises the errors of ``Place.free``, and Unavailable. Cancelling only stops the waiting.
         """
@@ -55,7 +55,7 @@ class Surveys:
 
     async def _ask(self, destination: Destination) -> Survey:
         beside = await self._volumes.beside(destination)
-        # In this order: what is written in between counts twice, and not as room that is there.
+        # In this order, bytes that are written in between count twice; in the other, they would count as free.
         reserved = await self._reserved(beside)
         return replace(reserved, free=await destination.free())
 

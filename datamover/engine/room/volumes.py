@@ -1,4 +1,4 @@
-"""Which destinations that keep room free share it: those on one file system, in one container or account."""
+"""Which destinations with ``keep_free`` share their room: those on one file system, in one container or account."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,13 +16,13 @@ from datamover.registry.destinations import Destination, Registry
 log = Logger()
 
 USED = 60.0
-"""Seconds for which an answer is used: what is mounted elsewhere is seen after that."""
+"""Seconds for which an answer is used, since a destination may be mounted elsewhere."""
 PATIENCE = 1.0
-"""Seconds that the first answer may take; a disk that hangs keeps no other destination waiting."""
+"""Seconds that the first answer is waited for, so that a disk that hangs delays no other destination."""
 
 
 class Volumes:
-    """What the destinations told this process last of where their room is."""
+    """The volumes that destinations reported to this process last."""
 
     def __init__(self, registry: Callable[[], Registry], clock: IReactorTime) -> None:
         self._registry = registry
@@ -31,7 +31,7 @@ class Volumes:
         self._asking: dict[DestinationPool, Waiters[None]] = {}
 
     async def beside(self, destination: Destination) -> tuple[str, ...]:
-        """Return the names of all that share a destination's room, its own among them, sorted.
+        """Return the names of all destinations that share one's room, itself included, sorted.
 
         Only those of its protocol and its server are asked. Cancelling only stops the waiting.
         """
@@ -56,7 +56,7 @@ class Volumes:
         return self._known.get(destination.pool, (0.0, None))[1]
 
     def _forget(self, used: set[DestinationPool]) -> None:
-        """Forget the pools that no destination has any more."""
+        """Forget the pools that are no longer used."""
         self._known = {pool: told for pool, told in self._known.items() if pool in used}
 
     def _ask(self, pool: DestinationPool) -> None:
@@ -86,7 +86,7 @@ class Volumes:
     def _answered(self, pool: DestinationPool, volume: str | Failure | None) -> None:
         if isinstance(volume, Failure):
             if not isinstance(volume.value, DataMoverError):
-                log.failure("a destination does not tell where its room is", volume)
+                log.failure("the volume of a destination is unknown", volume)
             known = self._known.get(pool)
             volume = None if known is None else known[1]
         self._known[pool] = self._clock.seconds(), volume
@@ -94,7 +94,7 @@ class Volumes:
 
 
 def _may_share(one: Destination, other: Destination) -> bool:
-    """Tell whether two destinations are worth being asked where their room is."""
+    """Tell whether two destinations can share a volume, so that they have to be asked."""
     if not isinstance(one.pool, TellsVolume) or not isinstance(other.pool, TellsVolume):
         return False
     return (one.protocol, one.pool.server) == (other.protocol, other.pool.server)

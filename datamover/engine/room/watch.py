@@ -1,4 +1,4 @@
-"""Wake what waits for room at a destination when there is room: one question for all that wait there."""
+"""Wake transfers that wait for room at a destination when there is room; one request serves all of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class RoomSettings:
-    """What is in force of the configuration."""
+    """The settings in force."""
 
     registry: Registry
     interval: float
-    """Seconds between two questions to one destination, over all processes."""
+    """Seconds between two requests to one destination, over all processes."""
 
 
 class RoomWatch:
-    """Looks after what waits for room, for one process among those that do."""
+    """Wakes transfers that wait for room; every engine has one, and they share the work."""
 
     def __init__(self, rooms: Rooms, settings: Callable[[], RoomSettings]) -> None:
         self._rooms = rooms
@@ -33,9 +33,9 @@ class RoomWatch:
         self._looking: dict[str, Deferred[None]] = {}
 
     async def look(self) -> None:
-        """Begin to ask the destinations where something waits and nobody has asked for a while.
+        """Begin to ask the destinations where transfers wait and that no process has asked for a while.
 
-        One that does not answer keeps no other from being asked. Raises Unavailable.
+        One that does not answer does not delay the others. Raises Unavailable.
         """
         settings = self._settings()
         for name in await self._rooms.reservations.due(settings.interval):
@@ -45,7 +45,7 @@ class RoomWatch:
                 looking.addErrback(_failed, name).addBoth(partial(self._looked, name))
 
     def stop(self) -> list["Deferred[None]"]:
-        """Stop asking; the Deferreds fire when that has ended."""
+        """Cancel the requests; the Deferreds fire when they have ended."""
         looking = list(self._looking.values())
         for one in looking:
             one.cancel()
@@ -59,8 +59,8 @@ class RoomWatch:
         try:
             survey = await self._rooms.surveys.take(destination, anew=True)
         except DataMoverError as error:
-            log.warn("destination {name} does not tell its room: {error}", name=name, error=error.full)
-            # Its attempt meets the same, and says so.
+            log.warn("the free space of destination {name} is unknown: {error}", name=name, error=error.full)
+            # Its attempt meets the same error and reports it.
             await self._rooms.reservations.wake_first(name, 1)
             return
         if survey.free is None:
@@ -78,6 +78,6 @@ class RoomWatch:
 
 def _failed(failure: Failure, name: str) -> None:
     if isinstance(failure.value, DataMoverError):
-        log.warn("what waits for room at {name} is not looked at: {error}", name=name, error=str(failure.value))
+        log.warn("transfers that wait for room at {name} stay: {error}", name=name, error=str(failure.value))
     elif not isinstance(failure.value, CancelledError):
-        log.failure("what waits for room at {name} is not looked at", failure, name=name)
+        log.failure("transfers that wait for room at {name} stay", failure, name=name)

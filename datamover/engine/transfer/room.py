@@ -1,4 +1,4 @@
-"""See that a file fits at its destination before it is sent there."""
+"""Check that a file fits at its destination before it is sent."""
 
 from datamover.engine.room.reservation import RoomAwaited
 from datamover.engine.transfer.spec import TransferSpec
@@ -8,13 +8,13 @@ from datamover.protocols.base import Source
 from datamover.text.quantities import count
 
 LOOKED_FOR = 64 * 2**20
-"""Bytes from which a destination that keeps no room free is asked for its free space first."""
+"""Bytes of a file from which a destination without ``keep_free`` is asked for its free space first."""
 
 
 async def look_for_room(spec: TransferSpec, leader: Transfer) -> None:
-    """Raise RoomAwaited, before the source is opened, if a file would not fit at a destination that keeps room free.
+    """Raise RoomAwaited, before the source is opened, if a file would not fit at a destination with ``keep_free``.
 
-    A file that may be there already does not need room. ``leader``: the transfer's own, as it was claimed.
+    A file that may be there already needs no room. ``leader`` is the transfer as it was claimed.
     """
     if spec.room is None:
         return
@@ -28,7 +28,7 @@ async def look_for_room(spec: TransferSpec, leader: Transfer) -> None:
 
 
 async def took_room(spec: TransferSpec, source: Source, target: str) -> bool:
-    """Do what ``take_room`` does; return False where there is no room, and the target may be the file already."""
+    """Call ``take_room``; return False if there is no room, but the target may be the file already."""
     try:
         await take_room(spec, source)
     except RoomAwaited:
@@ -39,7 +39,7 @@ async def took_room(spec: TransferSpec, source: Source, target: str) -> bool:
 
 
 async def take_room(spec: TransferSpec, source: Source) -> None:
-    """Reserve the room of an opened file where its destination keeps some free, else see that a large one fits.
+    """Reserve the room of an opened file if its destination has ``keep_free``, else check that a large one fits.
 
     Raises RoomAwaited, NoSpace and the errors of ``Place.free``.
     """

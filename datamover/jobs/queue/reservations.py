@@ -1,8 +1,8 @@
 """Reservations of room at destinations, over all nodes, and the groups that wait for room.
 
-A reservation is part of the transfer's row, and counts as long as the lease under which it was made: so it ends with
-the attempt, however that ends. Whoever reserves locks the destination's row in ``rooms``. ``room`` has the rules. Every
-method raises Unavailable while the database is away.
+A reservation is part of the transfer's row and is valid as long as the lease under which it was made, so it ends with
+the attempt, in whatever way that ends. Reserving locks the destination's row in ``rooms``. ``room`` has the rules.
+Every method raises Unavailable while the database is away.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +31,7 @@ from datamover.postgres.named_queries import QUERIES
 AT_ONCE = 256
 """Requests that one transaction decides, at most."""
 WAKING = 1000
-"""Groups that wait for one destination, of which those that fit are woken at a time."""
+"""Groups that wait for one destination and are considered at a time."""
 
 
 class Reservations:
@@ -43,9 +43,9 @@ class Reservations:
         self._requests: Batch[RoomRequest, int] = Batch(partial(bisect_batch, self._reserve), AT_ONCE)
 
     async def survey(self, destinations: Sequence[str]) -> Survey:
-        """Return what transfers to destinations that share their room have reserved, and how far they are.
+        """Return the reservations and the progress of transfers to destinations that share their room.
 
-        The place is yet to be asked.
+        The free space is not part of it yet; the destination is asked afterwards.
         """
         found = await self._database.read(QUERIES["read_reserved"], {"destinations": list(destinations)})
         return Survey(
@@ -100,7 +100,7 @@ class Reservations:
     # Waiting --------------------------------------------------------------------------------------------------
 
     async def due(self, seconds: float) -> list[str]:
-        """Return the destinations to be asked for room for those that wait there; others ask after ``seconds``."""
+        """Return the destinations to ask for room, where transfers wait; no process asks them again for ``seconds``."""
         found = await self._database.read(QUERIES["read_without_room"])
         if not found:
             return []
@@ -108,7 +108,7 @@ class Reservations:
         return [row["destination"] for row in await self._database.fetch(QUERIES["take_room_turn"], parameters)]
 
     async def wake(self, destination: str, survey: Survey, keep: int) -> int:
-        """Put those back in the queue that there is room for now; return their number."""
+        """Put the transfers for which there is room now back in the queue; return their number."""
 
         names = list(survey.beside)
 
@@ -121,7 +121,7 @@ class Reservations:
             room = replace(room_of(survey, keep, queue.given), longest=queue.longest, passed=queue.passed)
             noted = {destination: replace(room, given=rows[destination]["given"])} if destination in rows else {}
             await cursor.post(QUERIES["note_rooms"], _noted(noted))
-            # One that has waited longer where the room is shared is woken there.
+            # If one has waited longer at a destination that shares the room, it is woken there.
             ahead = [
                 Waiter(row["id"], row["room_wanted"], woken=True)
                 for row in order
@@ -132,7 +132,7 @@ class Reservations:
         return await self._database.transaction(do)
 
     async def wake_first(self, destination: str, most: int = WAKING) -> int:
-        """Put those that wait longest back in the queue, whatever room there is; return their number."""
+        """Put the longest waiting transfers back in the queue, whatever room there is; return their number."""
 
         async def do(cursor: Cursor) -> int:
             parameters = {"destination": destination, "limit": most}
@@ -156,7 +156,7 @@ async def _wake(cursor: Cursor, transfers: Sequence[int]) -> int:
 
 
 class _Known:
-    """What the rows of ``rooms``, which are locked, and those of ``read_room_order`` tell."""
+    """The state in the rows of ``rooms``, which are locked, and of ``read_room_order``."""
 
     def __init__(self, rows: Mapping[str, Row], order: Sequence[Row]) -> None:
         self._rows = rows
@@ -165,7 +165,7 @@ class _Known:
         """Bytes that were ever reserved, by destination."""
 
     def queue(self, beside: Collection[str]) -> RoomQueue:
-        """Return what is known of the destinations that share their room."""
+        """Return the state of destinations that share their room."""
         first = [row for row in self._order if row["longest"] and row["destination"] in beside]
         longest = min(first, key=lambda row: (row["room_since"], row["id"]))["id"] if first else None
         rows = [row for name, row in self._rows.items() if name in beside]
@@ -173,12 +173,12 @@ class _Known:
             sum(given for name, given in self._given.items() if name in beside),
             {row["id"]: row["room_since"] for row in self._order if row["room_since"] is not None},
             longest,
-            # The one that was written last has passed most.
+            # The row that was written last has counted most.
             max((row["passed"] for row in rows if row["longest"] == longest), default=0),
         )
 
     def given(self, requests: Sequence[RoomRequest], granted: Mapping[Key, int], room: Room) -> dict[str, Room]:
-        """Return what is to be noted of the destinations of requests that share their room; add what was granted."""
+        """Return the new states of the requests' destinations, which share their room; count what was granted."""
         noted: dict[str, Room] = {}
         for request in requests:
             name = request.destination

@@ -1,8 +1,8 @@
-"""Room at destinations that keep some free (``keep_free``): who may write how much, and what waits. Pure.
+"""Room at destinations with ``keep_free``: which transfers may write how much, and which wait. Pure.
 
-What may be written is what the place tells, less ``keep_free``, less what transfers have reserved and not written.
-Where something waits, others go past it as long as they leave it half of the room that was there, or came, since it
-waits longest: so neither a large file nor small ones wait for ever.
+The room is the free space that the destination reports, less ``keep_free``, less what transfers have reserved and not
+written. While a transfer waits, others may start before it as long as they leave half of the room that there was, or
+came, since it became the one that waits longest. So neither a large file nor small ones wait forever.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ BLOCK = 4096
 STEP = 64 * 2**20
 """Bytes that a file of unknown size reserves at a time, at most."""
 LEAST = 2**20
-"""Bytes, at least, that there must be for a file of unknown size to begin."""
+"""Bytes that must be free for a file of unknown size to begin."""
 IN_FLIGHT = 32 * 2**20
-"""Bytes, at most, that a transfer has handed over and the place may not have stored yet."""
+"""Bytes that a transfer has sent and the destination may not have stored yet, at most."""
 
 Key = tuple[int, int]
 """A transfer's id and the number of its lease."""
@@ -27,19 +27,19 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a place told of its room, and how far the transfers to it were before it was asked."""
+    """The free space that a destination reported, and the progress of its transfers before it was asked."""
 
     free: int | None
-    """Bytes; None: it does not tell."""
+    """Bytes; None: it does not report it."""
     given: int = 0
     """Bytes that were ever reserved there by then."""
     reserved: "Sequence[Reserved]" = ()
-    """What the transfers that were worked on then had reserved."""
+    """The reservations of the transfers that were active then."""
     beside: tuple[str, ...] = ()
     """The destinations that share the room, sorted; their transfers are among these."""
 
     def seen(self, key: Key) -> int:
-        """Return how much of a transfer's file the place had counted as used for certain; 0: it is not known."""
+        """Return how many bytes of a transfer's file the free space certainly excludes; 0: unknown."""
         return next((each.seen for each in self.reserved if each.key == key and each.seen is not None), 0)
 
 
@@ -55,15 +55,15 @@ class RoomRequest:
     start: int
     """Where the group begins to write; its progress counts from there."""
     base: int
-    """How much of the file the survey has seen; what is written beyond is part of what is asked for."""
+    """The bytes of the file that the survey has seen; bytes written beyond are part of the request."""
     had: int
-    """Up to where it had reserved before."""
+    """The end of its earlier reservation."""
     least: int
     most: int
     counted: bool = True
-    """Whether the leader's ``bytes_done`` tells how far the group is."""
+    """Whether the leader's ``bytes_done`` is the progress of the group."""
     running: bool = False
-    """Whether it writes already: then nothing that waits goes before it."""
+    """Whether it writes already; then no waiting transfer goes before it."""
 
     @property
     def key(self) -> Key:
@@ -72,22 +72,22 @@ class RoomRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """What a transfer that is worked on may write: the bytes of its file up to ``until``."""
+    """The reservation of an active transfer: the bytes of its file up to ``until``."""
 
     key: Key
     start: int | None
-    """Where it began; None: its progress does not tell how far it is."""
+    """Where it began; None: its progress does not show how far it is."""
     until: int
     written: int
 
     @property
     def seen(self) -> int | None:
-        """How much of the file the place has counted as used for certain."""
+        """The bytes of the file that the free space certainly excludes."""
         return None if self.start is None else max(self.start, self.written - IN_FLIGHT)
 
     @property
     def left(self) -> int:
-        """Return what of it may still be used."""
+        """Return the bytes that it may still use."""
         return max(0, self.until - (self.seen or 0))
 
 
@@ -97,16 +97,16 @@ class Waiter:
 
     transfer: int
     wanted: int
-    """Bytes; 0: it does not know."""
+    """Bytes; 0: unknown."""
     woken: bool = False
-    """It was told that there is room, and has not been claimed yet."""
+    """It was woken, and has not been claimed yet."""
 
     @property
     def least(self) -> int:
         return self.wanted or LEAST
 
     def takes(self, left: int) -> int:
-        """Return what it takes of the bytes that are left."""
+        """Return the bytes that it takes of those that are left."""
         return self.wanted or min(STEP, max(LEAST, left))
 
 
@@ -117,42 +117,42 @@ class Room:
     free: int
     keep: int
     under_way: int
-    """What transfers have still to write."""
+    """Bytes that transfers have reserved and not written."""
     given: int
     """Bytes that were ever reserved."""
     longest: int | None = None
     """The transfer that waits longest."""
     passed: int = 0
-    """Bytes that others were given since."""
+    """Bytes that others were granted since."""
 
     @property
     def left(self) -> int:
         return self.free - self.keep - self.under_way
 
     def open_to(self, transfer: int) -> int:
-        """Return the bytes that a transfer may take: all, or what those that go past the longest waiting may take."""
+        """Return the bytes that a transfer may take: all, or the part that may go before the longest waiting one."""
         return self.left if self.longest in (None, transfer) else (self.left - self.passed) // 2
 
     def granted(self, request: RoomRequest) -> int:
-        """Return the bytes that are reserved for a request, 0 where it does not fit."""
+        """Return the bytes that a request is granted, 0 if it does not fit."""
         room = self.left if request.running else self.open_to(request.transfer)
         return min(request.most, room) if room >= request.least else 0
 
     def after(self, transfer: int, given: int) -> "Room":
-        """Return the room after so many bytes were given to a transfer."""
+        """Return the room after ``given`` bytes were granted to a transfer."""
         passed = self.passed if self.longest in (None, transfer) else self.passed + given
         return replace(self, under_way=self.under_way + given, given=self.given + given, passed=passed)
 
     def behind(self, longest: int | None) -> "Room":
-        """Return the room where this transfer waits longest; what others were given counts anew for another one."""
+        """Return the room if ``longest`` waits longest; if that is another one, others' bytes are counted anew."""
         return replace(self, longest=longest, passed=self.passed if longest == self.longest else 0)
 
 
 def room_of(survey: Survey, keep: int, given: int, *, but: Key | None = None) -> Room:
-    """Return the room of a destination whose place tells it, without what one transfer had reserved.
+    """Return the room of a destination that reports its free space, without the reservation of one transfer.
 
-    ``given``: what was ever reserved there by now. What was reserved after the survey counts whole: it has not seen
-    that used, even where the transfer has ended since.
+    ``given`` are the bytes that were ever reserved there. Reservations after the survey count whole, even if the
+    transfer has ended since, because the survey has not seen them used.
     """
     assert survey.free is not None
     left = sum(each.left for each in survey.reserved if each.key != but)
@@ -161,16 +161,16 @@ def room_of(survey: Survey, keep: int, given: int, *, but: Key | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class RoomQueue:
-    """What is known of a destination when room is asked for there."""
+    """The state of a destination when room is requested there."""
 
     given: int = 0
     """Bytes that were ever reserved there."""
     since: Mapping[int, datetime] = field(default_factory=dict)
-    """When those that ask, and have waited, and ``longest`` were first told to wait."""
+    """When the requesting transfers that have waited, and ``longest``, began to wait."""
     longest: int | None = None
-    """Of those that wait, not of those that ask, the one that waits longest."""
+    """The transfer that waits longest, not counting the requesting ones."""
     passed: int = 0
-    """Bytes that others were given since ``longest`` is that."""
+    """Bytes that others were granted since ``longest`` waits longest."""
 
     def ahead_of(self, transfer: int) -> int | None:
         """Return ``longest``, unless a transfer has waited longer."""
@@ -182,7 +182,7 @@ class RoomQueue:
 
 
 def decide(requests: Sequence[RoomRequest], queue: RoomQueue) -> tuple[dict[Key, int], Room]:
-    """Return the bytes given to those of some requests at one destination that fit, and its room afterwards."""
+    """Return the bytes that requests at one destination are granted, if they fit, and its room afterwards."""
     given: dict[Key, int] = {}
     # Those that have waited come first, in their order.
     for request in sorted(requests, key=lambda one: (one.transfer not in queue.since, queue.since.get(one.transfer))):
@@ -200,7 +200,7 @@ def decide(requests: Sequence[RoomRequest], queue: RoomQueue) -> tuple[dict[Key,
 
 
 def to_wake(room: Room, waiters: Sequence[Waiter]) -> list[int]:
-    """Return the waiters that there is room for, of all in the order in which they have waited, longest first."""
+    """Return the waiters for which there is room; ``waiters`` are in order, the longest waiting first."""
     woken: list[int] = []
     stuck: int | None = None
     for waiter in waiters:
@@ -220,7 +220,7 @@ def blocks(size: int) -> int:
 
 
 def told(row: Row) -> str:
-    """Return for how much room a transfer waits, from a row of ``read_waiting``."""
+    """Return the clause that says for how much room a transfer waits, from a row of ``read_waiting``."""
     wanted = row["room_wanted"]
     what = count(wanted, "byte") if wanted else "a file of unknown size"
     sentence = f"destination {row['destination']}: room for {what}"
