@@ -1,4 +1,4 @@
-"""Read a secret that is one line of a file."""
+"""Reading the one line that a secret's file holds."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ FRESH = 60.0
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """The files of one destination's key."""
+    """Where the key of one destination lies."""
 
     access_key_id: str
     secret_key: Path
