@@ -952,12 +952,20 @@ RETURNING t.id, t.job, t.index, t.cancelling;
 
 -- name: claim_leftovers
 -- An ended group with leftovers at a destination that is not held or broken. Others do not get it for the given seconds.
+-- It waits for other jobs' files of its targets, whose uploads could be taken for its own.
 WITH found AS (
     SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
     LEFT JOIN breakers o ON o.side = 'place ' || t.destination AND o.owner = t.owner
     WHERE t.traces AND t.state IN ('COMPLETED', 'FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
       AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until, o.closed_until, now()) <= now()
       AND t.id <> ALL (%(passed_over)s::bigint[])
+      AND NOT EXISTS (
+          SELECT FROM (
+              SELECT t.target
+              UNION ALL
+              SELECT m.target FROM transfers m WHERE m.job = t.job AND m.leader = t.index AND m.leader <> m.index) AS own
+          JOIN transfers f ON f.destination = t.destination AND f.target = own.target AND f.job <> t.job
+          WHERE f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'))
     ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
 )
 -- until here, as claim_leftovers.chosen: SELECT id FROM found
