@@ -508,7 +508,7 @@ DELETE FROM nodes WHERE id = %(node)s RETURNING draining;
 
 -- name: expire_leases
 -- For a node whose process is known to have ended, so that others need not wait for its leases to run out.
-UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
+UPDATE transfers SET lease_until = '-infinity' WHERE node = %(node)s;
 
 -- name: serialise_claims
 -- One process claims at a time, so that counting the active transfers and adding to them is one step. Only claims take
@@ -929,8 +929,11 @@ SELECT t.id, t.job, t.lease FROM transfers t JOIN jobs j ON j.id = t.job WHERE t
 FOR UPDATE OF j SKIP LOCKED;
 
 -- name: release_expired
+-- A process that stood still writes on when it wakes, and may end before it can tell: so its groups are late, unless it
+-- is known to have ended.
 UPDATE transfers t
-SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
+SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL,
+    late = late OR lease_until > '-infinity'
 WHERE id = ANY (%(transfers)s) AND node IS NOT NULL AND lease_until < now()
 RETURNING id, job, index, cancelling;
 
@@ -949,12 +952,20 @@ RETURNING t.id, t.job, t.index, t.cancelling;
 
 -- name: claim_leftovers
 -- An ended group with leftovers at a destination that is not held or broken. Others do not get it for the given seconds.
+-- It waits for other jobs' files of its targets, whose uploads could be taken for its own.
 WITH found AS (
     SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
     LEFT JOIN breakers o ON o.side = 'place ' || t.destination AND o.owner = t.owner
     WHERE t.traces AND t.state IN ('COMPLETED', 'FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
       AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until, o.closed_until, now()) <= now()
       AND t.id <> ALL (%(passed_over)s::bigint[])
+      AND NOT EXISTS (
+          SELECT FROM (
+              SELECT t.target
+              UNION ALL
+              SELECT m.target FROM transfers m WHERE m.job = t.job AND m.leader = t.index AND m.leader <> m.index) AS own
+          JOIN transfers f ON f.destination = t.destination AND f.target = own.target AND f.job <> t.job
+          WHERE f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'))
     ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
 )
 -- until here, as claim_leftovers.chosen: SELECT id FROM found
@@ -966,7 +977,8 @@ RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.sourc
           t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at;
 
 -- name: settle_leftovers
-UPDATE transfers SET traces = false, late = false
+-- What a process made late is looked for once more, when the time is over for which others did not get the group.
+UPDATE transfers SET traces = late, late = false
 WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: note_late

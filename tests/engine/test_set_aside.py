@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from datamover.audit.trail import AuditEvent, AuditStore, AuditTrail
@@ -243,6 +244,31 @@ async def test_what_is_left_and_cannot_be_taken(post: Post, tmp_path: Path, monk
     await rig.database.execute(refusal.end)
     await until(lambda: not parts(tmp_path))
     assert set(rig.failures) == {"sweeping"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_left_where_another_goes(post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left waits as long as another job's file goes to that target: it may have an upload there, too."""
+    rig, away = post.rig, await leaving_parts(post, monkeypatch)
+    jobs = [
+        await rig.ask(file(url(f"{post.web.url}/f"), "archive", name, checksum=WRONG), max_attempts=1)
+        for name in ("f", "g")
+    ]
+    for job in jobs:
+        await rig.ended(job)
+    assert len(parts(tmp_path)) == 2
+    await rig.store.hold("archive", "nothing begins yet")
+    other = await rig.ask(file(url(f"{post.web.url}/f"), "archive", "f"))
+    await rig.store.pause(other)
+    await rig.store.release("archive")
+
+    away.clear()
+    while len(left := await rig.database.fetch("SELECT job FROM transfers WHERE traces")) > 1:
+        await deferLater(reactor, 0.02)
+    assert [row["job"] for row in left] == jobs[:1]
+    assert len(parts(tmp_path)) == 1
+    await rig.store.cancel(other)
+    await until(lambda: not parts(tmp_path))
 
 
 @pytest_twisted.ensureDeferred

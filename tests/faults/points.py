@@ -7,6 +7,7 @@ progress before it must: what another has to know by then was told for that, and
 import os
 from functools import wraps
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import Any
 
 from datamover.engine import recorder
@@ -33,6 +34,7 @@ POINTS = {
     "about to be put on a disk": ("datamover.protocols.local.place", "LocalPlace.put_part", "before"),
     "about to be put over SFTP": ("datamover.protocols.sftp.place", "SftpPlace.put_part", "before"),
     "part file about to be opened": ("datamover.protocols.local.place", "LocalPlace.open_part", "before"),
+    "part file made": ("datamover.protocols.local.disk", "Disk.open_part", "after"),
     "old file set aside": ("datamover.protocols.sftp.aside", "set_aside", "after"),
     "file begun": ("datamover.protocols.ftp.client.session", "FtpSession.store", "after"),
     "file about to be renamed": ("datamover.protocols.ftp.client.session", "FtpSession.rename", "before"),
@@ -92,4 +94,13 @@ def install(point: str, number: int) -> None:
             signal_once()
         return result
 
-    setattr(holder, name, ending)
+    @wraps(original)
+    def ending_in_a_thread(*arguments: Any, **named: Any) -> Any:
+        if when == "before":
+            signal_once()
+        result = original(*arguments, **named)
+        if when == "after":
+            signal_once()
+        return result
+
+    setattr(holder, name, ending if iscoroutinefunction(original) else ending_in_a_thread)

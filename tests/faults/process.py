@@ -1,6 +1,6 @@
 """A process of datamover that is prepared to break: ``process.py FAULTS CONFIG``, what ``twistd`` would run.
 
-FAULTS is JSON: ``point`` and ``signal`` are those of ``points``, ``gate`` is the file of a ``gate``. The protocol
+FAULTS is JSON: ``points`` has the points and signals of ``points``, ``gate`` is the file of a ``gate``. The protocol
 ``broken`` is there always, and what was left behind is swept soon. Nothing else of the service is replaced.
 """
 
@@ -21,10 +21,14 @@ SWEEPING = 5.0
 
 
 def command(
-    point: str | None = None, number: int = signal.SIGKILL, *, gate: Path | None = None
+    point: str | None = None, number: int = signal.SIGKILL, *, then: str | None = None, gate: Path | None = None
 ) -> Callable[[Path], list[str]]:
-    """Return what runs an engine that sends itself a signal at ``point`` and moves no further than ``gate`` lets it."""
-    faults = json.dumps({"point": point, "signal": int(number), "gate": None if gate is None else str(gate)})
+    """Return what runs an engine that sends itself a signal at ``point`` and moves no further than ``gate`` lets it.
+
+    If it goes on after that signal, it kills itself at the point ``then``.
+    """
+    points = [(each, int(sent)) for each, sent in ((point, number), (then, signal.SIGKILL)) if each is not None]
+    faults = json.dumps({"points": points, "gate": None if gate is None else str(gate)})
     return lambda config: [sys.executable, "-m", __name__, faults, str(config)]
 
 
@@ -36,8 +40,8 @@ def _main(faults: dict[str, Any], config: str) -> None:
     points: Any = import_module("tests.faults.points")
     gate: Any = import_module("tests.faults.gate")
     maintenance.LOOKING, work.SWEEPING = SOON, SWEEPING
-    if faults["point"] is not None:
-        points.install(faults["point"], faults["signal"])
+    for point, number in faults["points"]:
+        points.install(point, number)
     if faults["gate"] is not None:
         gate.install(Path(faults["gate"]))
     twistd: Any = import_module("twisted.scripts.twistd")

@@ -95,6 +95,24 @@ def test_stalled_before_it_wrote(cluster: Cluster) -> None:
     work.check()
 
 
+def test_killed_after_it_wrote_late(cluster: Cluster) -> None:
+    """What an engine makes that stood still meanwhile is removed, too, if it is killed before it can tell anybody."""
+    work = Work(cluster)
+    late = cluster.engine(command=command("part file about to be opened", signal.SIGSTOP, then="part file made"))
+    asked = work.one(8 * MIB, "archive")
+    wait_until(lambda: late.stalled, "it stands still")
+    cluster.engine()
+    work.ended(asked)
+    wait_until(lambda: not cluster.sql("SELECT id FROM transfers WHERE late"), "the first look for leftovers")
+
+    cluster.mover.destinations.hold("archive", "nobody looks meanwhile")
+    late.go_on()
+    assert wait_until(partial(getattr, late, "returncode"), "death") == -signal.SIGKILL
+    assert cluster.parts()
+    cluster.mover.destinations.release("archive")
+    work.check()
+
+
 def test_drained(cluster: Cluster) -> None:
     """What a stopped engine was moving another goes on with at once, and nothing is sent twice."""
     work = Work(cluster)

@@ -19,8 +19,11 @@ ENDED = {"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"}
 TERMINAL = {"completed", "failed", "cancelled"}
 RESENT = 64 * MIB
 """Bytes that may be sent twice for one interruption, at least; else a twentieth of the file."""
-_LEFT = "SELECT id FROM transfers WHERE traces AND finished_at IS NOT NULL"
-"""What could not be removed when its transfer ended, or came later: it is swept once its destination answers."""
+_LEFT = "SELECT id FROM transfers WHERE traces AND finished_at IS NOT NULL AND (late OR next_attempt_at <= now())"
+"""What could not be removed when its transfer ended, or came later: it is swept once its destination answers.
+
+Without those that are looked at once more later, only because a process may have written late.
+"""
 
 
 @cache

@@ -16,9 +16,12 @@ from datamover.protocols.place import Place
 from datamover.protocols.upload import Upload
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TransferSpec:
-    """What one transfer moves, where to, and under which rules."""
+    """What one transfer moves, where to, and under which rules; it does not change.
+
+    It is not frozen, since a frozen one of so many fields takes some times as long to make, for every file.
+    """
 
     transfer: int
     origin: Origin

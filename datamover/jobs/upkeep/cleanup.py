@@ -77,7 +77,7 @@ class OrphanCleanup:
         await self._database.execute(QUERIES["note_late"], lost)
 
     async def done(self, leader: Transfer) -> None:
-        """Write that a group has no leftovers."""
+        """Write that a group has no leftovers; one that had a late process is taken once more after ``seconds``."""
         await self._database.execute(QUERIES["settle_leftovers"], {"transfer": leader.id, "lease": leader.lease})
 
     def _transfer(self, row: Row) -> Transfer:

@@ -166,10 +166,9 @@ class Disk:
 
     def _failure(self, step: Callable[[Put, int], object], file: Put, directory: int) -> BaseException | None:
         try:
-            with self._refusals.about(file.target):
-                step(file, directory)
+            step(file, directory)
         except Exception as error:
-            return error
+            return self._refusals.meaning(error, file.target)
         return None
 
     def _name_it(self, file: Put, directory: int) -> None:

@@ -36,12 +36,18 @@ class DiskRefusals(Refusals):
         """Raise the disk's errors about ``path`` as errors of the family."""
         try:
             yield
-        except OutsideRoot:
-            raise self.outside(path) from None
-        except NotOwn as found:
-            raise self.taken(path, os.fsdecode(found.name), found.owner) from None
+        except (OutsideRoot, NotOwn) as error:
+            raise self.meaning(error, path) from None
         except OSError as error:
-            raise self.of(error, path) from error
+            raise self.meaning(error, path) from error
+
+    def meaning(self, error: Exception, path: str) -> Exception:
+        """Return what an error that was met at ``path`` means: itself, if it is not the disk's."""
+        if isinstance(error, OutsideRoot):
+            return self.outside(path)
+        if isinstance(error, NotOwn):
+            return self.taken(path, os.fsdecode(error.name), error.owner)
+        return self.of(error, path) if isinstance(error, OSError) else error
 
     def of(self, error: OSError, path: str) -> DataMoverError:
         what, code = self.what(path), error.errno
