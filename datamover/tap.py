@@ -64,9 +64,9 @@ from datamover.engine.transfer.spec import TransferTools
 from datamover.engine.worker import Worker
 from datamover.jobs.installation import identify
 from datamover.jobs.listing import Newest
+from datamover.jobs.queue.cleanup import OrphanCleanup
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.queue.reservations import Reservations
-from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.monitor.log_level import Level
 from datamover.monitor.logs import event

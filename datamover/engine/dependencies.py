@@ -11,9 +11,9 @@ from datamover.engine.lease import Lease
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.room.watch import RoomWatch
 from datamover.engine.throttle import Throttles
+from datamover.jobs.queue.cleanup import OrphanCleanup
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.work import Group
 

@@ -36,11 +36,11 @@ from datamover.engine.transfer.spec import TransferTools
 from datamover.engine.worker import Worker
 from datamover.jobs.installation import identify
 from datamover.jobs.notifications import Notifications
+from datamover.jobs.queue.cleanup import OrphanCleanup
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.queue.reservations import Reservations
 from datamover.jobs.store import JobStore
-from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
 from datamover.postgres.database import Database

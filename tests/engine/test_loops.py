@@ -25,9 +25,9 @@ from datamover.engine.meter import Meter
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService
 from datamover.jobs import notifications
+from datamover.jobs.queue.cleanup import OrphanCleanup
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.queue.reservations import Reservations
-from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import State
 from datamover.monitor.cached import Cached

@@ -108,6 +108,25 @@ def test_no_circle() -> None:
     assert circles(arrows_found()) == []
 
 
+def folders_beside(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return which folders import which, of those that lie in the same one."""
+    folders = {module.rpartition(".")[0] for module in MODULES}
+    beside: dict[str, set[str]] = {folder: set() for folder in folders}
+    for module, targets in arrows.items():
+        for target in targets:
+            ways = [f"{name}.".split(".") for name in (module, target)]
+            shared = next(n for n, (one, other) in enumerate(zip(*ways, strict=False)) if one != other)
+            ends = [".".join(way[: shared + 1]) for way in ways]
+            if folders.issuperset(ends):
+                beside[ends[0]].add(ends[1])
+    return beside
+
+
+def test_no_circle_of_folders() -> None:
+    """Of the folders in a folder, each imports what stands below it, as packages do."""
+    assert circles(folders_beside(arrows_found())) == []
+
+
 def test_the_engine_knows_no_protocol() -> None:
     """It speaks to every destination through the seams; its own staging directory alone is a local disk's."""
     seams = {f"datamover.protocols.{name}" for name in ("base", "place", "upload")}

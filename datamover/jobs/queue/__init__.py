@@ -1,1 +1,1 @@
-"""The queue: what engines claim, and what they write back."""
+"""The queue: what engines claim, what they write back, and what they clean up when it has ended."""

@@ -1,1 +1,1 @@
-"""Upkeep of all jobs, which every engine does now and then: changes, deadlines, retirement, leftovers, the clock."""
+"""Upkeep of all jobs, which every engine does now and then: changes, deadlines, retirement, the clock."""
