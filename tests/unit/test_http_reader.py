@@ -314,6 +314,14 @@ def test_a_head_of_many_lines(line: bytes) -> None:
         AnswerReader(b"GET").feed(head + line * MOST_LINES + b"\r\n")
 
 
+def test_many_informational_answers() -> None:
+    """Their lines count too."""
+    continued = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert read(continued * 1000 + OK + b"\r\n").status == 200
+    with pytest.raises(HeadTooLarge):
+        AnswerReader(b"GET").feed(continued * (MOST_LINES // 2 + 1))
+
+
 @pytest.mark.parametrize("endless", [b"2;" + b"x" * 2**16, b"0\r\nX: " + b"x" * 2**16])
 def test_chunks_without_a_body(endless: bytes) -> None:
     """What is sent between the bytes of a body, or after them, has a bound too."""

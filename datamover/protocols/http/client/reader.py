@@ -9,7 +9,7 @@ from datamover.protocols.http.client.framing import framing_of
 from datamover.protocols.http.client.heads import BEGINNING, END, RawHead, not_http, read_head
 
 MOST_LINES = 5000
-"""Lines of a head, as in curl: each costs far more time than its bytes."""
+"""Lines of a head, as in curl, and of informational answers before it: each costs far more time than its bytes."""
 LARGEST_HEAD = 2**20
 """Bytes before the body, informational answers (1xx) included; and bytes between two chunks' data."""
 
@@ -19,7 +19,7 @@ _EMPTY_LINES = 4
 
 
 class HeadTooLarge(Exception):
-    """The server sent more than ``LARGEST_HEAD`` bytes before the body, or a head of more than ``MOST_LINES``."""
+    """The server sent more than ``LARGEST_HEAD`` bytes before the body, or more than ``MOST_LINES``."""
 
 
 class AnswerReader:
@@ -49,7 +49,7 @@ class AnswerReader:
         """Of the chunks that were fed last; see ``ChunkParser``."""
         self._bodiless = method == b"HEAD"
         self._head = bytearray()
-        self._passed = 0
+        self._passed = self._lines = 0
         self._chunks: ChunkParser | None = None
         self._between = 0
         self._left: int | None = None
@@ -109,7 +109,8 @@ class AnswerReader:
                 self._head += data
             return None
         self._passed += end
-        if head.count(b"\n", 0, end) > MOST_LINES:
+        self._lines += head.count(b"\n", 0, end)
+        if self._lines > MOST_LINES:
             raise HeadTooLarge
         rest = data[len(data) - (len(head) - end) :]
         self._take_head(read_head(bytes(head[:end])))
