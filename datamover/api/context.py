@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from twisted.logger import Logger
 
+from datamover.api.allowance import Allowance
 from datamover.api.http.turns import Turns
 from datamover.api.methods.table import Method
 from datamover.api.xmlrpc import records
@@ -107,6 +108,8 @@ class CallContext:
     has been written, so that few results are in memory at a time."""
     answers: FairRoom
     """The room for this call's answer."""
+    changes: Allowance
+    """What each client may change in an hour."""
     who: str
     """The key in whose turns long work is done."""
     began: float = 0.0

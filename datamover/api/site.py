@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from datamover.api.allowance import Allowance
 from datamover.api.callers import callers
 from datamover.api.context import LOCAL, CallContext, Caller
 from datamover.api.http.connections import QuietSite
@@ -98,11 +99,12 @@ def make_site(
     # The other connections are for engines, submissions, and the reads of calls that wait.
     places = FairQueue(FairShare(lambda: max(1, runtimes.now.settings.database.connections // 2)))
 
+    changes = Allowance(reactor.seconds, lambda: limits().changes)
+
     def context(runtime: Runtime, who: str) -> CallContext:
         place, room = FairPlace(places, who), FairRoom(answers, who, SMALL_ANSWER)
-        return CallContext(
-            runtime, store, reactor, methods, reload, audit, turns, place, room, who, reactor.seconds(), database_back
-        )
+        shared = turns, place, room, changes, who
+        return CallContext(runtime, store, reactor, methods, reload, audit, *shared, reactor.seconds(), database_back)
 
     resource = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]

@@ -19,34 +19,40 @@ T = TypeVar("T")
 ARCHIVES = 4
 """Archives made at a time; more would not be faster on one disk."""
 DATASETS = 4
-"""Child processes that make datasets at a time; a thread waits for each."""
+"""Child processes that make datasets at a time, of which each takes a core; a thread waits for each."""
 NICENESS = 5
 """nice(2) of the threads that compute, so that calls go first. With fifty archives it halved the time of a status."""
 STAGING = 8
 """Operations on directories of the staging disk at a time."""
 
 
+class SharedThreads(Threads):
+    """Threads of which each owner who waits has a share."""
+
+    def __init__(self, reactor: Any, name: str, size: int, niceness: int = 0) -> None:
+        super().__init__(reactor, name, size, niceness)
+        self.places = FairQueue(FairShare(lambda: size))
+
+    async def finish_shared(
+        self, owner: str, hurry: Callable[[], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like ``finish_hurried``, within the share of ``owner``; cancelling while it waits leaves the queue."""
+        place = FairPlace(self.places, owner)
+        try:
+            await place.take()
+            return await self.finish_hurried(hurry, call, *args, **kwargs)
+        finally:
+            place.end()
+
+
 class Pools:
     """The pools; their threads start when first needed."""
 
     def __init__(self, reactor: Any) -> None:
-        self.archives = Threads(reactor, "archives", ARCHIVES, NICENESS)
-        self.archive_places = FairQueue(FairShare(lambda: ARCHIVES))
-        """The owners' shares of these threads."""
-        self.datasets = Threads(reactor, "datasets", DATASETS)
+        self.archives = SharedThreads(reactor, "archives", ARCHIVES, NICENESS)
+        self.datasets = SharedThreads(reactor, "datasets", DATASETS)
         self.digests = Threads(reactor, "digests", max(2, os.cpu_count() or 1), NICENESS)
         self.staging = Threads(reactor, "staging", STAGING)
-
-    async def archive(
-        self, owner: str, hurry: Callable[[], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Call in a thread for archives, within the share of ``owner``; see ``Threads.finish_hurried``."""
-        place = FairPlace(self.archive_places, owner)
-        try:
-            await place.take()
-            return await self.archives.finish_hurried(hurry, call, *args, **kwargs)
-        finally:
-            place.end()
 
     async def close(self) -> None:
         """Stop the threads; completes when every call has ended."""

@@ -144,6 +144,8 @@ class Limits(Section):
     waiting_calls: Count = 1000
     checks: Count = 16
     """``jobs.check`` calls at once."""
+    changes: Count = 10_000
+    """Calls of one client in an hour that change jobs."""
     url: Annotated[
         Size, within(f"at most {LONGEST_URL}: every status, event and line of the log tells it", most=LONGEST_URL)
     ] = 8 * 2**10

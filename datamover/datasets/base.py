@@ -47,6 +47,11 @@ class MadeDataset:
     """For the job's history: rows kept, rows dropped by reason … Plain JSON values."""
 
 
+def cleaning(told: Mapping[str, Any]) -> str:
+    """Return the stage of a dataset that is cleaned, by what its process has told."""
+    return f"cleaning: {told['rows']:,} rows" if "rows" in told else "cleaning"
+
+
 class Bench(Protocol):
     """The means by which one attempt makes one dataset."""
 
@@ -92,6 +97,7 @@ class Bench(Protocol):
     ) -> Mapping[str, Any]:
         """Run ``python -m module`` in a process of its own: ``request`` as JSON on its standard input.
 
+        It waits until the owner's share has a place for it; ``progress`` is called with {} when the process starts.
         Each line of its standard output is a JSON object: ``{"progress": …}`` is handed to ``progress``,
         ``{"result": …}`` is returned, ``{"error": {"code": …, "message": …}}`` is raised as the error with that
         code. Cancelling kills the process.

@@ -8,7 +8,7 @@ import json
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -17,12 +17,13 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from datamover.concurrency import modules
-from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, InternalError, Scope, Stalled
 
 log = Logger()
 
 Progress = Callable[[Mapping[str, Any]], None]
+InThread = Callable[[Callable[[], object], Callable[[], Mapping[str, Any]]], Awaitable[Mapping[str, Any]]]
+"""Calls the second function in a thread, and the first to end it soon, as ``Threads.finish_hurried`` does."""
 
 SILENCE = 600.0
 """Seconds without a line after which a process is killed."""
@@ -34,7 +35,7 @@ KEPT_LINES = 30
 
 async def run_module(
     reactor: Any,
-    threads: Threads,
+    thread: InThread,
     module: str,
     request: Mapping[str, Any],
     progress: Progress,
@@ -42,9 +43,9 @@ async def run_module(
 ) -> Mapping[str, Any]:
     """Run ``python -m module`` with ``request`` and return its result; ``progress`` is called on the reactor's thread.
 
-    One of ``threads`` is held as long as the process runs. Raises the error that the process writes,
-    Stalled where it writes nothing for ``silence`` seconds, and InternalError where it ends without a result.
-    Cancelling kills the process; completes when it is gone.
+    ``thread`` is where the process is waited for. ``progress`` is told {} when it starts. Raises the error that the
+    process writes, Stalled where it writes nothing for ``silence`` seconds, and InternalError where it ends without a
+    result. Cancelling kills the process; completes when it is gone.
     """
     child = _Child(module, json.dumps(request), lambda told: reactor.callFromThread(child.report, progress, told))
     watch = LoopingCall(child.look, silence)
@@ -52,7 +53,7 @@ async def run_module(
     watch.start(silence / LOOKS, now=False)
     try:
         # Its files must not be touched before it is gone.
-        return await threads.finish_hurried(child.kill, child.run)
+        return await thread(child.kill, child.run)
     finally:
         watch.stop()
 
@@ -78,6 +79,7 @@ class _Child:
                 raise CancelledError
             self._process = process = _start(self._module)
             self._heard_at = monotonic()
+        self._told({})
         with process:
             outcome = self._converse(process)
         if outcome is not None and "result" in outcome:

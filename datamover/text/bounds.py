@@ -14,7 +14,7 @@ FEW_ELEMENTS = 2_000
 """XML elements of any other call."""
 DENSEST = 5_000
 """XML elements that begin in 64 KiB of a body. Files, requests and calls have fewer than 4,096."""
-MOST_ODD = 2_500
+MOST_ODD = 1_250
 """Comments, CDATA sections, and elements that have these, attributes or prefixes, in 64 KiB of a body."""
 MOST_MEMBERS = 100
 """Members of a struct: no method takes as many keys."""

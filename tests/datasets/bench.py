@@ -55,7 +55,7 @@ class TestBench:
     ) -> Mapping[str, Any]:
         threads = Threads(reactor, "child", 1)
         try:
-            return await run_module(reactor, threads, module, request, progress)
+            return await run_module(reactor, threads.finish_hurried, module, request, progress)
         finally:
             await threads.close()
 

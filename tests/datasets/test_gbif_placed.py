@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from datamover.datasets.gbif.client import Patience
 from datamover.datasets.gbif.dataset import NAMES, Gbif
@@ -43,11 +44,11 @@ async def rig(tmp_path: Path, gbif: fake.Gbif) -> Any:
     await rig.close()
 
 
-def files(rig: Rig) -> list[NewFile]:
+def files(rig: Rig, path: str = "roos") -> list[NewFile]:
     """Return the files that the source of a request stands for."""
     datasets = Datasets(rig.datasets)
     source = datasets.source(URL, "source")
-    return datasets.expanded(NewFile(source, "archive", "roos", Naming.INTO), archive=False)
+    return datasets.expanded(NewFile(source, "archive", path, Naming.INTO), archive=False)
 
 
 @pytest_twisted.ensureDeferred
@@ -72,6 +73,23 @@ async def test_placed(rig: Rig, gbif: fake.Gbif, tmp_path: Path) -> None:
     assert made.details["dropped"] == {"out of range": 1}
     assert not parts(tmp_path)
     assert not list((tmp_path / "staging").glob("*/*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_datasets_of_one_owner_leave_others_a_place(rig: Rig) -> None:
+    """An owner whose datasets take long to be cleaned has half of the places; another's is cleaned meanwhile."""
+    places = rig.pools.datasets.places
+    for _ in range(2):
+        await places.take("greedy")
+    await rig.engine()
+    waits = await rig.ask(*files(rig), owner="greedy")
+    while not len(places):
+        await deferLater(reactor, 0.01, lambda: None)
+    job, _ = await rig.moved(*files(rig, "others"), owner="other")
+    assert job.state is State.COMPLETED, job.error
+    assert not (await rig.store.job(waits)).state.terminal
+    places.give("greedy")
+    assert (await rig.ended(waits)).state is State.COMPLETED
 
 
 @pytest_twisted.ensureDeferred

@@ -55,15 +55,15 @@ async def test_archives_of_one_owner_leave_threads_to_others(rig: Rig, web: Web)
     """An owner whose archives take long has half of the threads; another's archive is made meanwhile."""
     web.route("/a", File(b"a", etag='"1"'))
     for _ in range(2):
-        await rig.pools.archive_places.take("greedy")
+        await rig.pools.archives.places.take("greedy")
     sources = file(url(f"{web.url}/a"), "archive", "1.zip"), file(url(f"{web.url}/a"), "archive", "2.zip")
     waits = await rig.ask(sources[0], archive="zip", owner="greedy")
-    while not len(rig.pools.archive_places):
+    while not len(rig.pools.archives.places):
         await deferLater(reactor, 0.01, lambda: None)
     job, _ = await rig.moved(sources[1], archive="zip", owner="other")
     assert job.state is State.COMPLETED
     assert not (await rig.store.job(waits)).state.terminal
-    rig.pools.archive_places.give("greedy")
+    rig.pools.archives.places.give("greedy")
     assert (await rig.ended(waits)).state is State.COMPLETED
 
 

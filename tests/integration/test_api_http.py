@@ -14,6 +14,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
+from datamover.api.http import closed
 from datamover.api.site import LARGE_AT_ONCE, SMALL
 from datamover.config.schema import Limits
 from tests.servers.door import Door, config_of, faulted, one, told
@@ -266,3 +267,31 @@ async def test_a_bug_of_ours_is_told_by_reference(door: Door) -> None:
     assert event["reference"] in caught.value.faultString
     assert event["log_failure"].check(ZeroDivisionError)
     assert await door.ask(lambda s: s.system.listMethods())
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_who_sends_nothing_more_is_answered(door: Door, calls: int) -> None:
+    """A client may close its half of the connection behind its calls, as nc -N does; then it is closed at once."""
+    keeping = door.post(LIST).replace(b"Connection: close\r\n", b"")
+    answer = await door.raw(keeping * calls, ending=True)
+    assert answer.count(b"HTTP/1.1 200") == calls
+    assert told(answer)[0] == 200
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("sent", [b"", b"POST /RPC2 HTTP/1.1\r\nHo", 20])
+async def test_half_a_call_is_not_waited_for(door: Door, sent: bytes | int) -> None:
+    """Where nothing more can come, there is nothing to answer."""
+    assert await door.raw(sent if isinstance(sent, bytes) else door.post(LIST)[:-sent], ending=True) == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_call_that_waits_is_given_up_when_its_client_may_have_gone(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a client that sends nothing more still reads cannot be seen: its call is not waited for long."""
+    monkeypatch.setattr(closed, "PATIENCE", 0.2)
+    job = (await door.ask(lambda s: s.jobs.submit(one())))["id"]
+    assert await door.raw(door.post(call("jobs.wait", f"<int>{job}</int>")), ending=True) == b""
+    assert not door.site._connections.all

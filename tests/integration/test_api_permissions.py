@@ -1,5 +1,6 @@
 """What a client may: its methods, its sources, its destinations, and its own jobs alone, in a real PostgreSQL."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -8,10 +9,12 @@ from xmlrpc.client import Fault
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import Clock
 
+from datamover.api.allowance import HOUR, Allowance
 from datamover.api.callers import callers
 from datamover.api.site import NAMESPACES
-from datamover.config.schema import Client, Config
+from datamover.config.schema import Client, Config, Limits
 from datamover.errors import ConfigError
 from tests.fakes import PlainLogins
 from tests.servers.door import Door, config_of, one, stored
@@ -162,3 +165,40 @@ def test_datasets_are_sources_too() -> None:
     """Where a client's sources are named, a dataset is one of them or is refused."""
     rights = callers(Config(clients={"x": CLIENTS["reader"], "y": CLIENTS["portal"], "z": CLIENTS["nobody"]}), METHODS)
     assert [rights[name].datasets for name in "xyz"] == [{"gbif"}, None, set()]
+
+
+def of_job(method: str, id: int, server: Any) -> Any:
+    return getattr(server.jobs, method)(id)
+
+
+@pytest_twisted.ensureDeferred
+async def test_changes_in_an_hour(tmp_path: Path) -> None:
+    """A client that changes a job in a loop leaves so many rows and no more; another goes on, and an administrator."""
+    limits, logins = Limits(changes=4), PlainLogins({name: name for name in CLIENTS})
+    async with stored(config_of(tmp_path, clients=CLIENTS, limits=limits), tmp_path, logins=logins) as door:
+        ids = {who: (await told(door, who, lambda s: s.jobs.submit(one())))["id"] for who in ("portal", "other")}
+        answers = [
+            await told(door, "portal", partial(of_job, change, ids["portal"]))
+            for change in ("pause", "resume", "pause", "resume", "pause", "renotify", "cancel")
+        ]
+        assert [type(answer) for answer in answers] == [dict] * 4 + [tuple] * 3
+        assert answers[4][0] == 1012
+        refusal = r"jobs.pause: this client has changed jobs 4 times within an hour \(\[limits\] changes\)"
+        assert re.fullmatch(rf"{refusal}: ask again in (89\d|900) s", answers[4][1])
+        for who in ("other", "boss"):
+            assert (await told(door, who, lambda s: s.jobs.pause(ids["other"])))["paused"]
+        events = (await told(door, "portal", lambda s: s.jobs.events({"job": ids["portal"]})))["events"]
+        assert [event["kind"] for event in events].count("paused") == 2
+
+
+def test_changes_come_back() -> None:
+    """Little by little, so that no hour sees more than twice of them, and what was not used is not saved."""
+    clock = Clock()
+    allowance = Allowance(clock.seconds, lambda: 60)
+    clock.advance(10 * HOUR)
+    assert [allowance.take("a") for _ in range(60)] == [0] * 60
+    assert allowance.take("a") == 60
+    assert not allowance.take("b")
+    clock.advance(90)
+    assert not allowance.take("a")
+    assert allowance.take("a") == 30

@@ -24,6 +24,9 @@ from datamover.errors import (
     Stalled,
     TimedOut,
 )
+from datamover.protocols.http.client import reader
+from datamover.protocols.http.client.chunks import ChunkParser
+from datamover.protocols.http.client.connection import LEAST_READ
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
 from tests.servers.ports import free_port
 from tests.servers.web import Exchange, File, Handler, silent, status, trickle
@@ -144,6 +147,29 @@ async def test_chunks_that_are_none() -> None:
     assert received == b"xy"
     assert error is not None
     assert "/f cannot be read on after 2 bytes: where the size of a chunk was to come came '0xff'" in error.message
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;a=b\r\nx\r\n"])
+async def test_chunks_of_one_byte(chunk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few are read at a time, so that others are served between; chunks as servers send them are read as before."""
+    read: list[int] = []
+
+    class Watched(ChunkParser):
+        def feed(self, data: bytes) -> bytes:
+            read.append(len(data))
+            return super().feed(data)
+
+    monkeypatch.setattr(reader, "ChunkParser", Watched)
+    head, last = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0\r\n\r\n"
+    async with serving() as web, reading() as client:
+        web.route("/tiny", raw(head + chunk * 50_000 + last))
+        web.route("/usual", raw(head + (b"1000\r\n" + b"x" * 4096 + b"\r\n") * 500 + last))
+        assert await content_of(client, f"{web.url}/tiny") == b"x" * 50_000
+        assert max(read[1:]) <= LEAST_READ
+        read.clear()
+        assert len(await content_of(client, f"{web.url}/usual")) == 500 * 4096
+        assert max(read) > 10 * LEAST_READ
 
 
 @pytest_twisted.ensureDeferred

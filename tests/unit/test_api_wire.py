@@ -52,10 +52,15 @@ def test_every_call_can_be_read(value: Any) -> None:
     assert finish(wire.parse_call(BytesIO(body))) == (name, parameters)
 
 
+@pytest.mark.parametrize("slices", [1, 7, wire.READ])
 @pytest.mark.parametrize(
     "value",
     [
         "<value>bare</value>",
+        "<value>\n</value>",
+        "<value>\r<![CDATA[<!-- \r]]>\n<?p > <!-- ?></value>",
+        "<value><ex:nil/></value>",
+        "<value><string /></value>",
         "<value/>",
         "<value> <string>a&lt;b</string> </value>",
         "<value a='>/'>a&amp;lt;&#x26;amp;\r\nb<![CDATA[<v>&amp;\r]]>]<!-- <value> --></value >",
@@ -75,6 +80,11 @@ def test_every_call_can_be_read(value: Any) -> None:
                 "<value>a\r\nb</value>",
                 "<value> <string> a</string> </value>",
                 "<value><string/></value>",
+                "<value>\n<string/>\n</value>",
+                "<value><ex:i8>5</ex:i8></value>",
+                "<value a='>'><struct><member><name/><value><struct></struct></value></member></struct></value>",
+                "<value><array><data><value>a</value>\n<value>\n<struct/></value></data></array></value>",
+                "<value><data/></value>",
                 "<value>\n<double>1.5</double></value>",
                 "<value><double>x</double></value>",
                 "<value><nil/></value>",
@@ -93,8 +103,9 @@ def test_every_call_can_be_read(value: Any) -> None:
         "<value><int>one</int></value>",
     ],
 )
-def test_odd_values_are_read_as_python_does(value: str) -> None:
+def test_odd_values_are_read_as_python_does(value: str, slices: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """So are the forms that other clients use, and what is none is refused where Python refuses it."""
+    monkeypatch.setattr(wire, "READ", slices)
     body = f"<methodCall><methodName>m</methodName><params><param>{value}</param></params></methodCall>".encode()
     try:
         expected = loads(body)

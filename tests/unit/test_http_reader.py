@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamover.protocols.http.client.fields import Fields, MalformedHttp
-from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
+from datamover.protocols.http.client.reader import LARGEST_HEAD, MOST_LINES, AnswerReader, HeadTooLarge
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -303,6 +303,23 @@ def test_a_head_without_an_end(line: bytes) -> None:
         reader.feed(line)
     with pytest.raises(HeadTooLarge):
         reader.feed(line)
+
+
+@pytest.mark.parametrize("line", [b"a:\r\n", b" folded\n"])
+def test_a_head_of_many_lines(line: bytes) -> None:
+    """Short lines take far more time than their bytes: they are counted before they are read."""
+    head = b"HTTP/1.1 200 OK\r\nA: b\r\n"
+    assert not read(head + line * (MOST_LINES - 3) + b"\r\n").body
+    with pytest.raises(HeadTooLarge):
+        AnswerReader(b"GET").feed(head + line * MOST_LINES + b"\r\n")
+
+
+def test_many_informational_answers() -> None:
+    """Their lines count too."""
+    continued = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert read(continued * 1000 + OK + b"\r\n").status == 200
+    with pytest.raises(HeadTooLarge):
+        AnswerReader(b"GET").feed(continued * (MOST_LINES // 2 + 1))
 
 
 @pytest.mark.parametrize("endless", [b"2;" + b"x" * 2**16, b"0\r\nX: " + b"x" * 2**16])

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport
+from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 
 from datamover.api.http.chunks import ChunkedDecoder, MalformedChunk
-from datamover.api.http.closed import has_closed
+from datamover.api.http.closed import ClosableChannel
 from datamover.api.http.pace import BodyPace, ConnectionTimeouts
 
 log = Logger()
@@ -36,19 +35,15 @@ BODY_PIECE = 64 * 1024
 """Bytes of a body that are read in one turn."""
 AHEAD = 32 * 1024
 """Bytes that may wait for a turn; beyond them nothing more is received."""
-GONE = 2.0
-"""Seconds between checks whether the client has closed a connection that is not being received from."""
 
 _WAITING, _HEAD, _BODY, _ANSWERING, _REFUSED, _CLOSING = range(6)
 
 
-class Channel(HTTPChannel):
+class Channel(ClosableChannel):
     """HTTP/1.1 with one client."""
 
     maxHeaders = HEADERS  # noqa: N815 - Twisted's
     totalHeadersSize = MAX_LENGTH = HEADER_SIZE  # noqa: N815 - Twisted's
-    factory: Any
-    transport: Any
     crowded: str | None = None
     """The refusal of a connection that exceeds a limit."""
     left: Callable[[], None] | None = None
@@ -71,10 +66,8 @@ class Channel(HTTPChannel):
         """The connection waits for a turn."""
         self._held = False
         """Reading the body is suspended."""
-        self._receiving = True
         self._gone = False
         self._unsent: list[Callable[[], None]] = []
-        self._look: IDelayedCall | None = None
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's
         self._pace = self.factory.pace
@@ -86,8 +79,7 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # noqa: N802 - Twisted's
         self._gone = True
         self._come.clear()
-        if self._look is not None and self._look.active():
-            self._look.cancel()
+        self._stop_looking()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self._sent()
         if self.left is not None:
@@ -135,6 +127,8 @@ class Channel(HTTPChannel):
         if more and not busy and not self._asked and not self._gone:
             self._asked = True
             self.factory.turns.ask(self)
+        elif self.ended and not (more or busy or self._asked or self._phase in (_REFUSED, _CLOSING)):
+            self._drop()
         full = len(self._come) > AHEAD or self._held or (self._waitingForTransport and not self._handlingRequest)
         if full == self._receiving and self._phase not in (_REFUSED, _CLOSING):
             self._receiving = not full
@@ -144,19 +138,6 @@ class Channel(HTTPChannel):
                 self._look_later()
             else:
                 self._networkProducer.resumeProducing()
-
-    def _look_later(self) -> None:
-        if self._look is None or not self._look.active():
-            self._look = self.factory.reactor.callLater(GONE, self._look_after_client)
-
-    def _look_after_client(self) -> None:
-        """Drop the connection if the client has closed it: a paused transport does not notice that."""
-        if self._receiving or self._gone:
-            return
-        if has_closed(self.transport):
-            self.transport.abortConnection()
-        else:
-            self._look_later()
 
     @property
     def _over(self) -> bool:

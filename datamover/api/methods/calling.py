@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Coroutine
 from dataclasses import replace
+from math import ceil
 from typing import Any
 from xmlrpc.client import Fault
 
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 from datamover.api.context import CallContext, Caller
 from datamover.api.methods.table import Method, Refuse, fault, find
 from datamover.audit.trail import AuditEvent
-from datamover.errors import DatabaseAway, InvalidRequest, NotPermitted, RequestError
+from datamover.errors import DatabaseAway, InvalidRequest, NotPermitted, RequestError, Unavailable
 from datamover.requests.coercion import text
 from datamover.text.bounds import LONGEST_SUBJECT, cut
 from datamover.text.quantities import count
@@ -31,6 +32,8 @@ async def call(context: CallContext, caller: Caller, name: str, parameters: tupl
         fitting = _fitting(method, parameters)
         refuse = method.refuse
         _check_caller(method, caller)
+        if method.audited and not caller.administrator:
+            await _check_changes(context, caller, name, parameters)
         running = _run(context, method, caller, fitting)
         if method.audited:
             running = context.audit.done(_deed(caller, name, parameters), running)
@@ -77,6 +80,16 @@ def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> AuditEvent:
     plain = [text(one) for one in parameters[:2]]
     subject = " ".join(cut(each, LONGEST_SUBJECT) for each in plain if each is not None)
     return AuditEvent(caller.name, caller.origin, name, cut(subject, LONGEST_SUBJECT))
+
+
+async def _check_changes(context: CallContext, caller: Caller, name: str, parameters: tuple[Any, ...]) -> None:
+    """Raise Unavailable for a client that has called methods that change jobs too often: each call leaves rows."""
+    if wait := context.changes.take(caller.key):
+        await context.audit.refused(replace(_deed(caller, name, parameters), outcome=Unavailable.code))
+        raise Unavailable(
+            f"{name}: this client has changed jobs {context.config.limits.changes:,} times within an hour ([limits] "
+            f"changes): ask again in {ceil(wait)} s"
+        )
 
 
 def _check_caller(method: Method, caller: Caller) -> None:

@@ -9,11 +9,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from io import IncrementalNewlineDecoder
 from typing import Any, BinaryIO
+from xml.parsers.expat import ParserCreate
 from xmlrpc.client import Fault, dumps, escape
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.xmlrpc import DefusedExpatParser
 
 from datamover.api.http.encodings import recoder
 from datamover.api.xmlrpc.unmarshaller import Unmarshaller
@@ -54,12 +53,9 @@ def parse_call(
     ``charset`` is what Content-Type says. Raises InvalidRequest and RequestTooLarge.
     """
     target, fed, elements = Unmarshaller(), 0, 0
-    parser: Any = DefusedExpatParser(target, forbid_dtd=True)
-    checker = parser._parser
-    checker.StartElementHandler = checker.EndElementHandler = checker.CharacterDataHandler = None
-    # After str input, even an empty one, expat ignores the declared encoding and reads UTF-8.
-    parser.feed("")
-    decode = getincrementaldecoder("utf-8")().decode
+    parser = ParserCreate("utf-8")  # Whatever the document declares.
+    parser.StartDoctypeDeclHandler = _refuse_types
+    decode = IncrementalNewlineDecoder(getincrementaldecoder("utf-8")(), translate=True).decode
     try:
         data = body.read(READ)
         recode = recoder(data, charset)
@@ -70,31 +66,33 @@ def parse_call(
                 _check_elements(begun, DENSEST, f" in {READ} bytes")
                 elements += begun
                 _check_elements(elements, most)
-            parser.feed(text)
+            parser.Parse(text)
             fed += len(text)
-            _check_tag(fed - checker.CurrentByteIndex)
+            _check_tag(fed - parser.CurrentByteIndex)
             target.read(decode(text))
             if len(data) == READ:
-                _check_elements(elements, bounds.elements(target.getmethodname()))
+                _check_elements(elements, bounds.elements(target.method))
                 target.check(bounds.array)
             yield
             data = body.read(READ)
         if recode and (text := recode(b"")):
-            parser.feed(text)
+            parser.Parse(text)
             target.read(decode(text))
-        parser.close()
-        parameters = target.close()
-        method = target.getmethodname()
+        parser.Parse(b"", True)
+        decode(b"", final=True)
     except RequestError:
         raise
-    except DefusedXmlException:
-        raise InvalidRequest("the body has a document type or entities: expected a plain XML-RPC methodCall") from None
     except Exception as error:
         # A malformed document makes expat and the unmarshaller raise errors of any kind.
         raise InvalidRequest(f"the body is not an XML-RPC methodCall: {_reason(error)}") from None
-    if not isinstance(method, str):
+    if target.method is None:
         raise InvalidRequest("the body is not an XML-RPC methodCall: it names no method")
-    return method, tuple(parameters)
+    return target.method, tuple(target.parameters)
+
+
+def _refuse_types(*_: object) -> None:
+    """Refuse a document type: without one there are no entities but those of XML itself."""
+    raise InvalidRequest("the body has a document type or entities: expected a plain XML-RPC methodCall")
 
 
 def _beginning(text: bytes) -> int:

@@ -1,13 +1,11 @@
 """The Atlas's occurrences of a taxon as a dataset: look the taxon up, fetch the records, clean and describe them."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.datasets.ala.clean import ZipRequest
@@ -16,7 +14,7 @@ from datamover.datasets.ala.lsid import SCHEME, subject_of
 from datamover.datasets.ala.offline import Offline
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.ala.species import AlaTaxon, Species
-from datamover.datasets.base import Bench, MadeDataset, Subject
+from datamover.datasets.base import Bench, MadeDataset, Subject, cleaning
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.errors import DatasetEmpty, DatasetInvalid, DatasetNotFound
@@ -37,8 +35,6 @@ class Ala:
         self._species = Species(settings, self._client, clock)
         self._offline = Offline(settings, self._client, clock, wall)
         self._wall = wall
-        # Each is a process that takes a core, and a thread that waits for it.
-        self._cleaning = DeferredSemaphore(max(1, os.cpu_count() or 1))
 
     def subject(self, url: str) -> Subject:
         """See ``datasets.base.Dataset``."""
@@ -102,14 +98,7 @@ class Ala:
             max_ratio=settings.max_ratio,
         )
         bench.tell("waiting to be cleaned")
-        await self._cleaning.acquire()
-        try:
-            bench.tell("cleaning")
-            return await bench.run(
-                CLEANER, asdict(request), lambda told: bench.tell(f"cleaning: {told.get('rows', 0):,} rows")
-            )
-        finally:
-            self._cleaning.release()
+        return await bench.run(CLEANER, asdict(request), lambda told: bench.tell(cleaning(told)))
 
 
 def _described(taxon: AlaTaxon, url: str, moment: float, targets: tuple[str, ...], cleaned: Mapping[str, Any]) -> bytes:

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from twisted.internet.defer import DeferredSemaphore
-
-from datamover.datasets.base import Bench, MadeDataset, Subject
+from datamover.datasets.base import Bench, MadeDataset, Subject, cleaning
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.datasets.gbif import cite, clean
@@ -60,8 +58,6 @@ class Gbif:
         self._settings = settings
         self._wall = wall
         self._client = GbifClient(settings.url, http.treq(), clock, patience)
-        # Each is a process that takes a core for a second or two.
-        self._cleaning = DeferredSemaphore(1)
 
     def subject(self, url: str) -> Subject:
         """Read ``gbif://gbif?taxonKey=<number>``; raises InvalidRequest."""
@@ -169,14 +165,7 @@ class Gbif:
         request = clean.PagesRequest(
             str(pages), PAGE, count, str(output), str(keys), taxon.name, self._settings.bad_issues
         )
-        await self._cleaning.acquire()
-        try:
-            bench.tell("cleaning")
-            cleaned = await bench.run(
-                clean.__name__, asdict(request), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
-            )
-        finally:
-            self._cleaning.release()
+        cleaned = await bench.run(clean.__name__, asdict(request), lambda told: bench.tell(cleaning(told)))
         datasets = (await bench.call(keys.read_text, "ascii")).splitlines()
         await bench.call(pages.unlink)
         await bench.call(keys.unlink)

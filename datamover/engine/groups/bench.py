@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -98,8 +99,9 @@ class StagingBench:
         self, module: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
     ) -> Mapping[str, Any]:
         """See ``datasets.base.Bench``."""
+        tools = self._context.tools
         return await run_module(
-            self._context.tools.clock, self._context.tools.pools.datasets, module, request, progress
+            tools.clock, partial(tools.pools.datasets.finish_shared, self._leader.owner), module, request, progress
         )
 
     def _spec(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> TransferSpec:

@@ -286,7 +286,7 @@ class GroupAttempt:
         target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
             # This waits for the thread to end, so that the directory is not removed while it writes.
-            archive, owner = self.context.tools.pools.archive, self.lease.leader.owner
+            archive, owner = self.context.tools.pools.archives.finish_shared, self.lease.leader.owner
             await archive(owner, stop.set, make, target, members, layout, stop)
         except Stopped:
             raise ServerError("the making of the archive was stopped", scope=Scope.SERVICE) from None

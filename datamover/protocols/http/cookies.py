@@ -18,6 +18,8 @@ from datamover.web.url import WebUrl
 
 MOST = 100
 """Cookies in a jar; beyond it, the oldest is dropped."""
+MOST_READ = 1000
+"""Cookies that are read of one answer, the last ones."""
 LARGEST = 4096
 """Bytes of a cookie's name and value; a larger one is ignored."""
 LARGEST_HEADER = 8192
@@ -58,7 +60,7 @@ class Jar:
 
     def take(self, head: Head) -> None:
         """Store the cookies that an answer sets, and remove those that it expires."""
-        for raw in head.fields.get(b"set-cookie", ()):
+        for raw in head.fields.get(b"set-cookie", ())[-MOST_READ:]:
             self._take(raw, head)
 
     def header(self, url: WebUrl) -> str:

@@ -30,7 +30,7 @@ from datamover.protocols.http.client.body import Body
 from datamover.protocols.http.client.connection import Broken, NoAnswer, StaleConnection
 from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.pool import HttpPool, NoConnection
-from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
+from datamover.protocols.http.client.reader import LARGEST_HEAD, MOST_LINES, AnswerReader, HeadTooLarge
 from datamover.protocols.http.client.request import request_of
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.client.routes import Routes
@@ -206,7 +206,8 @@ class PolicyAgent(UrlAgent):
                 raise Stalled(f"{url.told} did not answer for {error.args[0]:g} s", scope=Scope.SOURCE) from None
             except HeadTooLarge:
                 raise ServerError(
-                    f"{url.told} answered with more than {LARGEST_HEAD} bytes of headers", scope=Scope.SOURCE
+                    f"{url.told} answered with more than {LARGEST_HEAD} bytes or {MOST_LINES} lines of headers",
+                    scope=Scope.SOURCE,
                 ) from None
             except MalformedHttp as error:
                 again = not isinstance(error, Excessive)

@@ -41,6 +41,8 @@ class ChunkParser:
         """They are malformed for a size that no file has."""
         self.plain = True
         """Their framing is unambiguous."""
+        self.steps = 0
+        """What was fed last was so much work: a piece is one step, and a line that is read by itself four."""
         self._left = 0
         """Bytes of the current chunk that are missing."""
         self._next = _Line.SIZE
@@ -50,12 +52,14 @@ class ChunkParser:
     def feed(self, data: bytes) -> bytes:
         """Take received bytes; return those of the body."""
         pieces: list[bytes] = []
-        place, end = 0, len(data)
+        place, end, lines = 0, len(data), 0
         while place < end and not self.broken and not self.complete:
             if self._left or (self._next is _Line.DATA_END and not self._line):
                 place = self._feed_data(data, place, pieces)
             if place < end and not self._left:
                 place = self._feed_line(data, place)
+                lines += 1
+        self.steps = len(pieces) + 4 * lines
         self.excess = self.excess or (place < end and self.complete)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -6,6 +6,7 @@ an answer, close it.
 
 from collections.abc import Callable, Hashable
 from enum import Enum
+from math import inf
 from typing import Any, NoReturn, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,6 +28,9 @@ CONTINUED = 1.0
 """Seconds for which "100 Continue" is waited for before the body is sent all the same (RFC 9110 10.1.1)."""
 USUAL_READ = 2**16
 """Bytes that one read of the socket may bring, unless a body asks for more."""
+LEAST_READ = 2**12
+STEPS = 512
+"""Steps of chunks that one read of the socket may bring, about half a millisecond; see ``ChunkParser``."""
 
 
 class NoAnswer(Exception):
@@ -96,7 +100,9 @@ class HttpConnection(TwistedProtocol):
         """The answer came before the request was sent whole: the connection cannot be used again."""
         self._lost: Failure | None = None
         self._lowest: Any = None
-        self._read = USUAL_READ
+        self._read = self._wanted = USUAL_READ
+        self._bearable: float = inf
+        """Bytes that bring ``STEPS`` of chunks, by those that came last."""
 
     def ask(
         self,
@@ -147,7 +153,9 @@ class HttpConnection(TwistedProtocol):
     # For the body -------------------------------------------------------------------------------------------------
 
     def receive(self, most: int) -> None:
-        """Read up to ``most`` bytes from the socket at a time."""
+        """Read up to ``most`` bytes from the socket at a time, and fewer where they hold many tiny chunks."""
+        self._wanted = most
+        most = int(min(most, self._bearable))
         if most != self._read:
             self._lowest.bufferSize = self._read = most
 
@@ -197,6 +205,9 @@ class HttpConnection(TwistedProtocol):
             if reader.continued:
                 self._continue()
             return
+        if reader.steps:
+            self._bearable = max(STEPS * len(data) // reader.steps, LEAST_READ)
+            self.receive(self._wanted)
         receiver = self._receiver
         answered, self._answered = self._answered, None
         if answered is not None:
@@ -230,6 +241,7 @@ class HttpConnection(TwistedProtocol):
         self._reader = None
         if reader.reusable and not self._unfinished:
             self.resume()
+            self._bearable = inf
             self.receive(USUAL_READ)
             self._pool.free(self)
         elif reader.excess:

@@ -8,6 +8,8 @@ from datamover.protocols.http.client.fields import Fields
 from datamover.protocols.http.client.framing import framing_of
 from datamover.protocols.http.client.heads import BEGINNING, END, RawHead, not_http, read_head
 
+MOST_LINES = 5000
+"""Lines of a head, as in curl, and of informational answers before it: each costs far more time than its bytes."""
 LARGEST_HEAD = 2**20
 """Bytes before the body, informational answers (1xx) included; and bytes between two chunks' data."""
 
@@ -17,7 +19,7 @@ _EMPTY_LINES = 4
 
 
 class HeadTooLarge(Exception):
-    """The server sent more than ``LARGEST_HEAD`` bytes before the body."""
+    """The server sent more than ``LARGEST_HEAD`` bytes before the body, or more than ``MOST_LINES``."""
 
 
 class AnswerReader:
@@ -43,9 +45,11 @@ class AnswerReader:
         """Why the chunks are malformed; "" if they are not."""
         self.beyond = False
         """They are malformed for a size that no file has."""
+        self.steps = 0
+        """Of the chunks that were fed last; see ``ChunkParser``."""
         self._bodiless = method == b"HEAD"
         self._head = bytearray()
-        self._passed = 0
+        self._passed = self._lines = 0
         self._chunks: ChunkParser | None = None
         self._between = 0
         self._left: int | None = None
@@ -105,6 +109,9 @@ class AnswerReader:
                 self._head += data
             return None
         self._passed += end
+        self._lines += head.count(b"\n", 0, end)
+        if self._lines > MOST_LINES:
+            raise HeadTooLarge
         rest = data[len(data) - (len(head) - end) :]
         self._take_head(read_head(bytes(head[:end])))
         self._head = bytearray()
@@ -132,7 +139,7 @@ class AnswerReader:
     def _feed_chunks(self, chunks: ChunkParser, data: bytes) -> bytes:
         body = chunks.feed(data)
         self._between = 0 if body else self._between + len(data)
-        self.broken, self.beyond = chunks.broken, chunks.beyond
+        self.broken, self.beyond, self.steps = chunks.broken, chunks.beyond, chunks.steps
         if self._between > LARGEST_HEAD and not chunks.complete:
             self.broken = f"more than {LARGEST_HEAD} bytes came between two pieces of chunks"
         self.complete, self.excess = chunks.complete, chunks.excess
