@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from twisted.internet import reactor
 
 from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.jobs.values import Overwrite, State
-from tests.engine.rig import Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway
 from tests.servers.certificates import Authority
@@ -21,8 +22,8 @@ from tests.servers.web import File, Web
 from tests.waiting import until
 
 MIB = 2**20
-BIG = random_bytes(40 * MIB)
-MIDDLE = BIG[: 24 * MIB]
+big = partial(large, 40 * MIB)
+middle = partial(large, 24 * MIB)
 """Long enough for a checkpoint, and for something to happen after it."""
 
 
@@ -70,24 +71,24 @@ def hidden(root: Path) -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_there_and_back(rig: Rig, web: Web, root: Path, tmp_path: Path) -> None:
     """A large file goes to the server with its time, is read back there, and goes from there to a disk."""
-    web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
+    web.route("/f", File(big(), etag='"1"', modified=1_700_000_000.0))
     await rig.engine()
     job, told = await rig.moved(file(url(f"{web.url}/f"), "checked", "dir/f"))
     assert job.state is State.COMPLETED, told
-    assert (root / "checked/dir/f").read_bytes() == BIG
+    assert (root / "checked/dir/f").read_bytes() == big()
     assert (root / "checked/dir/f").stat().st_mtime == 1_700_000_000.0
     assert hidden(root) == []
 
     job, told = await rig.moved(file(place("checked", "dir/f"), "disk", "f"))
     assert job.state is State.COMPLETED, told
-    assert (tmp_path / "disk/f").read_bytes() == BIG
+    assert (tmp_path / "disk/f").read_bytes() == big()
     assert (tmp_path / "disk/f").stat().st_mtime == 1_700_000_000.0
 
 
 @pytest_twisted.ensureDeferred
 async def test_resumed_by_another_node(rig: Rig, web: Web, root: Path) -> None:
     """A node that dies midway is followed by one that goes on with what the server has."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
@@ -99,7 +100,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, root: Path) -> None:
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert (root / "slow/f").read_bytes() == BIG
+    assert (root / "slow/f").read_bytes() == big()
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["from"] >= CHECKPOINT_BYTES
     assert hidden(root) == []
@@ -126,7 +127,7 @@ async def test_overwrite(rig: Rig, web: Web, root: Path, size: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, root: Path) -> None:
     """A transfer that is cancelled midway leaves nothing."""
-    web.route("/f", File(MIDDLE, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
@@ -142,7 +143,7 @@ async def test_cancelled(rig: Rig, web: Web, root: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_connections_broken(rig: Rig, web: Web, root: Path, server: FtpServer) -> None:
     """When every connection breaks midway, the next attempt goes on, and the file is whole."""
-    web.route("/f", File(MIDDLE, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
@@ -153,7 +154,7 @@ async def test_connections_broken(rig: Rig, web: Web, root: Path, server: FtpSer
     server.disconnect()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert (root / "slow/f").read_bytes() == MIDDLE
+    assert (root / "slow/f").read_bytes() == middle()
     assert hidden(root) == []
 
 
@@ -175,7 +176,7 @@ async def test_many(rig: Rig, web: Web, root: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_paused(rig: Rig, web: Web, root: Path) -> None:
     """A transfer that is paused midway goes on, when it is resumed, with what the server has."""
-    web.route("/f", File(MIDDLE, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
@@ -194,7 +195,7 @@ async def test_paused(rig: Rig, web: Web, root: Path) -> None:
     await rig.store.resume(job)
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert (root / "slow/f").read_bytes() == MIDDLE
+    assert (root / "slow/f").read_bytes() == middle()
     assert "resumed" in await rig.kinds(job)
 
 
