@@ -223,6 +223,10 @@ class Rig:
         number = await self.ask(*files, **job)
         return await self.ended(number), await self.store.files(number)
 
+    async def saved(self) -> bool:
+        """Tell whether there is a checkpoint of anything that is moved."""
+        return bool(await self.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
+
     async def kinds(self, job: int) -> list[str]:
         """Return the kinds of a job's events, in order."""
         return [event.kind for event in await self.store.events(job=job, limit=1000)]

@@ -60,10 +60,6 @@ def root(tmp_path: Path, server: FtpServer) -> Path:
     return server.root / tmp_path.name
 
 
-async def saved(rig: Rig) -> bool:
-    return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-
 def hidden(root: Path) -> list[str]:
     return [path.name for path in root.rglob(".datamover-*")]
 
@@ -93,10 +89,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, root: Path) -> None:
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    job = await die_midway(rig, ask, known)
+    job = await die_midway(rig, ask, rig.saved)
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
@@ -131,10 +124,7 @@ async def test_cancelled(rig: Rig, web: Web, root: Path) -> None:
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    await until(known)
+    await until(rig.saved)
     await rig.store.cancel(job)
     assert (await rig.ended(job)).state is State.CANCELLED
     assert os.listdir(root / "slow") == []
@@ -147,10 +137,7 @@ async def test_connections_broken(rig: Rig, web: Web, root: Path, server: FtpSer
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    await until(known)
+    await until(rig.saved)
     server.disconnect()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
@@ -180,10 +167,7 @@ async def test_paused(rig: Rig, web: Web, root: Path) -> None:
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    await until(known)
+    await until(rig.saved)
     await rig.store.pause(job)
 
     async def let_go() -> bool:

@@ -111,10 +111,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, store: ObjectStore) -
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-    job = await die_midway(rig, ask, saved)
+    job = await die_midway(rig, ask, rig.saved)
     before = store.sent
     await rig.engine()
     record = await rig.ended(job)

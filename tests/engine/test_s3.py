@@ -95,10 +95,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, swift: S3Account) -> 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-    job = await die_midway(rig, ask, saved)
+    job = await die_midway(rig, ask, rig.saved)
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
@@ -133,10 +130,7 @@ async def test_cancelled(rig: Rig, web: Web, swift: S3Account) -> None:
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-    await until(saved)
+    await until(rig.saved)
     await rig.store.cancel(job)
     assert (await rig.ended(job)).state is State.CANCELLED
     outside = BucketOutside(swift, "slow")
@@ -236,13 +230,10 @@ async def test_paused(rig: Rig, web: Web, swift: S3Account) -> None:
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
     async def still() -> bool:
         return not await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE node IS NOT NULL")
 
-    await until(saved)
+    await until(rig.saved)
     await rig.store.pause(job)
     await until(still)
     await rig.store.resume(job)

@@ -66,10 +66,6 @@ async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
     await rig.close()
 
 
-async def saved(rig: Rig) -> bool:
-    return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-
 @pytest_twisted.ensureDeferred
 async def test_there_and_back(rig: Rig, web: Web, swift: SwiftServer, tmp_path: pathlib.Path) -> None:
     """A large file goes into a container in segments, with its time, and from there to a disk."""
@@ -96,7 +92,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, swift: SwiftServer) -
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    job = await die_midway(rig, ask, lambda: saved(rig))
+    job = await die_midway(rig, ask, rig.saved)
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
@@ -132,7 +128,7 @@ async def test_cancelled(rig: Rig, web: Web, swift: SwiftServer) -> None:
     web.route("/f", File(big(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
-    await until(lambda: saved(rig))
+    await until(rig.saved)
     await rig.store.cancel(job)
     assert (await rig.ended(job)).state is State.CANCELLED
     outside = ContainerOutside(swift, "slow")

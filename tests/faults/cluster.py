@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -78,15 +77,7 @@ class Engine(Service):
 
     def start(self, environment: Any = None) -> None:
         """Start; ``Cluster.engine`` waits until it works."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(self.config),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env={**os.environ, **self.environment, **(environment or {})},
-            )
+        self.launch({**self.environment, **(environment or {})})
 
     @property
     def returncode(self) -> int | None:

@@ -24,7 +24,7 @@ from datamover.postgres.migrate import migrate
 from tests.servers import memory
 from tests.servers.ports import free_port
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds within which the server starts or stops."""
 
 
