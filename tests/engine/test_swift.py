@@ -28,6 +28,8 @@ from tests.waiting import until
 
 MIB = 2**20
 big = partial(large, 72 * MIB)
+middle = partial(large, 40 * MIB)
+"""What goes to "slow", is interrupted when a checkpoint of 16 MiB is known, and goes on at full speed."""
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
         {
             "in": {"url": f"swift://{CONTAINER}/in", **swift.options},
             "far": {"url": f"swift://{CONTAINER}/far", **swift.options, "storage_url": storage},
-            "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "20MB/s", **swift.options},
+            "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "10MB/s", **swift.options},
             "checked": {"url": f"swift://{CONTAINER}/checked", "verify": "read-back", **swift.options},
             "parts": {"url": f"swift://{CONTAINER}/parts", "part_size": "5MiB", **swift.options},
             "locked": {
@@ -87,7 +89,7 @@ async def test_there_and_back(rig: Rig, web: Web, swift: SwiftServer, tmp_path: 
 @pytest_twisted.ensureDeferred
 async def test_resumed_by_another_node(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """A node that dies midway is followed by one that goes on with the segments that the service has."""
-    web.route("/f", File(big(), etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
@@ -96,7 +98,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, swift: SwiftServer) -
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert ContainerOutside(swift, "slow").read("f") == big()
+    assert ContainerOutside(swift, "slow").read("f") == middle()
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["from"] >= CHECKPOINT_BYTES
     assert ContainerOutside(swift, "slow").uploads() == 0
@@ -125,7 +127,7 @@ async def test_overwrite(rig: Rig, web: Web, swift: SwiftServer, size: int, old:
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """A transfer that is cancelled midway leaves nothing."""
-    web.route("/f", File(big(), etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await until(rig.saved)
@@ -139,7 +141,7 @@ async def test_cancelled(rig: Rig, web: Web, swift: SwiftServer) -> None:
 @pytest_twisted.ensureDeferred
 async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """Segments of a node that died over them, before it told of them, are swept, and no others."""
-    web.route("/f", File(big(), etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     outside = ContainerOutside(swift, "slow")
 
     async def ask() -> int:
