@@ -21,6 +21,6 @@ async def web() -> AsyncIterator[Web]:
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have engines look for what is due five times a second, and not once: hundreds of tests wait for retries."""
+    """Have engines look often for what is due, and for what others left: hundreds of tests wait for retries."""
     monkeypatch.setattr(dispatcher, "POLL", 0.2)
-    monkeypatch.setattr(maintenance, "POLL", 0.2)
+    monkeypatch.setattr(maintenance, "POLL", 0.5)
