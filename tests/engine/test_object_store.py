@@ -69,10 +69,7 @@ def breaks(store: ObjectStore, request: str, times: int = 1) -> Callable[[str, s
 
 
 async def die_midway(rig: Rig, job: Callable[[], Any], midway: Callable[[], Any]) -> Any:
-    """Have a node begin a job, and be cut off from everybody once ``midway``; return what ``job`` does.
-
-    Nodes that come after it are not slowed down.
-    """
+    """Have a node do ``job``, be cut off from everybody once ``midway``, and no limit of speed after that."""
     own = Database(reactor, postgres.address(rig.url), 4)
     await own.open()
     dead = await rig.engine(lease=3.0, database=own)
