@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from datamover.jobs.values import Event, NewJob
 from tests.engine.mounts import AT_ONCE, MODIFIED, PATIENCE, WRITING, Way
 from tests.engine.outcome import Outcome, look
-from tests.engine.rig import Rig, file, parts, place
+from tests.engine.rig import Rig, file, parts, place, random_bytes
 from tests.servers.wayward.misbehaviour import Misbehaviour
 from tests.servers.wayward.server import Wayward
 
@@ -161,7 +161,7 @@ class ServerRig:
     def content(self, size: int) -> bytes:
         """Return what the source of so many bytes holds; it is made where it is not there yet."""
         if size not in self._content:
-            self._content[size] = os.urandom(size)
+            self._content[size] = random_bytes(size)
             (self.sources / str(size)).write_bytes(self._content[size])
             os.utime(self.sources / str(size), (MODIFIED, MODIFIED))
         return self._content[size]

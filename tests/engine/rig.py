@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ class Rig:
         self.datasets: dict[str, Dataset] = {}
         self.failures: list[str] = []
         """The loops that met what nobody foresaw, each time."""
+        self._limited = True
         self.loops = Loops(reactor, self.failures.append)
 
     async def open(
@@ -146,6 +148,13 @@ class Rig:
             self.settings, self.reactor, self.registry.http, protocols=self.protocols, before=self.registry
         )
 
+    def lift_limits(self) -> None:
+        """Have every attempt that begins from now on go at any speed, once a test has met what it was slow for."""
+        self._limited = False
+
+    def _bandwidth(self, destination: str) -> int | None:
+        return self.registry.get(destination).bandwidth if self._limited else None
+
     async def engine(
         self,
         *,
@@ -168,7 +177,7 @@ class Rig:
         staging = Staging(self.directory / "staging", node, self.reactor, self.pools.staging)
         await staging.open()
 
-        throttles = Throttles(self.reactor, lambda name: self.registry.get(name).bandwidth)
+        throttles = Throttles(self.reactor, self._bandwidth)
         tools = TransferTools(
             self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
         )
@@ -214,6 +223,10 @@ class Rig:
         number = await self.ask(*files, **job)
         return await self.ended(number), await self.store.files(number)
 
+    async def saved(self) -> bool:
+        """Tell whether there is a checkpoint of anything that is moved."""
+        return bool(await self.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
+
     async def kinds(self, job: int) -> list[str]:
         """Return the kinds of a job's events, in order."""
         return [event.kind for event in await self.store.events(job=job, limit=1000)]
@@ -245,3 +258,9 @@ def parts(directory: Path) -> list[Path]:
 def random_bytes(size: int) -> bytes:
     """Return bytes that nobody foresees, some four times as quickly as the system makes them."""
     return Cipher(AES(os.urandom(16)), CTR(bytes(16))).encryptor().update(bytes(size))
+
+
+@lru_cache(maxsize=2)
+def large(size: int) -> bytes:
+    """Return random bytes that are the same at every call, and made at the first: no test's import waits for them."""
+    return random_bytes(size)

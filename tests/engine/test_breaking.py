@@ -1,6 +1,7 @@
 """What breaks on the way: retries that are told, resumption from what is proven, cancelling, nodes that die."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from datamover.jobs.values import State, Transfer
 from datamover.jobs.work import Group, Outcome
 from datamover.postgres.database import Cursor, Database
 from datamover.postgres.named_queries import QUERIES
-from tests.engine.rig import PATIENCE, Rig, file, parts, random_bytes, url
+from tests.engine.rig import PATIENCE, Rig, file, large, parts, url
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
 from tests.waiting import until
 
 MIB = 2**20
-BIG = random_bytes(96 * MIB)
+big = partial(large, 96 * MIB)
 
 
 @pytest_twisted.async_yield_fixture
@@ -111,13 +112,13 @@ async def test_broken_connections_use_up_no_attempts(rig: Rig, web: Web, tmp_pat
     """A transfer whose connection breaks again and again goes on from what arrived, and is not given up."""
     await rig.engine()
     piece = 20 * MIB
-    whole = File(BIG, etag='"1"', cut=piece)
+    whole = File(big(), etag='"1"', cut=piece)
     web.route("/f", whole)
 
     job, files = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=1)
 
     assert job.state is State.COMPLETED, job.error
-    assert (tmp_path / "archive/f").read_bytes() == BIG
+    assert (tmp_path / "archive/f").read_bytes() == big()
     assert files[0].attempt == 1
     assert (await rig.kinds(job.id)).count("started") == 5
     resumed = [event for event in await rig.store.events(job=job.id) if event.kind == "resumed"]
@@ -129,7 +130,7 @@ async def test_broken_connections_use_up_no_attempts(rig: Rig, web: Web, tmp_pat
 async def test_cancel(rig: Rig, web: Web, tmp_path: Path) -> None:
     """Cancelling stops a running transfer and removes what it brought; the job says who stopped it."""
     await rig.engine()
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await until(lambda: parts(tmp_path))
 
@@ -147,7 +148,7 @@ async def test_cancel(rig: Rig, web: Web, tmp_path: Path) -> None:
 async def test_cancel_while_it_waits(rig: Rig, web: Web, tmp_path: Path) -> None:
     """A job that waits for its turn says what for, and ends at once when it is cancelled."""
     await rig.engine()
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     running = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await until(lambda: parts(tmp_path))
     waiting = await rig.ask(file(url(f"{web.url}/f"), "slow", "g"))
@@ -165,20 +166,21 @@ async def test_cancel_while_it_waits(rig: Rig, web: Web, tmp_path: Path) -> None
 async def test_stopping_and_going_on(rig: Rig, web: Web, tmp_path: Path) -> None:
     """A node that stops hands back its work at once, and the next goes on where it was."""
     first = await rig.engine()
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await sent(rig, job, 1)
 
     await first.stop()
     rig.engines.remove(first)
     parked = await rig.store.job(job)
+    rig.lift_limits()
     await rig.engine()
     record = await rig.ended(job)
 
     assert parked.bytes_done > 0
     assert parked.waiting_for is not None
     assert record.state is State.COMPLETED
-    assert (tmp_path / "slow/f").read_bytes() == BIG
+    assert (tmp_path / "slow/f").read_bytes() == big()
     resumed = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert len(resumed) == 1
     assert resumed[0]["resent"] == 0
@@ -191,17 +193,18 @@ async def test_lost_lease(rig: Rig, web: Web, tmp_path: Path) -> None:
     own = Database(reactor, postgres.address(rig.url), 4)
     await own.open()
     cut_off = await rig.engine(lease=3.0, database=own)
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await sent(rig, job, 1)
 
     await own.close()
     await until(lambda: not cut_off.dispatcher.active)
+    rig.lift_limits()
     await rig.engine()
     record = await rig.ended(job)
 
     assert record.state is State.COMPLETED, record.error
-    assert (tmp_path / "slow/f").read_bytes() == BIG
+    assert (tmp_path / "slow/f").read_bytes() == big()
     assert (await rig.kinds(job)).count("started") == 2
     assert not parts(tmp_path)
 
@@ -212,7 +215,7 @@ async def test_cancel_what_a_dead_node_left(rig: Rig, web: Web, tmp_path: Path) 
     own = Database(reactor, postgres.address(rig.url), 4)
     await own.open()
     cut_off = await rig.engine(lease=3.0, database=own)
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await until(lambda: parts(tmp_path))
     await own.close()
@@ -250,11 +253,12 @@ async def test_retry(rig: Rig, web: Web, tmp_path: Path) -> None:
 async def test_changed_meanwhile(rig: Rig, web: Web, tmp_path: Path) -> None:
     """A source that changed between two attempts is moved from its beginning, not patched together."""
     await rig.engine()
-    old, new = BIG[: 60 * MIB], BIG[1 : 60 * MIB]
+    old, new = big()[: 60 * MIB], big()[1 : 60 * MIB]
     web.route("/f", File(old, etag='"1"', cut=40 * MIB))
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await sent(rig, job, 1)
     web.route("/f", File(new, etag='"2"'))
+    rig.lift_limits()
     record = await rig.ended(job)
 
     assert record.state is State.COMPLETED
@@ -267,7 +271,7 @@ async def test_claim_whose_answer_was_lost(rig: Rig, web: Web, monkeypatch: pyte
     """What a claim took whose answer was lost is taken up at once, and what runs is left alone."""
     engine = await rig.engine(lease=600.0)
     for name in "ab":
-        web.route(f"/{name}", File(BIG, etag='"1"'))
+        web.route(f"/{name}", File(big(), etag='"1"'))
     running = await rig.ask(file(url(f"{web.url}/a"), "slow", "a"))
     await sent(rig, running, 1)
     claim = engine.queue.claim
@@ -352,7 +356,7 @@ async def test_lease_lost_before_the_part_file(
     monkeypatch.setattr(dispatcher, "Lease", lost)
     monkeypatch.setattr(dispatcher, "POLL", 600.0)  # It learns of it by itself.
     engine = await rig.engine(lease=600.0)
-    web.route("/f", File(BIG[:size], etag='"1"'))
+    web.route("/f", File(big()[:size], etag='"1"'))
     await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
     await until(lambda: made and not engine.dispatcher.active)
 
@@ -375,12 +379,13 @@ async def test_completed_with_nothing_left(rig: Rig, web: Web, tmp_path: Path) -
                 raise ConnectionLost("the connection broke", scope=Scope.DESTINATION)
 
     rig.faulty.before = before
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     job = await rig.ask(file(url(f"{web.url}/f"), "breaking", "f"))
     await until(lambda: parts(tmp_path))
     await own.close()
     await until(lambda: not dead.dispatcher.active)
-    web.route("/f", File(BIG[: 30 * MIB], etag='"2"'))
+    web.route("/f", File(big()[: 30 * MIB], etag='"2"'))
+    rig.lift_limits()
     await rig.engine()
 
     assert (await rig.ended(job)).state is State.COMPLETED
@@ -403,7 +408,7 @@ async def test_left_at_a_destination_that_is_away(
             raise ConnectFailed("nobody answers", scope=Scope.DESTINATION)
 
     rig.faulty.before = before
-    web.route("/f", File(BIG[: 40 * MIB], etag='"1"'))
+    web.route("/f", File(big()[: 40 * MIB], etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "breaking", "f"), max_attempts=1)
     await until(lambda: parts(tmp_path))
@@ -415,6 +420,7 @@ async def test_left_at_a_destination_that_is_away(
     assert parts(tmp_path)
     away = False
     if how == "is retried":
+        rig.lift_limits()
         await rig.store.retry(job)
         assert (await rig.ended(job)).state is State.COMPLETED
     await until(lambda: not parts(tmp_path))

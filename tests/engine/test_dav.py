@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.jobs.values import Overwrite, State
-from tests.engine.rig import Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway
 from tests.protocols.dav import DavDisk
@@ -21,7 +22,7 @@ from tests.servers.web import File, Web
 from tests.waiting import until
 
 MIB = 2**20
-BIG = random_bytes(48 * MIB)
+big = partial(large, 48 * MIB)
 
 
 @pytest.fixture(scope="module")
@@ -70,36 +71,33 @@ def outside(server: DavServer, name: str = "in") -> DavDisk:
 @pytest_twisted.ensureDeferred
 async def test_there_and_back(rig: Rig, web: Web, apache: DavServer, tmp_path: Path) -> None:
     """A large file goes to a server, is read back, and goes from there to a disk; what it went without is told."""
-    web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
+    web.route("/f", File(big(), etag='"1"', modified=1_700_000_000.0))
     await rig.engine()
     job, told = await rig.moved(file(url(f"{web.url}/f"), "checked", "dir/f"))
     assert job.state is State.COMPLETED, told
-    assert outside(apache, "checked").read("dir/f") == BIG
+    assert outside(apache, "checked").read("dir/f") == big()
     assert outside(apache, "checked").uploads() == 0
     [without] = [event.details for event in await rig.store.events(job=job.id) if event.kind == "without"]
     assert "X-OC-Mtime" in str(without)
 
     job, told = await rig.moved(file(place("checked", "dir/f"), "disk", "f"))
     assert job.state is State.COMPLETED, told
-    assert (tmp_path / "disk/f").read_bytes() == BIG
+    assert (tmp_path / "disk/f").read_bytes() == big()
 
 
 @pytest_twisted.ensureDeferred
 async def test_resumed_by_another_node(rig: Rig, web: Web, cloud: Cloud) -> None:
     """A node that dies midway is followed by one that goes on with the chunks that a cloud has."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "cloud", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-    job = await die_midway(rig, ask, saved)
+    job = await die_midway(rig, ask, rig.saved)
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert outside(cloud).read("f") == BIG
+    assert outside(cloud).read("f") == big()
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["from"] >= 5 * MIB
     assert cloud.chunks() == []
@@ -126,7 +124,7 @@ async def test_overwrite(rig: Rig, web: Web, apache: DavServer, size: int) -> No
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, apache: DavServer, cloud: Cloud, name: str) -> None:
     """A transfer that is cancelled midway leaves nothing, whether it goes whole or in chunks."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), name, "f"))
 
@@ -147,7 +145,7 @@ async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, cloud: Cloud)
     foreign = cloud.uploads / "another-client"
     foreign.mkdir()
     give(foreign)
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "cloud", "f"))

@@ -26,6 +26,10 @@ SIZES = (0, 3000, 300_000, 9 * MB, 70 * MB)
 """Of each kind one: the largest is more than all windows hold."""
 LARGEST = {"dropbear": 25 * MB}
 """In the largest's place, for servers whose windows make more of no other kind, but slow."""
+CUT = 40 * MB
+"""The size of a file whose connection breaks when a checkpoint of it is known."""
+SPEED = "20MB/s"
+"""At which it is on its way until then."""
 SERVERS: dict[str, Callable[[Path], SshServer]] = {
     "proftpd": Proftpd,
     "dropbear": Dropbear,
@@ -86,11 +90,12 @@ async def test_there_and_back(tmp_path: Path, server: SshServer, name: str) -> N
 @pytest_twisted.ensureDeferred
 async def test_cut_midway(tmp_path: Path, server: SshServer, way: Way, name: str) -> None:
     """A file whose connection breaks midway arrives whole, gone on with where the server lets that be."""
-    async with between(tmp_path, server, port=way.port, bandwidth="40MB/s") as ends:
-        sent = ends.made(ends.here, "file", 70 * MB)
+    async with between(tmp_path, server, port=way.port, bandwidth=SPEED) as ends:
+        sent = ends.made(ends.here, "file", CUT)
         number = await ends.rig.ask(file(place("here", "file"), "there", "file"))
         await kept(ends, number, 16 * 2**20)
         way.cut()
+        ends.rig.lift_limits()
 
         job = await ends.rig.ended(number)
 
@@ -105,11 +110,12 @@ async def test_cut_midway(tmp_path: Path, server: SshServer, way: Way, name: str
 @pytest_twisted.ensureDeferred
 async def test_read_cut_midway(tmp_path: Path, server: SshServer, way: Way) -> None:
     """A file that is read over a connection that breaks midway is read on from there, and is whole."""
-    async with between(tmp_path, server, port=way.port, bandwidth="40MB/s") as ends:
-        sent = ends.made(ends.there, "file", 70 * MB)
+    async with between(tmp_path, server, port=way.port, bandwidth=SPEED) as ends:
+        sent = ends.made(ends.there, "file", CUT)
         number = await ends.rig.ask(file(place("there", "file"), "here", "file"))
         await kept(ends, number, 16 * 2**20)
         way.cut()
+        ends.rig.lift_limits()
 
         job = await ends.rig.ended(number)
 

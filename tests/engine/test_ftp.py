@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from twisted.internet import reactor
 
 from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.jobs.values import Overwrite, State
-from tests.engine.rig import Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway
 from tests.servers.certificates import Authority
@@ -21,8 +22,8 @@ from tests.servers.web import File, Web
 from tests.waiting import until
 
 MIB = 2**20
-BIG = random_bytes(40 * MIB)
-MIDDLE = BIG[: 24 * MIB]
+big = partial(large, 40 * MIB)
+middle = partial(large, 24 * MIB)
 """Long enough for a checkpoint, and for something to happen after it."""
 
 
@@ -59,10 +60,6 @@ def root(tmp_path: Path, server: FtpServer) -> Path:
     return server.root / tmp_path.name
 
 
-async def saved(rig: Rig) -> bool:
-    return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-
 def hidden(root: Path) -> list[str]:
     return [path.name for path in root.rglob(".datamover-*")]
 
@@ -70,36 +67,33 @@ def hidden(root: Path) -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_there_and_back(rig: Rig, web: Web, root: Path, tmp_path: Path) -> None:
     """A large file goes to the server with its time, is read back there, and goes from there to a disk."""
-    web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
+    web.route("/f", File(big(), etag='"1"', modified=1_700_000_000.0))
     await rig.engine()
     job, told = await rig.moved(file(url(f"{web.url}/f"), "checked", "dir/f"))
     assert job.state is State.COMPLETED, told
-    assert (root / "checked/dir/f").read_bytes() == BIG
+    assert (root / "checked/dir/f").read_bytes() == big()
     assert (root / "checked/dir/f").stat().st_mtime == 1_700_000_000.0
     assert hidden(root) == []
 
     job, told = await rig.moved(file(place("checked", "dir/f"), "disk", "f"))
     assert job.state is State.COMPLETED, told
-    assert (tmp_path / "disk/f").read_bytes() == BIG
+    assert (tmp_path / "disk/f").read_bytes() == big()
     assert (tmp_path / "disk/f").stat().st_mtime == 1_700_000_000.0
 
 
 @pytest_twisted.ensureDeferred
 async def test_resumed_by_another_node(rig: Rig, web: Web, root: Path) -> None:
     """A node that dies midway is followed by one that goes on with what the server has."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    job = await die_midway(rig, ask, known)
+    job = await die_midway(rig, ask, rig.saved)
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert (root / "slow/f").read_bytes() == BIG
+    assert (root / "slow/f").read_bytes() == big()
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["from"] >= CHECKPOINT_BYTES
     assert hidden(root) == []
@@ -126,14 +120,11 @@ async def test_overwrite(rig: Rig, web: Web, root: Path, size: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, root: Path) -> None:
     """A transfer that is cancelled midway leaves nothing."""
-    web.route("/f", File(MIDDLE, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    await until(known)
+    await until(rig.saved)
     await rig.store.cancel(job)
     assert (await rig.ended(job)).state is State.CANCELLED
     assert os.listdir(root / "slow") == []
@@ -142,18 +133,15 @@ async def test_cancelled(rig: Rig, web: Web, root: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_connections_broken(rig: Rig, web: Web, root: Path, server: FtpServer) -> None:
     """When every connection breaks midway, the next attempt goes on, and the file is whole."""
-    web.route("/f", File(MIDDLE, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    await until(known)
+    await until(rig.saved)
     server.disconnect()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert (root / "slow/f").read_bytes() == MIDDLE
+    assert (root / "slow/f").read_bytes() == middle()
     assert hidden(root) == []
 
 
@@ -175,14 +163,11 @@ async def test_many(rig: Rig, web: Web, root: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_paused(rig: Rig, web: Web, root: Path) -> None:
     """A transfer that is paused midway goes on, when it is resumed, with what the server has."""
-    web.route("/f", File(MIDDLE, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def known() -> bool:
-        return await saved(rig)
-
-    await until(known)
+    await until(rig.saved)
     await rig.store.pause(job)
 
     async def let_go() -> bool:
@@ -194,7 +179,7 @@ async def test_paused(rig: Rig, web: Web, root: Path) -> None:
     await rig.store.resume(job)
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert (root / "slow/f").read_bytes() == MIDDLE
+    assert (root / "slow/f").read_bytes() == middle()
     assert "resumed" in await rig.kinds(job)
 
 

@@ -107,8 +107,6 @@ def test_every_loop_is_broken() -> None:
 @pytest_twisted.async_yield_fixture
 async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An engine and a notifier whose loops turn often."""
-    monkeypatch.setattr(dispatcher, "POLL", 0.1)
-    monkeypatch.setattr(maintenance, "POLL", 0.1)
     monkeypatch.setattr(maintenance, "LOOKING", 0.1)
     monkeypatch.setattr(maintenance, "RETIRING", 0.1)
     post = await opened(tmp_path, f"faulty://{tmp_path}/archive")

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.errors import ConnectionLost, Scope
 from datamover.jobs.values import Naming, Overwrite, State
 from datamover.postgres.database import Database
-from tests.engine.rig import Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.protocols.toy import TOY
 from tests.protocols.toy.store import STORES, ObjectStore
@@ -24,7 +25,7 @@ from tests.servers.web import Exchange, File, Web
 from tests.waiting import until
 
 MIB = 2**20
-BIG = random_bytes(64 * MIB)
+big = partial(large, 64 * MIB)
 
 
 @pytest_twisted.async_yield_fixture
@@ -68,7 +69,7 @@ def breaks(store: ObjectStore, request: str, times: int = 1) -> Callable[[str, s
 
 
 async def die_midway(rig: Rig, job: Callable[[], Any], midway: Callable[[], Any]) -> Any:
-    """Have a node begin a job, and be cut off from everybody once ``midway``; return what ``job`` does."""
+    """Have a node do ``job``, be cut off from everybody once ``midway``, and no limit of speed after that."""
     own = Database(reactor, postgres.address(rig.url), 4)
     await own.open()
     dead = await rig.engine(lease=3.0, database=own)
@@ -76,13 +77,14 @@ async def die_midway(rig: Rig, job: Callable[[], Any], midway: Callable[[], Any]
     await until(midway)
     await own.close()
     await until(lambda: not dead.dispatcher.active)
+    rig.lift_limits()
     return asked
 
 
 @pytest_twisted.ensureDeferred
 async def test_large(rig: Rig, web: Web, store: ObjectStore) -> None:
     """A large file arrives in parts, with its time, and is not seen before it is whole."""
-    web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
+    web.route("/f", File(big(), etag='"1"', modified=1_700_000_000.0))
     await rig.engine()
 
     async def look(request: str, key: str) -> None:
@@ -92,33 +94,30 @@ async def test_large(rig: Rig, web: Web, store: ObjectStore) -> None:
     job, told = await rig.moved(file(url(f"{web.url}/f"), "bucket", "dir", Naming.INTO))
 
     assert job.state is State.COMPLETED, told
-    assert store.objects["bucket/dir/f"].data == BIG
+    assert store.objects["bucket/dir/f"].data == big()
     assert store.objects["bucket/dir/f"].modified == 1_700_000_000.0
     assert not store.uploads
-    assert store.sent == len(BIG)
+    assert store.sent == len(big())
 
 
 @pytest_twisted.ensureDeferred
 async def test_resumed_by_another_node(rig: Rig, web: Web, store: ObjectStore) -> None:
     """A node that dies midway is followed by one that sends only what was not saved, though nothing is read back."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-    job = await die_midway(rig, ask, saved)
+    job = await die_midway(rig, ask, rig.saved)
     before = store.sent
     await rig.engine()
     record = await rig.ended(job)
 
     assert record.state is State.COMPLETED, record.error
-    assert store.objects["slow/f"].data == BIG
+    assert store.objects["slow/f"].data == big()
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["from"] >= CHECKPOINT_BYTES
-    assert store.sent - before == len(BIG) - resumed["from"]
+    assert store.sent - before == len(big()) - resumed["from"]
     assert store.requests.count("create") == 1
     assert not store.uploads
 
@@ -126,7 +125,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, store: ObjectStore) -
 @pytest_twisted.ensureDeferred
 async def test_parts_that_are_gone(rig: Rig, web: Web, store: ObjectStore) -> None:
     """Where the store has given up what had arrived, the file is sent anew."""
-    web.route("/f", File(BIG, etag='"1"', cut=40 * MIB, cuts=1))
+    web.route("/f", File(big(), etag='"1"', cut=40 * MIB, cuts=1))
 
     async def forget(request: str, key: str) -> None:
         if request == "parts":
@@ -137,7 +136,7 @@ async def test_parts_that_are_gone(rig: Rig, web: Web, store: ObjectStore) -> No
     job, _ = await rig.moved(file(url(f"{web.url}/f"), "bucket", "f"))
 
     assert job.state is State.COMPLETED, job.error
-    assert store.objects["bucket/f"].data == BIG
+    assert store.objects["bucket/f"].data == big()
     assert store.requests.count("create") == 2
     assert not store.uploads
 
@@ -226,7 +225,7 @@ async def test_read_back(rig: Rig, web: Web, store: ObjectStore) -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, store: ObjectStore) -> None:
     """A transfer that is cancelled midway leaves nothing."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
     await until(lambda: store.sent >= 2 * MIB)
@@ -239,7 +238,7 @@ async def test_cancelled(rig: Rig, web: Web, store: ObjectStore) -> None:
 @pytest_twisted.ensureDeferred
 async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, store: ObjectStore) -> None:
     """An upload that a node began and died over, before it told of it, is swept by the next attempt."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "dir", Naming.INTO))
@@ -304,7 +303,7 @@ async def test_dataset(rig: Rig, web: Web, store: ObjectStore) -> None:
 @pytest_twisted.ensureDeferred
 async def test_source(rig: Rig, store: ObjectStore, tmp_path: Path) -> None:
     """An object is moved to a disk; where the connection breaks, from where it broke."""
-    await store.put("bucket/f", BIG, 1_700_000_000.0, if_none_match=False)
+    await store.put("bucket/f", big(), 1_700_000_000.0, if_none_match=False)
     asked: list[int] = []
 
     async def break_midway(request: str, key: str) -> None:
@@ -317,7 +316,7 @@ async def test_source(rig: Rig, store: ObjectStore, tmp_path: Path) -> None:
     await rig.engine()
     job, _ = await rig.moved(file(place("bucket", "f"), "disk", "f"))
     assert job.state is State.COMPLETED, job.error
-    assert (tmp_path / "disk/f").read_bytes() == BIG
+    assert (tmp_path / "disk/f").read_bytes() == big()
     assert (tmp_path / "disk/f").stat().st_mtime == 1_700_000_000.0
     assert "resumed" in await rig.kinds(job.id)
     assert len(asked) < 1200
@@ -329,7 +328,7 @@ async def test_called_otherwise_by_the_next_attempt(
     rig: Rig, web: Web, store: ObjectStore, tmp_path: Path, destination: str
 ) -> None:
     """Where the source has another name for its file at the next attempt, that begins anew; nothing else stays."""
-    served = File(BIG, etag='"1"', cut=40 * MIB, cuts=1)
+    served = File(big(), etag='"1"', cut=40 * MIB, cuts=1)
 
     def serve(exchange: Exchange) -> None:
         name = "first" if served.cuts else "second"
@@ -342,9 +341,9 @@ async def test_called_otherwise_by_the_next_attempt(
 
     assert job.state is State.COMPLETED, job.error
     if destination == "bucket":
-        assert {key: found.data == BIG for key, found in store.objects.items()} == {"bucket/dir/second.bin": True}
+        assert {key: found.data == big() for key, found in store.objects.items()} == {"bucket/dir/second.bin": True}
         assert not store.uploads
     else:
-        assert (tmp_path / "disk/dir/second.bin").read_bytes() == BIG
+        assert (tmp_path / "disk/dir/second.bin").read_bytes() == big()
         assert os.listdir(tmp_path / "disk/dir") == ["second.bin"]
     assert "retrying" in await rig.kinds(job.id)

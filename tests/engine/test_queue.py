@@ -158,6 +158,7 @@ async def test_pause_and_resume(rig: Rig, web: Web, tmp_path: Path) -> None:
 
     paused = await rig.store.pause(job)
     still = await became(rig, job, lambda record: record.stage is None)
+    rig.lift_limits()
     resumed = await rig.store.resume(job)
     ended = await rig.ended(job)
 

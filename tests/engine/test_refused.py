@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
-from datamover.engine import maintenance, outcomes, recorder
+from datamover.engine import outcomes, recorder
 from datamover.jobs.upkeep import quarantine
 from datamover.jobs.upkeep.upkeep import DAY, Upkeep
 from datamover.jobs.values import JobRecord, NewJob, State
@@ -34,7 +34,6 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(recorder, "DOUBT", 0.1)
     monkeypatch.setattr(recorder, "INTERVAL", 0.05)
     monkeypatch.setattr(quarantine, "FIRST", 0.1)
-    monkeypatch.setattr(maintenance, "POLL", 0.1)
     (tmp_path / "store").mkdir()
     for number in range(FILES):
         (tmp_path / f"store/{number}").write_bytes(b"x" * (number + 1))

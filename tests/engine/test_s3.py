@@ -4,6 +4,7 @@ import hashlib
 import pathlib
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -16,7 +17,7 @@ from datamover.errors import Scope
 from datamover.jobs.values import Checksum, Overwrite, State
 from datamover.protocols.s3.bucket import LIMITS
 from datamover.registry.strays import with_strays
-from tests.engine.rig import Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway
 from tests.protocols.s3 import BucketOutside
@@ -28,7 +29,9 @@ from tests.servers.web import File, Web
 from tests.waiting import until
 
 MIB = 2**20
-BIG = random_bytes(72 * MIB)
+big = partial(large, 72 * MIB)
+middle = partial(large, 40 * MIB)
+"""What goes to "slow", is interrupted when a checkpoint of 16 MiB is known, and goes on at full speed."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ async def rig(tmp_path: pathlib.Path, swift: S3Account, path: Path, port: int) -
             "away": {"url": f"s3://{BUCKET}/away", **away},
             "archive": {"url": f"s3://{BUCKET}/archive", **swift.options},
             "bucket": {"url": f"s3://{BUCKET}/in", **swift.options},
-            "slow": {"url": f"s3://{BUCKET}/slow", "bandwidth": "20MB/s", **swift.options},
+            "slow": {"url": f"s3://{BUCKET}/slow", "bandwidth": "10MB/s", **swift.options},
             "checked": {"url": f"s3://{BUCKET}/checked", "verify": "read-back", **swift.options},
             "disk": {"url": (tmp_path / "disk").as_uri()},
         },
@@ -73,35 +76,32 @@ async def rig(tmp_path: pathlib.Path, swift: S3Account, path: Path, port: int) -
 @pytest_twisted.ensureDeferred
 async def test_there_and_back(rig: Rig, web: Web, swift: S3Account, tmp_path: pathlib.Path) -> None:
     """A large file goes into a bucket in parts, with its time, and from there to a disk."""
-    web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
+    web.route("/f", File(big(), etag='"1"', modified=1_700_000_000.0))
     await rig.engine()
     job, told = await rig.moved(file(url(f"{web.url}/f"), "checked", "dir/f"))
     assert job.state is State.COMPLETED, told
-    assert BucketOutside(swift, "checked").read("dir/f") == BIG
+    assert BucketOutside(swift, "checked").read("dir/f") == big()
     assert BucketOutside(swift, "checked").uploads() == 0
 
     job, told = await rig.moved(file(place("checked", "dir/f"), "disk", "f"))
     assert job.state is State.COMPLETED, told
-    assert (tmp_path / "disk/f").read_bytes() == BIG
+    assert (tmp_path / "disk/f").read_bytes() == big()
     assert (tmp_path / "disk/f").stat().st_mtime == 1_700_000_000.0
 
 
 @pytest_twisted.ensureDeferred
 async def test_resumed_by_another_node(rig: Rig, web: Web, swift: S3Account) -> None:
     """A node that dies midway is followed by one that goes on with the parts that the service has."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-    job = await die_midway(rig, ask, saved)
+    job = await die_midway(rig, ask, rig.saved)
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert BucketOutside(swift, "slow").read("f") == BIG
+    assert BucketOutside(swift, "slow").read("f") == middle()
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["from"] >= CHECKPOINT_BYTES
     assert BucketOutside(swift, "slow").uploads() == 0
@@ -128,14 +128,11 @@ async def test_overwrite(rig: Rig, web: Web, swift: S3Account, size: int) -> Non
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, swift: S3Account) -> None:
     """A transfer that is cancelled midway leaves nothing."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-    await until(saved)
+    await until(rig.saved)
     await rig.store.cancel(job)
     assert (await rig.ended(job)).state is State.CANCELLED
     outside = BucketOutside(swift, "slow")
@@ -148,7 +145,7 @@ async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: S3Acco
     """An upload that a node began and died over, before it told of it, is swept, and no other."""
     boto, other = swift.boto, {"Bucket": BUCKET, "Key": "slow/dir/another"}
     foreign = boto.create_multipart_upload(**other)["UploadId"]
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     outside = BucketOutside(swift, "slow/dir/f")
 
     async def ask() -> int:
@@ -231,38 +228,36 @@ async def test_wrong_checksum(rig: Rig, web: Web, swift: S3Account) -> None:
 @pytest_twisted.ensureDeferred
 async def test_paused(rig: Rig, web: Web, swift: S3Account) -> None:
     """A job that is paused midway goes on from there when it is resumed, and sends less than S3's least part twice."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
-
-    async def saved() -> bool:
-        return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
 
     async def still() -> bool:
         return not await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE node IS NOT NULL")
 
-    await until(saved)
+    await until(rig.saved)
     await rig.store.pause(job)
     await until(still)
+    rig.lift_limits()
     await rig.store.resume(job)
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["resent"] < LIMITS.least
-    assert BucketOutside(swift, "slow").read("f") == BIG
+    assert BucketOutside(swift, "slow").read("f") == middle()
 
 
 @pytest_twisted.ensureDeferred
 async def test_cut(rig: Rig, web: Web, swift: S3Account, path: Path) -> None:
     """Where the service cuts every connection midway, the file arrives nevertheless, whole and once."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "far", "f"))
     await until(lambda: path.sent > 20 * MIB)
     path.cut()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert BucketOutside(swift, "far").read("f") == BIG
+    assert BucketOutside(swift, "far").read("f") == big()
     assert BucketOutside(swift, "far").uploads() == 0
 
 
@@ -288,7 +283,7 @@ async def test_away(rig: Rig, web: Web, swift: S3Account, port: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_strays_are_named(rig: Rig, web: Web, swift: S3Account) -> None:
     """The test of a destination names the uploads that no transfer goes on with, and touches none."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     outside = BucketOutside(swift, "slow")
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.jobs.values import State
-from tests.engine.rig import Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, large, place, url
 from tests.engine.there import between, digest
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
@@ -19,7 +20,7 @@ from tests.servers.web import File, Web
 from tests.waiting import until
 
 MIB = 2**20
-FILE = random_bytes(17 * MIB)
+content = partial(large, 17 * MIB)
 """Its first part is what a checkpoint cuts off, of 16 MiB."""
 IDLE = 4.0
 """Seconds without a byte that a connection is given."""
@@ -56,21 +57,21 @@ async def rig(tmp_path: pathlib.Path, server: S3Server, path: Path) -> Any:
 @pytest_twisted.ensureDeferred
 async def test_a_part_takes_long(rig: Rig, web: Web, server: S3Server, path: Path) -> None:
     """A part may be on its way for longer than a connection may stand still."""
-    web.route("/f", File(FILE, etag='"1"'))
+    web.route("/f", File(content(), etag='"1"'))
     path.slow(PIECE_EVERY)
     await rig.engine()
     began = reactor.seconds()
     job, told = await rig.moved(file(url(f"{web.url}/f"), "far", "f"))
     assert job.state is State.COMPLETED, told
     assert reactor.seconds() - began > IDLE
-    assert BucketOutside(server, "far").read("f") == FILE
+    assert BucketOutside(server, "far").read("f") == content()
     assert [event.kind for event in await rig.store.events(job=job.id) if event.kind == "retrying"] == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_part_stands_still(rig: Rig, web: Web, server: S3Server, path: Path) -> None:
     """A network that takes nothing any more ends the attempt; another one goes on when it does."""
-    web.route("/f", File(FILE, etag='"1"'))
+    web.route("/f", File(content(), etag='"1"'))
     path.slow(PIECE_EVERY)
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "far", "f"))
@@ -86,7 +87,7 @@ async def test_a_part_stands_still(rig: Rig, web: Web, server: S3Server, path: P
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
     assert next(event.details["error"]["code"] for event in await retrying()) == "STALLED"
-    assert BucketOutside(server, "far").read("f") == FILE
+    assert BucketOutside(server, "far").read("f") == content()
 
 
 @pytest_twisted.ensureDeferred

@@ -3,6 +3,7 @@
 import pathlib
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +15,7 @@ from datamover.engine import maintenance
 from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.jobs import work
 from datamover.jobs.values import Overwrite, State
-from tests.engine.rig import Rig, file, place, random_bytes, url
+from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_keep_free import DISK, Gated
 from tests.engine.test_object_store import die_midway
@@ -26,7 +27,9 @@ from tests.servers.web import File, Web
 from tests.waiting import until
 
 MIB = 2**20
-BIG = random_bytes(72 * MIB)
+big = partial(large, 72 * MIB)
+middle = partial(large, 40 * MIB)
+"""What goes to "slow", is interrupted when a checkpoint of 16 MiB is known, and goes on at full speed."""
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
         {
             "in": {"url": f"swift://{CONTAINER}/in", **swift.options},
             "far": {"url": f"swift://{CONTAINER}/far", **swift.options, "storage_url": storage},
-            "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "20MB/s", **swift.options},
+            "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "10MB/s", **swift.options},
             "checked": {"url": f"swift://{CONTAINER}/checked", "verify": "read-back", **swift.options},
             "parts": {"url": f"swift://{CONTAINER}/parts", "part_size": "5MiB", **swift.options},
             "locked": {
@@ -65,59 +68,55 @@ async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
     await rig.close()
 
 
-async def saved(rig: Rig) -> bool:
-    return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
-
-
 @pytest_twisted.ensureDeferred
 async def test_there_and_back(rig: Rig, web: Web, swift: SwiftServer, tmp_path: pathlib.Path) -> None:
     """A large file goes into a container in segments, with its time, and from there to a disk."""
-    web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
+    web.route("/f", File(big(), etag='"1"', modified=1_700_000_000.0))
     await rig.engine()
     job, told = await rig.moved(file(url(f"{web.url}/f"), "checked", "dir/f"))
     assert job.state is State.COMPLETED, told
     outside = ContainerOutside(swift, "checked")
-    assert outside.read("dir/f") == BIG
+    assert outside.read("dir/f") == big()
     assert outside.head("dir/f")["x-static-large-object"] == "True"
     assert outside.uploads() == 0
 
     job, told = await rig.moved(file(place("checked", "dir/f"), "disk", "f"))
     assert job.state is State.COMPLETED, told
-    assert (tmp_path / "disk/f").read_bytes() == BIG
+    assert (tmp_path / "disk/f").read_bytes() == big()
     assert (tmp_path / "disk/f").stat().st_mtime == 1_700_000_000.0
 
 
 @pytest_twisted.ensureDeferred
 async def test_resumed_by_another_node(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """A node that dies midway is followed by one that goes on with the segments that the service has."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
 
     async def ask() -> int:
         return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
-    job = await die_midway(rig, ask, lambda: saved(rig))
+    job = await die_midway(rig, ask, rig.saved)
     await rig.engine()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert ContainerOutside(swift, "slow").read("f") == BIG
+    assert ContainerOutside(swift, "slow").read("f") == middle()
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
     assert resumed["from"] >= CHECKPOINT_BYTES
     assert ContainerOutside(swift, "slow").uploads() == 0
 
 
-@pytest.mark.parametrize("old", [b"old", BIG])
+@pytest.mark.parametrize("old", [3, 72 * MIB])
 @pytest.mark.parametrize("size", [5, MIB])
 @pytest_twisted.ensureDeferred
-async def test_overwrite(rig: Rig, web: Web, swift: SwiftServer, size: int, old: bytes) -> None:
+async def test_overwrite(rig: Rig, web: Web, swift: SwiftServer, size: int, old: int) -> None:
     """What is there is left where nothing may be replaced, and replaced, with its segments, where that is asked for."""
     outside, new = ContainerOutside(swift, "in"), random_bytes(size)
     await rig.engine()
-    web.route("/old", File(old, etag='"0"'))
+    web.route("/old", File(large(old), etag='"0"'))
     web.route("/f", File(new, etag='"1"'))
     await rig.moved(file(url(f"{web.url}/old"), "in", "f"))
     _, [told] = await rig.moved(file(url(f"{web.url}/f"), "in", "f"), overwrite=Overwrite.NEVER)
     assert (told.error and told.error["code"]) == "DESTINATION_EXISTS"
-    assert outside.read("f") == old
+    assert outside.read("f") == large(old)
     job, [told] = await rig.moved(file(url(f"{web.url}/f"), "in", "f"), overwrite=Overwrite.ALWAYS)
     assert job.state is State.COMPLETED, told.error
     assert outside.read("f") == new
@@ -128,10 +127,10 @@ async def test_overwrite(rig: Rig, web: Web, swift: SwiftServer, size: int, old:
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """A transfer that is cancelled midway leaves nothing."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
-    await until(lambda: saved(rig))
+    await until(rig.saved)
     await rig.store.cancel(job)
     assert (await rig.ended(job)).state is State.CANCELLED
     outside = ContainerOutside(swift, "slow")
@@ -142,7 +141,7 @@ async def test_cancelled(rig: Rig, web: Web, swift: SwiftServer) -> None:
 @pytest_twisted.ensureDeferred
 async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """Segments of a node that died over them, before it told of them, are swept, and no others."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(middle(), etag='"1"'))
     outside = ContainerOutside(swift, "slow")
 
     async def ask() -> int:
@@ -184,7 +183,7 @@ async def test_dataset_and_archive(rig: Rig, web: Web, swift: SwiftServer) -> No
 @pytest_twisted.ensureDeferred
 async def test_cut(rig: Rig, web: Web, swift: SwiftServer, path: Path) -> None:
     """Where the service cuts every connection midway, the file arrives nevertheless, whole and once."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "far", "f"))
     await until(lambda: path.sent > 20 * MIB)
@@ -193,7 +192,7 @@ async def test_cut(rig: Rig, web: Web, swift: SwiftServer, path: Path) -> None:
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
     outside = ContainerOutside(swift, "far")
-    assert outside.read("f") == BIG
+    assert outside.read("f") == big()
     assert outside.uploads() == 0
 
 
@@ -222,7 +221,7 @@ async def test_shared_room(tmp_path: pathlib.Path, web: Web, swift: SwiftServer,
 async def test_quota(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """A file that a quota leaves no room for is not begun, and nothing of it is there."""
     swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": str(MIB)})
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(big(), etag='"1"'))
     await rig.engine()
     _, [told] = await rig.moved(file(url(f"{web.url}/f"), "in", "f"), max_attempts=1)
     assert (told.error and told.error["code"]) == "NO_SPACE"

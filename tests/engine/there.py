@@ -1,7 +1,6 @@
 """An engine between a directory of this machine, "here", and one on a file server, "there"."""
 
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from twisted.internet import reactor
 
-from tests.engine.rig import Rig
+from tests.engine.rig import Rig, random_bytes
 from tests.servers.ssh import SshServer
 
 
@@ -23,7 +22,7 @@ class Between:
 
     def made(self, root: Path, name: str, size: int) -> str:
         """Make a file of random bytes at either end; return its sha256."""
-        content = os.urandom(size)
+        content = random_bytes(size)
         (root / name).write_bytes(content)
         return hashlib.sha256(content).hexdigest()
 

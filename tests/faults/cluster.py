@@ -10,14 +10,15 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from xmlrpc.client import Fault
+
+import psycopg2
 
 from tests.faults import process
 from tests.servers import postgres
@@ -29,6 +30,8 @@ from tests.waiting import wait_until
 
 PATIENCE = 90.0
 """Seconds within which what is waited for must come, on a machine that has much else to do."""
+TABLES = ("jobs", "transfers", "sides", "changes", "nodes", "events")
+"""What is kept of a database when a test fails."""
 UNAVAILABLE = 1012
 BANDWIDTH = "15MB/s"
 """Of each destination: so that big files are caught on their way. Each place has two names, so two of them."""
@@ -74,15 +77,7 @@ class Engine(Service):
 
     def start(self, environment: Any = None) -> None:
         """Start; ``Cluster.engine`` waits until it works."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(self.config),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env={**os.environ, **self.environment, **(environment or {})},
-            )
+        self.launch({**self.environment, **(environment or {})})
 
     @property
     def returncode(self) -> int | None:
@@ -146,6 +141,8 @@ class Cluster:
         databases = databases or postgres.shared()
         self.database = databases.server
         self.url = databases.fresh()
+        self.name = self.url.rpartition("/")[2]
+        """The database's."""
         if path is not None:
             self.url = self.url.replace(f":{self.database.port}/", f":{path.port}/")
         self.engines: list[Engine] = []
@@ -253,12 +250,11 @@ class Cluster:
             return None
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        return self.database.run(statement, database=self.url.rpartition("/")[2])
+        return self.database.run(statement, database=self.name)
 
     def cut_database(self) -> None:
         """End every connection to the database."""
-        name = self.url.rpartition("/")[2]
-        self.database.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        self.database.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'")
 
     def parts(self) -> list[Path]:
         """Return the part files that stand anywhere."""
@@ -268,11 +264,26 @@ class Cluster:
         """Return what stands in the staging directories of engines that live: the dead are swept by who comes after."""
         return [path for engine in self.engines if engine.alive for path in engine.directory.glob("data/staging/*/*")]
 
-    def logs(self) -> str:
-        """Return the end of every process's log."""
-        return "\n".join(
-            f"--- {process.directory.name}\n{process.log.read_text()[-4000:]}" for process in (self.door, *self.engines)
-        )
+    def keep(self) -> str:
+        """Keep every process's log, and the tables, in a new directory; return the sentence that names it."""
+        kept = Path(tempfile.mkdtemp(prefix="datamover-failed-"))
+        for one in (self.door, *self.engines):
+            if one.log.exists():
+                shutil.copy(one.log, kept / f"{one.directory.name}.log")
+        told = f"the cluster's logs and tables are in {kept}"
+        try:
+            with (
+                closing(psycopg2.connect(self.database.database_url(self.name))) as session,
+                session.cursor() as cursor,
+            ):
+                for table in TABLES:
+                    with (kept / f"{table}.csv").open("w") as file:
+                        cursor.copy_expert(
+                            f"COPY (SELECT * FROM {table} ORDER BY 1) TO STDOUT (FORMAT csv, HEADER)", file
+                        )
+        except psycopg2.Error as error:
+            told += f"; of the tables this is missing: {error}"
+        return told
 
     def _home(self, name: str) -> Path:
         home = self.directory / name
@@ -297,13 +308,13 @@ class Cluster:
 
 @contextmanager
 def running(directory: Path, **settings: Any) -> Iterator[Cluster]:
-    """Have a cluster, gone afterwards; what its processes said is told of a test that fails."""
+    """Have a cluster, gone afterwards; where the block fails, its error names what is kept of it."""
     cluster = Cluster(directory, **settings)
     try:
         cluster.start()
         yield cluster
-    except BaseException:
-        sys.stderr.write(cluster.logs())
+    except BaseException as error:
+        error.add_note(cluster.keep())
         raise
     finally:
         cluster.stop()

@@ -54,9 +54,9 @@ def cluster(_clusters: Clusters) -> Iterator[Cluster]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Have a test that fails tell what its processes said."""
+    """Have a test that fails name what is kept of its cluster."""
     report = yield
     cluster = getattr(item, "funcargs", {}).get("cluster")
     if report.failed and cluster is not None:
-        report.sections.append(("processes", cluster.logs()))
+        report.sections.append(("the cluster", cluster.keep()))
     return report

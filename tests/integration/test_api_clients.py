@@ -20,14 +20,6 @@ LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></metho
 
 
 @pytest_twisted.async_yield_fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """An interface without clients."""
-    door = Door(config_of(tmp_path))
-    yield door
-    await door.close()
-
-
-@pytest_twisted.async_yield_fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[Door]:
     """An interface with three clients, one of them an administrator."""
     clients = {

@@ -2,9 +2,7 @@
 
 import re
 import socket
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 from xmlrpc.client import Fault
@@ -14,16 +12,8 @@ import pytest_twisted
 from twisted.internet.defer import gatherResults
 
 from datamover.jobs.values import State
-from tests.servers.door import URL, Door, config_of, faulted, one
+from tests.servers.door import URL, Door, faulted, one
 from tests.waiting import until
-
-
-@pytest_twisted.async_yield_fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """An interface without clients: whoever calls is an administrator."""
-    door = Door(config_of(tmp_path))
-    yield door
-    await door.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -1,6 +1,5 @@
 """``jobs.check``, ``destinations.*``, ``service.*`` and ``system.*`` as Python's own client sees them."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, MultiCall
@@ -12,14 +11,6 @@ from datamover import __version__
 from datamover.config.schema import Credential, Sources
 from tests.servers.door import Door, config_of, faulted, one
 from tests.servers.web import File, Web
-
-
-@pytest_twisted.async_yield_fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """An interface without clients: whoever calls is an administrator."""
-    door = Door(config_of(tmp_path))
-    yield door
-    await door.close()
 
 
 @pytest_twisted.ensureDeferred

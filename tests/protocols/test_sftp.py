@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -34,14 +34,6 @@ from tests.protocols.sftp import (
 )
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd
-
-
-@pytest.fixture
-def sshd(open_directory: Path) -> Iterator[Sshd]:
-    server = Sshd(open_directory)
-    server.start()
-    yield server
-    server.stop()
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ import hashlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from math import inf
 from pathlib import Path
 
@@ -35,14 +34,6 @@ from tests.protocols.sftp import (
 from tests.servers.ssh import descendants
 from tests.servers.sshd import Sshd
 from tests.waiting import until
-
-
-@pytest.fixture
-def sshd(open_directory: Path) -> Iterator[Sshd]:
-    server = Sshd(open_directory)
-    server.start()
-    yield server
-    server.stop()
 
 
 async def open_and_close(place: Place) -> None:

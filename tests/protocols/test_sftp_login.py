@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,14 +23,6 @@ from datamover.protocols.sftp import scan_host_key
 from tests.protocols.sftp import opened, send, sha256, writing
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd
-
-
-@pytest.fixture
-def sshd(open_directory: Path) -> Iterator[Sshd]:
-    server = Sshd(open_directory)
-    server.start()
-    yield server
-    server.stop()
 
 
 def ssh_keygen(*arguments: str) -> None:

@@ -72,6 +72,9 @@ class Rclone(SshServer):
             # It must see at once what tests change directly on the disk; with 0 it may read again without end.
             "--dir-cache-time",
             "1ms",
+            # What is written past a gap is refused after this time, and not after a second for each request.
+            "--vfs-write-wait",
+            "300ms",
             "-v",
             *self.arguments,
         ]

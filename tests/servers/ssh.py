@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.servers.ports import free_port
 
-DEADLINE = 15.0
+DEADLINE = 60.0
 """Seconds in which a server must answer, or end."""
 NOBODY = 65534
 

@@ -48,7 +48,12 @@ class SwiftAccount(ABC):
     @cached_property
     def account(self) -> str:
         """The path of the account."""
-        return urlsplit(self._log_in()["x-storage-url"]).path
+        return urlsplit(self._log_in(self.user, self.key)["x-storage-url"]).path
+
+    @cached_property
+    def _tokens(self) -> dict[tuple[str, str], str]:
+        """What was given for a user and a key; a token may have become invalid since."""
+        return {}
 
     def ask(
         self,
@@ -65,8 +70,15 @@ class SwiftAccount(ABC):
         """Return status, headers (their names in lower case) and body of the answer to one request."""
         path = self.account + (f"/{quote(container)}" if container else "") + (f"/{quote(name)}" if name else "")
         path += f"?{urlencode(query)}" if query else ""
-        sent = {"X-Auth-Token": self._log_in(user, key)["x-auth-token"], **(headers or {})}
-        return self._exchange(method, path, sent, body)
+        login = user or self.user, key or self.key
+        while True:
+            known = self._tokens.get(login)
+            token = known or self._log_in(*login)["x-auth-token"]
+            answer = self._exchange(method, path, {"X-Auth-Token": token, **(headers or {})}, body)
+            if known is None or answer[0] != 401:
+                self._tokens[login] = token
+                return answer
+            del self._tokens[login]
 
     def names(self, container: str = CONTAINER, prefix: str = "") -> list[str]:
         """Return the names of the objects in a container."""
@@ -84,9 +96,9 @@ class SwiftAccount(ABC):
                 self.ask("DELETE", container)
         self.ask("PUT", CONTAINER, headers={f"X-Container-Meta-Quota-{of}": "" for of in ("Bytes", "Count")})
 
-    def _log_in(self, user: str = "", key: str = "") -> dict[str, str]:
+    def _log_in(self, user: str, key: str) -> dict[str, str]:
         """Return the headers of the answer to a login."""
-        login = {"X-Auth-User": user or self.user, "X-Auth-Key": key or self.key}
+        login = {"X-Auth-User": user, "X-Auth-Key": key}
         status, headers, _ = self._exchange("GET", "/auth/v1.0", login, b"")
         assert status in (200, 204), status
         return headers

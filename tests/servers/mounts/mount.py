@@ -23,7 +23,7 @@ import pytest
 
 from tests.servers.mounts.misbehaviour import GOOD, Behaviour, Misbehaviour, Times
 
-DEADLINE = 15.0
+DEADLINE = 60.0
 """Seconds in which the file system must answer, or end."""
 DEVICE = Path("/dev/fuse")
 UNMOUNT = "fusermount3"
