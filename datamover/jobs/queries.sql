@@ -173,6 +173,7 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
        coalesce(h.closed_until, oh.closed_until) > now() AS source_closed, coalesce(h.error, oh.error) AS source_error,
        extract(epoch FROM coalesce(h.closed_until, oh.closed_until) - now())::double precision AS source_closed_for,
        active.destination AS active, active.owner AS owner_active, active.host AS host_active, active.total,
+       active.own_destination AS own_active, active.own_host AS own_host_active,
        (SELECT count(*) FILTER (WHERE next_attempt_at <= now()) FROM (
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
                 AND p.leader = p.index AND NOT p.paused AND p.priority > t.priority
@@ -193,11 +194,13 @@ LEFT JOIN sides h ON h.name = t.source_host
 LEFT JOIN breakers od ON od.side = 'place ' || t.destination AND od.owner = t.owner
 LEFT JOIN breakers oh ON oh.side = t.source_host AND oh.owner = t.owner
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE a.destination = t.destination)::integer AS destination,
-           count(*) FILTER (WHERE a.owner = t.owner)::integer AS owner,
-           count(*) FILTER (WHERE a.source_host = t.source_host OR t.source_host LIKE 'web %%' AND a.source_host LIKE 'web %%'
-               AND split_part(a.source_host, ' ', 2) = split_part(t.source_host, ' ', 2))::integer AS host, count(*)::integer AS total
-    FROM transfers a WHERE a.node IS NOT NULL) AS active
+    SELECT count(*) FILTER (WHERE to_it)::integer AS destination, count(*) FILTER (WHERE own)::integer AS owner,
+           count(*) FILTER (WHERE from_it)::integer AS host, count(*)::integer AS total,
+           count(*) FILTER (WHERE to_it AND own)::integer AS own_destination, count(*) FILTER (WHERE from_it AND own)::integer AS own_host
+    FROM (SELECT a.destination = t.destination AS to_it, a.owner = t.owner AS own,
+                 a.source_host = t.source_host OR t.source_host LIKE 'web %%' AND a.source_host LIKE 'web %%'
+                 AND split_part(a.source_host, ' ', 2) = split_part(t.source_host, ' ', 2) AS from_it
+          FROM transfers a WHERE a.node IS NOT NULL) AS a) AS active
 LEFT JOIN LATERAL (
     SELECT o.job, o.owner FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
         AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner
@@ -520,9 +523,9 @@ SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 
 -- name: claim
--- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
--- prepared: over_quota text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
--- prepared: passed_over bigint[], told boolean
+-- prepared: destinations text[], limits integer[], limits_of_one integer[], max_active integer, per_owner integer
+-- prepared: owners text[], quotas integer[], over_quota text[], per_source_host integer, per_source_host_of_one integer
+-- prepared: room integer, node uuid, lease double precision, only bigint[], passed_over bigint[], told boolean
 -- The queue consists of lanes: the transfers of one owner from one endpoint to one destination. Each lane is read from
 -- its front, so a lane that is full, held or whose breaker is open costs the others nothing. At most 1000 lanes of one
 -- owner to one destination are read, so that an owner with many source hosts does not slow down the others. Of owners
@@ -530,7 +533,8 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 --
 -- Owners have shares: free slots of a destination, of a source host and of the whole cluster go to the owner that has
 -- the fewest there, and among equals to the one that was served longest ago (turns). Priority orders the transfers of
--- one owner, and owners that are equal in all that. No more of a lane is read than its owner's share of the free slots
+-- one owner, and owners that are equal in all that. One owner has at most limits_of_one and per_source_host_of_one, so
+-- that there are slots for others at once, whatever it moves. No more of a lane is read than its owner's share of the free slots
 -- of its destination, unless slots would stay free. The limits are applied one after the other, so that something is
 -- left if anything can be claimed, however they conflict.
 --
@@ -589,6 +593,8 @@ WITH RECURSIVE lanes AS (
            limits.max_active - coalesce((used -> there)::integer, 0) AS destination_free,
            coalesce(q.max_active, %(per_owner)s) - coalesce((used -> own)::integer, 0) AS owner_free,
            %(per_source_host)s - coalesce((used -> n.host)::integer, 0) AS host_free,
+           limits.of_one - coalesce((used -> own_there)::integer, 0) AS own_there_free,
+           %(per_source_host_of_one)s - coalesce((used -> own_host)::integer, 0) AS own_host_free,
            coalesce((used -> own_there)::integer, 0) AS had_there, coalesce((used -> own_host)::integer, 0) AS had_thence,
            coalesce((used -> own)::integer, 0) AS had,
            (turns -> own_there)::bigint AS turn_there, (turns -> own_host)::bigint AS turn_thence,
@@ -598,7 +604,8 @@ WITH RECURSIVE lanes AS (
            (k.closed -> own_place)::double precision AS own_closed,
            (k.closed -> own_source)::double precision AS own_source_closed
     FROM named n CROSS JOIN known k
-    JOIN unnest(%(destinations)s::text[], %(limits)s::integer[]) AS limits (destination, max_active) USING (destination)
+    JOIN unnest(%(destinations)s::text[], %(limits)s::integer[], %(limits_of_one)s::integer[])
+        AS limits (destination, max_active, of_one) USING (destination)
     LEFT JOIN unnest(%(owners)s::text[], %(quotas)s::integer[]) AS q (owner, max_active) ON q.owner = n.owner
     WHERE 'place ' || n.destination <> ALL (held) AND n.source_host <> ALL (held)
       AND (n.owner <> ALL (%(over_quota)s::text[])
@@ -619,11 +626,11 @@ WITH RECURSIVE lanes AS (
 ), bounded AS (
     SELECT o.*, row_number() OVER () AS lane, least(destination_free, %(room)s) AS wanted,
            CASE WHEN probing OR source_probing THEN 1
-                ELSE least(destination_free, owner_free, host_free, %(room)s) END AS most,
+                ELSE least(destination_free, own_there_free, owner_free, host_free, own_host_free, %(room)s) END AS most,
            ceil(least(destination_free, %(room)s)
                 / max(owners_there) OVER (PARTITION BY destination)::double precision)::integer AS share
     FROM (SELECT *, dense_rank() OVER (PARTITION BY destination ORDER BY owner) AS owners_there FROM open_lanes
-          WHERE least(destination_free, owner_free, host_free) > 0) AS o
+          WHERE least(destination_free, own_there_free, owner_free, host_free, own_host_free) > 0) AS o
 ), first_look AS MATERIALIZED (
     SELECT b.*, next.* FROM bounded b CROSS JOIN LATERAL (
         SELECT t.id, t.job, t.index, t.priority, t.target FROM transfers t
@@ -638,7 +645,8 @@ WITH RECURSIVE lanes AS (
         LIMIT least(b.most, b.share)) AS next
 ), second_look AS (
     SELECT c.*, next.* FROM (
-        SELECT destination, owner, source_host, host, destination_free, owner_free, host_free, had_there, had_thence, had,
+        SELECT destination, owner, source_host, host, destination_free, owner_free, host_free, own_there_free, own_host_free,
+               had_there, had_thence, had,
                turn_there, turn_thence, turn_at_source, turn, closed, source_closed, own_closed, own_source_closed,
                probing, source_probing, owners_there, lane, wanted, most, share
         FROM (
@@ -680,14 +688,14 @@ WITH RECURSIVE lanes AS (
     SELECT t.*, row_number() OVER (
         PARTITION BY destination
         ORDER BY had_there + nth_there, turn_there NULLS FIRST, priority DESC, job, index) AS at_destination
-    FROM of_target t WHERE target IS NULL OR at_target = 1
+    FROM of_target t WHERE (target IS NULL OR at_target = 1) AND nth_there <= own_there_free
 ), of_host AS (
     SELECT d.*, row_number() OVER (PARTITION BY host, owner ORDER BY nth) AS nth_thence
     FROM of_destination d WHERE at_destination <= destination_free
 ), of_all AS (
     SELECT h.*, row_number() OVER (
         PARTITION BY host ORDER BY had_thence + nth_thence, turn_thence NULLS FIRST, priority DESC, job, index) AS at_host
-    FROM of_host h
+    FROM of_host h WHERE nth_thence <= own_host_free
 ), kept AS (
     SELECT a.*, row_number() OVER (PARTITION BY owner ORDER BY nth) AS nth_kept FROM of_all a WHERE at_host <= host_free
 ), chosen AS MATERIALIZED (

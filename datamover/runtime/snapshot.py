@@ -153,6 +153,7 @@ def _limits(settings: Config) -> QueueLimits:
             name: Quota(client.queued, client.max_active, client.bytes_per_day)
             for name, client in settings.clients.items()
         },
+        shared=len(settings.clients) > 1,
     )
 
 

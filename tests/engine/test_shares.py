@@ -143,6 +143,31 @@ async def test_a_host_is_one_whatever_its_ports(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_owner_leaves_slots_to_others(tmp_path: Path) -> None:
+    """Where there are several owners, one that came first does not have all of a destination or a host."""
+    async with queue(tmp_path, replace(WIDE, per_source_host=4, shared=True)) as shared:
+        await shared.node.queue.heartbeat(0)
+        for n in range(3):
+            job = await shared.ask("ann", "six", 9, host=f"host-{n}")
+        assert await shared.take() == {"ann": 5}
+        told = (await shared.rig.store.job(job)).waiting_for
+        assert told is not None
+        assert told.startswith("destination six: 5 of 5 transfers of owner ann active")
+        await shared.ask("bob", "six")
+        assert await shared.take() == {"ann": 5, "bob": 1}
+
+        await shared.ask("cat", "many", 3, host="other")
+        job = await shared.ask("cat", "many", host="other")
+        assert (await shared.take())["cat"] == 3
+        told = (await shared.rig.store.job(job)).waiting_for
+        assert told is not None
+        assert told.startswith("source other.example.org: 3 of 3 transfers of owner cat active")
+        await shared.ask("bob", "many", host="other")
+        await shared.ask("ann", "one")
+        assert await shared.take() == {"ann": 6, "bob": 2, "cat": 3}
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_an_owner_cannot_use_is_others(tmp_path: Path) -> None:
     """One claim fills a destination, though those who wait have less to move there than their shares."""
     async with queue(tmp_path, WIDE) as shared:

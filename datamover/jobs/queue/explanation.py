@@ -77,14 +77,18 @@ def _over_quota(row: Row, limits: QueueLimits, moved: int) -> str | None:
 
 def _full(row: Row, limits: QueueLimits, ahead: str) -> str | None:
     """Return a limit that other transfers have reached."""
-    for what, active, most in (
-        (f"destination {row['destination']}", row["active"], limits.destinations[row["destination"]]),
-        (f"source {host_of(row['source_host'])}", row["host_active"], limits.per_source_host),
-        (f"owner {row['owner']}", row["owner_active"], limits.active_of(row["owner"])),
-        ("the service", row["total"], limits.total),
+    there, thence = limits.destinations[row["destination"]], limits.per_source_host
+    place, host, owner = f"destination {row['destination']}", f"source {host_of(row['source_host'])}", row["owner"]
+    for what, active, most, whose in (
+        (place, row["active"], there, ""),
+        (place, row["own_active"], limits.one_of(there), f" of owner {owner}"),
+        (host, row["host_active"], thence, ""),
+        (host, row["own_host_active"], limits.one_of(thence), f" of owner {owner}"),
+        (f"owner {owner}", row["owner_active"], limits.active_of(owner), ""),
+        ("the service", row["total"], limits.total, ""),
     ):
         if active >= most:
-            return f"{what}: {active} of {count(most, 'transfer')} active{ahead}"
+            return f"{what}: {active} of {count(most, 'transfer')}{whose} active{ahead}"
     return None
 
 

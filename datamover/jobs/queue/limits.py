@@ -29,6 +29,8 @@ class QueueLimits:
     """Files that may wait; submissions beyond that are refused."""
     owners: Mapping[str, Quota] = field(default_factory=dict)
     """The limits of owners that have limits of their own."""
+    shared: bool = False
+    """Whether there are several owners, of whom none may take all of a destination or a source's host."""
 
     def quota(self, owner: str) -> Quota:
         """Return an owner's limits."""
@@ -38,6 +40,13 @@ class QueueLimits:
         """Return the number of transfers of an owner that may be active."""
         own = self.quota(owner).max_active
         return self.per_owner if own is None else min(own, self.per_owner)
+
+    def one_of(self, most: int) -> int:
+        """Return how many of ``most`` transfers to a destination, or from a host, one owner may have.
+
+        A quarter is kept for others, who would wait for transfers that may take hours.
+        """
+        return most - max(1, most // 4) if self.shared and most > 1 else most
 
     def bytes_per_day(self) -> dict[str, int]:
         """Return the bytes per day of the owners with that limit."""
