@@ -159,6 +159,8 @@ class PlaceSettings:
     """Seconds."""
     idle_timeout: float
     """Seconds without an answer after which a request in flight has failed (Stalled)."""
+    read_back: bool = False
+    """What was written is read afterwards (``verify = "read-back"``)."""
 
 
 class PlaceProtocol(Protocol):

@@ -274,6 +274,7 @@ def _destination(
         directory_mode=table.directory_mode,
         connect_timeout=config.transfers.connect_timeout,
         idle_timeout=config.transfers.idle_timeout,
+        read_back=table.verify == "read-back",
     )
     basis = (protocol.name, settings, options)
     earlier = before.get(name) if before and name in before.names() else None

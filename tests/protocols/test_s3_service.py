@@ -278,7 +278,7 @@ async def test_what_lies_there_is_ours(
         request = exchange.request
         methods.append(request.method)
         if request.method == "HEAD":
-            exchange.answer(200, headers, b"data")
+            exchange.answer(200, [*headers, ("Last-Modified", "Sun, 29 Nov 2026 12:00:00 GMT")], b"data")
         elif "uploads" in request.target:
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         elif request.method == "POST":

@@ -237,7 +237,7 @@ class MultipartUpload:
             # It is what is wanted where our own commit made it, and its answer was lost.
             if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
                 raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
-        except DestinationExists:
+        except (DestinationExists, ServerError):  # The latter also for an answer that cannot be read.
             if not await self._made_before():
                 raise
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from datamover.config.types import Size, within
-from datamover.errors import DataMoverError
+from datamover.errors import ConfigError, DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.object_store.urls import check_prefix, container_of, prefix_of
@@ -15,7 +15,7 @@ from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOpti
 from datamover.protocols.s3.address import BucketAddress, amazon
 from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.s3.credentials import KeyFiles
-from datamover.protocols.s3.objects import Storing
+from datamover.protocols.s3.objects import ARCHIVED, Storing
 from datamover.protocols.s3.pool import S3Pool
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
@@ -119,6 +119,11 @@ class S3Protocol:
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> S3Pool:
         """Return the pool; it connects when first used."""
         self.check_url(settings.url)
+        if settings.read_back and options.storage_class in ARCHIVED:
+            raise ConfigError(
+                f'destinations.{settings.name}.verify: "read-back": expected "size" beside storage_class = '
+                f'"{options.storage_class}", whose objects are read only once they were restored'
+            )
         endpoint = WebUrl.parse(options.endpoint or amazon(options.region))
         path_style = options.endpoint is not None if options.path_style is None else options.path_style
         address = BucketAddress(endpoint, container_of(settings.url), path_style)

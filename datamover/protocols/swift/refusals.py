@@ -84,4 +84,9 @@ class SwiftRefusals(HttpRefusals):
             )
         if status >= 500 or status == 425:
             return errors.ServerError(f"{what}: the service could not do it ({status})", scope=side)
-        return errors.ServerError(f"{what}: the service refuses the request ({status})", scope=side, retryable=False)
+        return errors.ServerError(
+            f"{what}: the service, or a proxy before it, refuses the request ({status}); "
+            "have its administrator look why",
+            scope=side,
+            retryable=False,
+        )
