@@ -174,6 +174,8 @@ class PlaceProtocol(Protocol):
     abilities: ClassVar[frozenset[Ability]]
     counts_arriving: ClassVar[bool]
     """Whether ``Place.free`` counts what has arrived of a file as used before the file is committed."""
+    longest_name: ClassVar[int]
+    """Bytes in UTF-8 of one segment of a path, at most; the other side may take fewer."""
     options: ClassVar[type[ProtocolOptions]]
     """Options that name files that hold secrets are of the type ``security.secret_files.SecretPath``."""
 

@@ -260,7 +260,7 @@ def test_examples_can_be_called(name: str) -> None:
 
 def test_examples_are_accepted() -> None:
     """Every request that docs/api.md shows passes the checks of ``jobs.submit``."""
-    rules = Rules("portal", ["visualiser", "archive"], None, WebUrl.parse, max_files=10, max_attempts=5)
+    rules = Rules("portal", {"visualiser": 255, "archive": 255}, None, WebUrl.parse, max_files=10, max_attempts=5)
     seen = []
     for example in examples("docs/api.md"):
         for method, call in calls(example.source):

@@ -14,6 +14,7 @@ from datamover.protocols.local.beneath import decode
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.place import LocalPlace
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.web.paths import LONGEST_NAME
 
 THREADS = 8
 """For one destination: what is slow there (a network file system) holds up nothing else."""
@@ -60,6 +61,7 @@ class Local:
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.WRITE_WIDE}
     counts_arriving: ClassVar[bool] = True
+    longest_name: ClassVar[int] = LONGEST_NAME
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def check_url(self, url: str) -> None:

@@ -240,6 +240,9 @@ class MultipartUpload:
         except (DestinationExists, ServerError):  # The latter also for an answer that cannot be read.
             if not await self._made_before():
                 raise
+        except ChecksumMismatch:
+            await self._remove(await self._store.head(self._target))
+            raise
 
     async def _explained(self, error: DataMoverError) -> DataMoverError:
         """Return an error with what may be its reason: a service that has directories may not say that one is."""

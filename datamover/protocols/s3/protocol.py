@@ -12,7 +12,7 @@ from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.object_store.urls import check_prefix, container_of, prefix_of
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
-from datamover.protocols.s3.address import BucketAddress, amazon
+from datamover.protocols.s3.address import LONGEST_KEY, BucketAddress, amazon
 from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.s3.credentials import KeyFiles
 from datamover.protocols.s3.objects import ARCHIVED, Storing
@@ -98,6 +98,7 @@ class S3Protocol:
     other_schemes: ClassVar[tuple[str, ...]] = ("s3a", "s3n")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
     counts_arriving: ClassVar[bool] = False
+    longest_name: ClassVar[int] = LONGEST_KEY
     options: ClassVar[type[ProtocolOptions]] = S3Options
 
     def check_url(self, url: str) -> None:

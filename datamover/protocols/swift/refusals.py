@@ -39,6 +39,12 @@ class SwiftRefusals(HttpRefusals):
             f"destination {self.name!r}: its container does not exist, and the login may not make it: have it made",
         )
 
+    def no_account(self) -> DataMoverError:
+        return errors.DestinationInvalid(
+            f"destination {self.name!r}: what answers there knows no such account, or is no Swift; look at storage_url",
+            scope=self.side,
+        )
+
     def _of(self, refusal: Refused, path: str) -> DataMoverError:
         what, status, side = self.what(path), refusal.status, self.side
         here = f"destination {self.name!r}"
