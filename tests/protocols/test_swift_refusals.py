@@ -159,6 +159,14 @@ async def test_a_size_that_differs(swift: Rehearsal, mark: str) -> None:
     assert ("DELETE" in [request.method for request in swift.asked()]) == ours
 
 
+@pytest_twisted.ensureDeferred
+async def test_no_account(swift: Rehearsal) -> None:
+    """Where no container can be made, for there is no such account, that is told, and no missing file."""
+    swift.web.otherwise = gives(404, b"<html><body>Not <b>Found</b></body></html>")
+    with pytest.raises(errors.DestinationInvalid, match="knows no such account, or is no Swift; look at storage_url"):
+        await store(swift.open())
+
+
 @pytest.mark.parametrize("trouble", ["a reset", "an end amid the body", "other bytes"])
 @pytest_twisted.ensureDeferred
 async def test_broken_while_read(swift: Rehearsal, trouble: str) -> None:
