@@ -127,7 +127,8 @@ def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.Capture
     path.write_text(text)
 
     loaded = load(path, CONFIG)
-    assert set(loaded.destinations) == {"archive", "visualiser", "bucket", "nectar", "research", "cloud", "legacy"}
+    names = {"archive", "visualiser", "bucket", "results", "nectar", "research", "cloud", "legacy"}
+    assert set(loaded.destinations) == names
     assert set(loaded.clients) == {"portal"}
     assert loaded.database.url
     assert loaded.sources.allow

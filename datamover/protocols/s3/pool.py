@@ -16,7 +16,7 @@ from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.place import UnfinishedUpload
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bucket import Bucket
-from datamover.protocols.s3.credentials import KeyFiles, KeyReader
+from datamover.protocols.s3.credentials import KeyReader, KeySource
 from datamover.protocols.s3.digests import Checking
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import ARCHIVED, Storing
@@ -40,7 +40,7 @@ class S3Pool:
         address: BucketAddress,
         region: str,
         prefix: str,
-        files: KeyFiles,
+        files: KeySource,
         storing: Storing,
         part_size: int,
         name: str,

@@ -13,9 +13,9 @@ from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.service import CIRCLE, Refused
 
 _LOGIN = {
-    "ExpiredToken": "the session token has expired; renew session_token_file",
-    "InvalidToken": "the session token is not valid; check session_token_file",
-    "TokenRefreshRequired": "the session token has expired; renew session_token_file",
+    "ExpiredToken": "the session token has expired; renew session_token_file, or credentials_file",
+    "InvalidToken": "the session token is not valid; check session_token_file, or credentials_file",
+    "TokenRefreshRequired": "the session token has expired; renew session_token_file, or credentials_file",
     "InvalidAccessKeyId": "the service does not know access_key_id",
     "SignatureDoesNotMatch": "the secret in secret_key_file is not that of access_key_id",
     "AuthFailure": "the key is not accepted; check access_key_id and secret_key_file",

@@ -28,7 +28,9 @@ NO_UPLOAD = "NoSuchUpload"
 _BEGINNING = 256
 """Bytes of an answer in which its document begins."""
 CIRCLE = "RedirectLoop"
-_KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_KEY_REFUSED = frozenset(
+    {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+)
 _SHOWN = 200
 TEMPORARY = 307
 _HOPS = 3
