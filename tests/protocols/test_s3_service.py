@@ -97,6 +97,7 @@ READ = [
     (429, "TooManyRequests", errors.RateLimited, "asks for fewer requests"),
     (500, "InternalError", errors.ServerError, "could not do it (InternalError)"),
     (403, "InvalidObjectState", errors.SourceForbidden, "restore it first"),
+    (405, "MethodNotAllowed", errors.ServerError, "refuses the request (MethodNotAllowed)"),
     (418, "Strange", errors.ServerError, "refuses the request (Strange)"),
 ]
 WRITE = [

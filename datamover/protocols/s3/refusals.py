@@ -39,7 +39,7 @@ _MALFORMED = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParam
 _ELSEWHERE = frozenset({"PermanentRedirect", "TemporaryRedirect", "Redirect", *_MALFORMED})
 _OTHER_REGION = "IllegalLocationConstraintException"
 _AMAZON = re.compile(r"(^|\.)amazonaws\.com(\.cn)?$")
-_FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed"})
+_FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled"})
 _INVALID = {
     "KeyTooLongError": "its key, with the destination's prefix, has more bytes than the service takes",
     "KeyTooLong": "its key, with the destination's prefix, has more bytes than the service takes",
