@@ -42,6 +42,7 @@ class Ability(Enum):
 
 
 _WITHOUT = {
+    Ability.READ: "what is stored cannot be read at once",
     Ability.RESUME: "an interrupted upload cannot be continued",
     Ability.REPLACE_ATOMICALLY: "not replaced in one step",
     Ability.KEEP_OLD: "the old file not kept until the new one was looked at",
@@ -95,6 +96,8 @@ class Inspection:
     """Neither a file nor a directory: a pipe, a socket, a device."""
     lacks: tuple["Lack", ...] = ()
     """What the side could not tell of it, and a copy goes without."""
+    archived: bool = False
+    """It can be read only once somebody has had it restored."""
 
 
 Octets = bytes | bytearray

@@ -156,6 +156,8 @@ class PlaceSettings:
     """Seconds."""
     idle_timeout: float
     """Seconds without an answer after which a request in flight has failed (Stalled)."""
+    read_back: bool = False
+    """What was written is read afterwards (``verify = "read-back"``)."""
 
 
 class PlaceProtocol(Protocol):
@@ -169,6 +171,8 @@ class PlaceProtocol(Protocol):
     abilities: ClassVar[frozenset[Ability]]
     counts_arriving: ClassVar[bool]
     """Whether ``Place.free`` counts what has arrived of a file as used before the file is committed."""
+    longest_name: ClassVar[int]
+    """Bytes in UTF-8 of one segment of a path, at most; the other side may take fewer."""
     options: ClassVar[type[ProtocolOptions]]
     """An option that names a file with a secret has the type ``security.secret_files.SecretPath``."""
 

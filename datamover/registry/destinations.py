@@ -62,6 +62,8 @@ class Destination:
     """Bytes that transfers leave free; None: all may be used."""
     counts_arriving: bool
     """Whether the room that is told there is less what has arrived of files before they are committed."""
+    longest_name: int
+    """Bytes of one segment of a path."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """The settings that the pool was made from; a registry with an equal basis may share the pool."""
@@ -119,6 +121,8 @@ class Registry:
 
     def __init__(self, destinations: Iterable[Destination], reactor: Any, http: UrlReader | None = None) -> None:
         self._destinations = {destination.name: destination for destination in destinations}
+        self.longest_names = {name: each.longest_name for name, each in self._destinations.items()}
+        """Names -> bytes that a segment of a path may have there."""
         self._reactor = reactor
         self.http = http
         """None in a process that reads no URLs. Closed with the registry."""
@@ -274,6 +278,7 @@ def _destination(
         directory_mode=table.directory_mode,
         connect_timeout=config.transfers.connect_timeout,
         idle_timeout=config.transfers.idle_timeout,
+        read_back=table.verify == "read-back",
     )
     basis = (protocol.name, settings, options)
     earlier = before.get(name) if before and name in before.names() else None
@@ -296,6 +301,7 @@ def _destination(
         directory_mode=table.directory_mode,
         keep_free=table.keep_free,
         counts_arriving=protocol.counts_arriving,
+        longest_name=protocol.longest_name,
         pool=pool,
         basis=basis,
         learnt=earlier.learnt if earlier and earlier.basis == basis else Lacks(reactor.seconds),

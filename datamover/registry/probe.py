@@ -67,7 +67,10 @@ class _Rehearsal:
         await self._put(replace=False)
 
     async def read(self) -> None:
-        source = await self._reading.origin(self._target).open()
+        origin = self._reading.origin(self._target)
+        if (await origin.inspect()).archived:
+            return  # It was looked at when it was written; ``lacks`` tells that it cannot be read at once.
+        source = await origin.open()
         found = []
         try:
             while data := await source.read():

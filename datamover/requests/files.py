@@ -36,8 +36,8 @@ class Rules:
     """What a request is held against."""
 
     owner: str
-    destinations: Collection[str]
-    """The registered names."""
+    destinations: Mapping[str, int]
+    """The registered names -> bytes that a segment of a path may have there."""
     permitted: Collection[str] | None
     """Those that this client may use; None: all."""
     read_url: Callable[[str], WebUrl]
@@ -50,6 +50,10 @@ class Rules:
     """Refuses a URL that this client's notices may not be sent to, with a RequestError."""
     longest_url: int = 8192
     """Characters, as it is given and once what needs encoding is encoded."""
+
+    def check_path(self, path: str, key: str, destination: str) -> str:
+        """Return a path below the root of a registered destination, as ``web.paths.check_path`` does."""
+        return check_path(path, key=key, destination=destination, longest=self.destinations[destination])
 
     def check_length(self, url: str, key: str) -> None:
         """Raise InvalidRequest for a URL that is too long to be looked at."""
@@ -71,7 +75,7 @@ def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: 
     path = text(item["path"])
     if path is None:
         raise InvalidRequest(f"{prefix}path: {told(item['path'])}: expected text")
-    path = check_path(path, key=f"{prefix}path", destination=destination)
+    path = rules.check_path(path, f"{prefix}path", destination)
     if archive and is_into(path):
         raise InvalidRequest(
             f"{prefix}path: {quoted(path)}: expected the archive's own path, such as 'results/all.zip'"
@@ -100,12 +104,12 @@ def _source(value: object, key: str, rules: Rules) -> SourceRef:
         if text(table.get(part)) is None:
             raise InvalidRequest(f"{key}.{part}: {told(table[part]) if part in table else 'missing'}: expected text")
     destination = registered(table["destination"], f"{key}.destination", rules)
-    return place_source(destination, text(table["path"]) or "", f"{key}.path")
+    return place_source(destination, text(table["path"]) or "", f"{key}.path", rules)
 
 
-def place_source(destination: str, path: str, key: str) -> PlaceSource:
+def place_source(destination: str, path: str, key: str, rules: Rules) -> PlaceSource:
     """Return a file of a registered place as a source; raises PathNotAllowed and InvalidRequest (a directory)."""
-    checked = check_path(path, key=key, destination=destination)
+    checked = rules.check_path(path, key, destination)
     if is_into(checked):
         raise InvalidRequest(f"{key}: {quoted(path)}: expected a file's path: directories are not moved")
     return PlaceSource(destination, checked)

@@ -42,7 +42,7 @@ def request_rules(
     limits = runtime.settings.limits
     return Rules(
         owner=owner,
-        destinations=tuple(runtime.registry.names()),
+        destinations=runtime.registry.longest_names,
         permitted=destinations,
         read_url=read_url,
         max_files=limits.files,

@@ -11,7 +11,7 @@ RESERVED = ".datamover-"
 """Prefix of the names of part files."""
 
 LONGEST_NAME = 255
-"""Bytes of a segment in UTF-8, as nearly every file system has it."""
+"""Bytes of a segment in UTF-8, as nearly every file system has it; a protocol may take longer ones."""
 
 LONGEST_PATH = 4096
 """Bytes of a whole path in UTF-8, as Linux has it."""
@@ -24,12 +24,13 @@ _HERE = re.compile(r"(?:\A|/)\.(?:/|\Z)")
 """A "." segment."""
 
 
-def check_path(text: str, *, key: str, destination: str) -> str:
+def check_path(text: str, *, key: str, destination: str, longest: int = LONGEST_NAME) -> str:
     """Return ``text`` without "." segments and doubled "/"; "" is the root, a final "/" means "into this directory".
 
-    Raises PathNotAllowed, which names ``key`` (such as "files[3].path"), the value and ``destination``.
+    ``longest``: bytes that a name may have at ``destination``. Raises PathNotAllowed, which names ``key`` (such as
+    "files[3].path"), the value and ``destination``.
     """
-    reason = _refusal(text)
+    reason = _refusal(text, longest)
     if reason is not None:
         shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
         raise PathNotAllowed(f"{key}: {shown!r} {reason.format(repr(destination))}")
@@ -45,7 +46,7 @@ def is_into(path: str) -> bool:
     return not path or path.endswith("/")
 
 
-def _refusal(text: str) -> str | None:
+def _refusal(text: str, longest: int) -> str | None:
     """Return why a path is refused, None if it is not; "{}" stands for the destination."""
     if len(text) > LONGEST_PATH:
         return _TOO_LONG
@@ -62,8 +63,8 @@ def _refusal(text: str) -> str | None:
     if RESERVED in text and any(segment.startswith(RESERVED) for segment in segments):
         return f"has a name that begins with '{RESERVED}', which is kept for files on their way"
     length = len(text.encode())
-    if length > LONGEST_NAME and any(len(segment.encode()) > LONGEST_NAME for segment in segments):
-        return f"has a name of more than {LONGEST_NAME} bytes: shorten it"
+    if length > longest and any(len(segment.encode()) > longest for segment in segments):
+        return f"has a name of more than {longest} bytes: shorten it"
     if length > LONGEST_PATH:
         return _TOO_LONG
     return None

@@ -16,6 +16,7 @@ from datamover.engine import dispatcher, maintenance
 from datamover.engine.lease import Lease
 from datamover.errors import ConnectFailed, ConnectionLost, InvalidState, Scope, Unavailable
 from datamover.jobs import work
+from datamover.jobs.queue.retry import PATIENT
 from datamover.jobs.values import State, Transfer
 from datamover.jobs.work import Group, Outcome
 from datamover.postgres.database import Cursor, Database
@@ -69,7 +70,7 @@ async def sent(rig: Rig, job: int, least: int) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_status(rig: Rig, web: Web, tmp_path: Path, status: int, code: str, attempts: int) -> None:
-    """What trying again may mend is tried as often as was asked; what it cannot is not."""
+    """What trying again may mend is tried as often as was asked, and longer where a pause is; what it cannot is not."""
     await rig.engine()
     web.route("/f", lambda exchange: exchange.answer(status))
 
@@ -81,7 +82,7 @@ async def test_status(rig: Rig, web: Web, tmp_path: Path, status: int, code: str
     assert (job.error["code"], job.error["attempt"], job.first_error["attempt"]) == (code, attempts, 1)
     assert "secret" not in str(job) + str(files) + str(await rig.store.events(job=job.id))
     kinds = await rig.kinds(job.id)
-    assert kinds.count("retrying") == attempts - 1
+    assert kinds.count("retrying") == attempts - 1 + (PATIENT if code == "RATE_LIMITED" else 0)
     assert not parts(tmp_path)
     assert not (tmp_path / "archive/f").exists()
 

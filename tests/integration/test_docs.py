@@ -127,7 +127,8 @@ def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.Capture
     path.write_text(text)
 
     loaded = load(path, CONFIG)
-    assert set(loaded.destinations) == {"archive", "visualiser", "bucket", "nectar", "research", "cloud", "legacy"}
+    names = {"archive", "visualiser", "bucket", "results", "nectar", "research", "cloud", "legacy"}
+    assert set(loaded.destinations) == names
     assert set(loaded.clients) == {"portal"}
     assert loaded.database.url
     assert loaded.sources.allow
@@ -260,7 +261,7 @@ def test_examples_can_be_called(name: str) -> None:
 
 def test_examples_are_accepted() -> None:
     """Every request that docs/api.md shows passes the checks of ``jobs.submit``."""
-    rules = Rules("portal", ["visualiser", "archive"], None, WebUrl.parse, max_files=10, max_attempts=5)
+    rules = Rules("portal", {"visualiser": 255, "archive": 255}, None, WebUrl.parse, max_files=10, max_attempts=5)
     seen = []
     for example in examples("docs/api.md"):
         for method, call in calls(example.source):

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -133,3 +134,21 @@ def test_refused(service: Service, swift: SwiftServer) -> None:
     assert told["status"] == "FAILED"
     assert told["reason"].startswith(f"Move has failed for job with id {told['id']}. Reason: ")
     assert "'none' does not exist" in told["reason"]
+
+
+def test_long_names(service: Service, swift: SwiftServer) -> None:
+    """Objects may have names that no file system takes; a disk's own bound is told, and nothing stays there."""
+    disk, name = service.directory / "disk", "ü" * 300
+    (disk / "short").write_bytes(b"data")
+    host = f"127.0.0.1:{swift.port}"
+    named = f"swift+http://{host}/{CONTAINER}/x/{quote(name)}"
+    assert moved(service, "scp://disk/short", named)["status"] == "COMPLETED"
+    assert ContainerOutside(swift, "x").read(name) == b"data"
+    assert moved(service, named, "scp://disk/again")["status"] == "COMPLETED"
+    assert (disk / "again").read_bytes() == b"data"
+    (disk / "sub").mkdir()
+    told = moved(service, named, "scp://disk/sub/")
+    assert told["status"] == "FAILED"
+    assert "name" in told["reason"], told
+    assert list((disk / "sub").iterdir()) == []
+    assert "a name of more than 255 bytes" in service.proxy.move(named, f"scp://disk/{name}")["reason"]

@@ -17,6 +17,7 @@ class OverLocal:
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
     counts_arriving: ClassVar[bool] = LOCAL.counts_arriving
+    longest_name: ClassVar[int] = LOCAL.longest_name
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def check_url(self, url: str) -> None:

@@ -97,6 +97,7 @@ READ = [
     (429, "TooManyRequests", errors.RateLimited, "asks for fewer requests"),
     (500, "InternalError", errors.ServerError, "could not do it (InternalError)"),
     (403, "InvalidObjectState", errors.SourceForbidden, "restore it first"),
+    (405, "MethodNotAllowed", errors.ServerError, "refuses the request (MethodNotAllowed)"),
     (418, "Strange", errors.ServerError, "refuses the request (Strange)"),
 ]
 WRITE = [
@@ -278,7 +279,7 @@ async def test_what_lies_there_is_ours(
         request = exchange.request
         methods.append(request.method)
         if request.method == "HEAD":
-            exchange.answer(200, headers, b"data")
+            exchange.answer(200, [*headers, ("Last-Modified", "Sun, 29 Nov 2026 12:00:00 GMT")], b"data")
         elif "uploads" in request.target:
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         elif request.method == "POST":

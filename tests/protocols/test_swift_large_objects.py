@@ -1,7 +1,7 @@
 """Large objects at services that take their time over them, tell failures late, or do less than Swift's own."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path as Directory
 from typing import Any
@@ -20,6 +20,7 @@ from datamover.protocols.upload import UploadKey
 from tests.protocols import test_swift_service
 from tests.protocols.conformance import KEY, arrive, get, put
 from tests.protocols.swift import SEGMENTS, ContainerOutside, opened
+from tests.servers.between import Answer, Between
 from tests.servers.exchange import Exchange
 from tests.servers.path import Path, path_to
 from tests.servers.swift import CONTAINER, SwiftServer
@@ -67,6 +68,29 @@ async def test_told_late(pool: DestinationPool, outside: ContainerOutside) -> No
     assert outside.uploads() == 0
     await place.remove("f")
     assert outside.segments() == set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_manifest_whose_etag_lies(swift: SwiftServer, outside: ContainerOutside) -> None:
+    """A large object that is said to be another than was sent is taken away again, with its segments."""
+    between = Between(reactor, swift.port)
+    await between.web.start()
+
+    async def lies(exchange: Exchange, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        answer = await ask()
+        return answer.header("ETag", "0" * 32) if "multipart-manifest=put" in exchange.request.target else answer
+
+    between.handler = lies
+    try:
+        async with opened(swift, storage_url=f"{between.web.url}{swift.account}", part_size="1MiB") as pool:
+            upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", os.urandom(3 * MIB))
+            with pytest.raises(errors.ChecksumMismatch, match="its ETag differs"):
+                await upload.commit(replace=False)
+            assert outside.read("f") is None
+            await upload.abort()
+            assert outside.segments() == set()
+    finally:
+        await between.web.stop()
 
 
 @pytest.mark.usefixtures("late")

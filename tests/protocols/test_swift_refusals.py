@@ -149,7 +149,7 @@ async def test_a_size_that_differs(swift: Rehearsal, mark: str) -> None:
     """An object of another size has not arrived; it is taken away again where it came by this upload, and else left."""
     ours = mark == "1-a"
     marks = {"X_Object_Meta_Datamover_Upload": mark} if mark else {}
-    looked = gives(200, b"other", **marks)
+    looked = gives(200, b"other", Last_Modified="Sun, 29 Nov 2026 12:00:00 GMT", **marks)
     swift.answer("f", gives(201, ETag=MD5), looked, looked, looked, gives(204))
     with pytest.raises(errors.SizeMismatch if ours else errors.DestinationExists) as caught:
         await store(swift.open())
@@ -157,6 +157,14 @@ async def test_a_size_that_differs(swift: Rehearsal, mark: str) -> None:
     if ours:
         assert "5 bytes under its name, 4 were written" in caught.value.message
     assert ("DELETE" in [request.method for request in swift.asked()]) == ours
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_account(swift: Rehearsal) -> None:
+    """Where no container can be made, for there is no such account, that is told, and no missing file."""
+    swift.web.otherwise = gives(404, b"<html><body>Not <b>Found</b></body></html>")
+    with pytest.raises(errors.DestinationInvalid, match="knows no such account, or is no Swift; look at storage_url"):
+        await store(swift.open())
 
 
 @pytest.mark.parametrize("trouble", ["a reset", "an end amid the body", "other bytes"])
@@ -216,7 +224,7 @@ async def test_application_credential(swift: Rehearsal) -> None:
 async def test_two_domains(swift: Rehearsal) -> None:
     """The user may be of another domain than the project; "domain" is that of both unless they are told."""
     swift.keystone.user_domain, swift.keystone.project_domain = "People", "Work"
-    swift.answer("f", File(DATA))
+    swift.answer("f", File(DATA, etag='"1"'))
     for options in ({"user_domain": "People", "project_domain": "Work"}, {"domain": "Work", "user_domain": "People"}):
         assert await read(swift.open(**options).at(Scope.SOURCE).origin("f")) == (0, DATA)
     with pytest.raises(errors.AuthenticationFailed) as caught:
@@ -227,7 +235,7 @@ async def test_two_domains(swift: Rehearsal) -> None:
 @pytest_twisted.ensureDeferred
 async def test_interface(swift: Rehearsal) -> None:
     """The catalogue's internal address is used where the table asks for that one."""
-    swift.web.route("/v1/AUTH_data_within/container/in/f", File(DATA))
+    swift.web.route("/v1/AUTH_data_within/container/in/f", File(DATA, etag='"1"'))
     assert await read(swift.open(interface="internal").at(Scope.SOURCE).origin("f")) == (0, DATA)
     swift.keystone.interfaces = ("admin", "public")
     with pytest.raises(errors.AuthenticationFailed) as caught:
@@ -267,7 +275,7 @@ async def test_renewed_once_for_all(swift: Rehearsal) -> None:
 async def test_renewed_before_its_end(swift: Rehearsal, lasts: float, ahead: float) -> None:
     """A token that is about to end is not used any more; a clock that is an hour off makes no difference."""
     swift.keystone.lasts, swift.keystone.ahead = lasts, ahead
-    swift.answer("f", File(DATA))
+    swift.answer("f", File(DATA, etag='"1"'))
     place = swift.open().at(Scope.SOURCE)
     for _ in range(2):
         await read(place.origin("f"))
@@ -290,7 +298,7 @@ async def test_renewed_before_its_end(swift: Rehearsal, lasts: float, ahead: flo
 async def test_catalogues(swift: Rehearsal, told: list[tuple[str, str]], options: dict[str, str], words: str) -> None:
     """A catalogue that leads to another host, or to none or several, is told with what to set; no token goes there."""
     swift.keystone.endpoints = [(region, url.format(url=swift.url)) for region, url in told]
-    swift.answer("f", File(DATA))
+    swift.answer("f", File(DATA, etag='"1"'))
     with pytest.raises(errors.AuthenticationFailed) as caught:
         await swift.open(**options).at(Scope.SOURCE).origin("f").open()
     assert words in caught.value.full
@@ -303,7 +311,7 @@ async def test_storage_that_is_named(swift: Rehearsal, options: dict[str, str]) 
     """The region chooses among several, and what the table names is asked, whatever the catalogue tells."""
     elsewhere = "http://other.example.org/v1/AUTH_data"
     swift.keystone.endpoints = [("a", elsewhere), ("b", swift.url)] if "region" in options else [("a", elsewhere)]
-    swift.answer("f", File(DATA))
+    swift.answer("f", File(DATA, etag='"1"'))
     table = {key: value.format(url=swift.url, host=swift.web.url) for key, value in options.items()}
     assert await read(swift.open(**table).at(Scope.SOURCE).origin("f")) == (0, DATA)
 

@@ -96,7 +96,7 @@ runtime = Runtime.build(load(file), reactor)
 told = [runtime.registry.describe("bucket")]
 for scheme in ("toy", "toys", "tome"):
     try:
-        text_source(f"{scheme}://store/f", "source", Rules("me", ["bucket"], None, WebUrl.parse, 10, 5))
+        text_source(f"{scheme}://store/f", "source", Rules("me", {"bucket": 255}, None, WebUrl.parse, 10, 5))
     except UnsupportedScheme as error:
         told.append(error.message)
 secret.chmod(0o644)

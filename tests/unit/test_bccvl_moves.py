@@ -40,7 +40,7 @@ def moves(tmp_path: Path) -> Moves:
         name: DestinationTable.model_validate({"url": f"swift://data{prefix}", **swift})
         for name, prefix in (("store", ""), ("below", "/deep"))
     }
-    rules = Rules("portal", tuple(tables), (*names[:2], "store", "below"), read_url, 10, 7)
+    rules = Rules("portal", dict.fromkeys(tables, 255), (*names[:2], "store", "below"), read_url, 10, 7)
     caller = Caller("portal", administrator=False, destinations=(*names[:2], "store", "below"))
     config = Config(destinations=tables)
     return Moves(Registry.from_config(config, Clock()), rules, caller)

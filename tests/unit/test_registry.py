@@ -49,6 +49,7 @@ class Remote:
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.READ})
     counts_arriving: ClassVar[bool] = False
+    longest_name: ClassVar[int] = 255
     options: ClassVar[type[ProtocolOptions]] = RemoteOptions
 
     def check_url(self, url: str) -> None:

@@ -30,7 +30,7 @@ def rules(**changes: Any) -> Rules:
     return Rules(
         **{
             "owner": "portal",
-            "destinations": ("archive", "visualiser", "vault"),
+            "destinations": {"archive": 255, "visualiser": 255, "vault": 1024},
             "permitted": ("archive", "visualiser"),
             "read_url": read_url,
             "max_files": 10,
@@ -328,7 +328,7 @@ def test_values_of_a_guessed_type_are_what_was_meant() -> None:
             one(source=Binary("https://example.org/ü".encode()), path=Binary("grün".encode())),
             label=20261128, request_id=7, max_attempts="3", priority="5", deadline="60",
         ),
-        rules(destinations=("archive", "2026"), permitted=None),
+        rules(destinations={"archive": 255, "2026": 255}, permitted=None),
     )  # fmt: skip
     assert guessed == check_request(
         many(
@@ -336,8 +336,23 @@ def test_values_of_a_guessed_type_are_what_was_meant() -> None:
             one(source="https://example.org/ü", path="grün"),
             label="20261128", request_id="7", max_attempts=3, priority=5, deadline=60,
         ),
-        rules(destinations=("archive", "2026"), permitted=None),
+        rules(destinations={"archive": 255, "2026": 255}, permitted=None),
     )  # fmt: skip
+
+
+def test_names_as_long_as_the_destination_takes_them() -> None:
+    """A name may have as many bytes as the protocol of its destination takes, at either side."""
+    known = rules(permitted=None)
+    long = {"destination": "vault", "path": "a/" + "é" * 512}
+    [file] = check_request(one(**long, source={"destination": "vault", "path": "n" * 1024}), known).files
+    assert (file.path, file.source) == (long["path"], PlaceSource("vault", "n" * 1024))
+    for changes in (
+        {"destination": "vault", "path": "n" * 1025},
+        {"path": "n" * 256},
+        {"source": {"destination": "archive", "path": "n" * 256}},
+    ):
+        with pytest.raises(errors.PathNotAllowed, match=r"a name of more than (255|1024) bytes: shorten it"):
+            check_request(one(**changes), known)
 
 
 def test_an_archives_path_is_compared_as_text() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from datamover import errors
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, RequestError
-from datamover.jobs.queue.retry import LONGEST_PAUSE, RetryDecision, judge
+from datamover.jobs.queue.retry import LONGEST_PAUSE, PATIENT, RetryDecision, judge
 from datamover.jobs.values import State
 
 SETTINGS = Transfers(retry_base=5, retry_cap=600)
@@ -20,7 +20,7 @@ FAMILY = [
 
 
 def verdict(error: DataMoverError, **more: Any) -> RetryDecision:
-    facts: dict[str, Any] = {"failures": 0, "max_attempts": 5, "forward": False, "settings": SETTINGS}
+    facts: dict[str, Any] = {"failures": 0, "claims": 1, "max_attempts": 5, "forward": False, "settings": SETTINGS}
     return judge(error, **{**facts, "random": lambda: 1.0, **more})
 
 
@@ -71,9 +71,22 @@ def test_the_other_side_may_ask_for_more() -> None:
     assert verdict(errors.RateLimited("x", retry_after=1e9)).pause == LONGEST_PAUSE
 
 
+def test_who_is_asked_to_come_later_waits() -> None:
+    """Attempts that the other side asked to come later use none up for a while, and the pauses grow; then they do."""
+    decisions = [verdict(errors.RateLimited("x"), claims=number) for number in range(1, PATIENT + 1)]
+    assert [each.failures for each in decisions] == [0] * PATIENT
+    assert [each.pause for each in decisions[:9]] == [5, 10, 20, 40, 80, 160, 320, 600, 600]
+    assert verdict(errors.RateLimited("x"), claims=1, max_attempts=1).state is State.PENDING
+    assert verdict(errors.RateLimited("x"), claims=PATIENT + 1) == RetryDecision(State.PENDING, 1, 600)
+    assert verdict(errors.RateLimited("x"), claims=PATIENT + 5, failures=4) == RetryDecision(State.FAILED, 5)
+    # What it brought forward shows that it is served: the next attempt comes soon.
+    assert verdict(errors.RateLimited("x"), claims=9, forward=True) == RetryDecision(State.PENDING, 0, 5)
+
+
 @given(
     error=st.sampled_from(FAMILY),
     failures=st.integers(0, 10**6),
+    claims=st.integers(1, 10**6),
     max_attempts=st.integers(1, 10**6),
     forward=st.booleans(),
     chance=st.floats(0, 1),
@@ -84,6 +97,7 @@ def test_the_other_side_may_ask_for_more() -> None:
 def test_bounds(
     error: type[DataMoverError],
     failures: int,
+    claims: int,
     max_attempts: int,
     forward: bool,
     chance: float,
@@ -95,6 +109,7 @@ def test_bounds(
     found = judge(
         error("x", retry_after=retry_after),
         failures=failures,
+        claims=claims,
         max_attempts=max_attempts,
         forward=forward,
         settings=Transfers(retry_base=base, retry_cap=cap),
@@ -107,5 +122,5 @@ def test_bounds(
         assert found.pause == 0
     else:
         assert error.retryable
-        assert found.failures < max_attempts
+        assert found.failures < max_attempts or (error is errors.RateLimited and claims <= PATIENT)
         assert min(base, cap) / 2 <= found.pause <= max(cap, min(retry_after or 0, LONGEST_PAUSE))

@@ -233,13 +233,13 @@ class Moves:
     def _file(self, known: str | None, host: str, user: str | None, path: str, scheme: str = "scp") -> SourceRef:
         """Return a file at a destination as a source."""
         destination, below = self._located("source", known, host, user, path, scheme)
-        if not check_path(below, key="source", destination=destination):
+        if not self.rules.check_path(below, "source", destination):
             raise Rejected("Path not specified in 'source'")
-        return place_source(destination, below, "source")
+        return place_source(destination, below, "source", self.rules)
 
     def _into(self, known: str | None, host: str, user: str | None, path: str, scheme: str = "scp") -> _Into:
         destination, below = self._located("destination", known, host, user, path, scheme)
-        checked = check_path(below, key="destination", destination=destination)
+        checked = self.rules.check_path(below, "destination", destination)
         return _Into(destination, checked.rstrip("/"), Naming.INTO if is_into(checked) else Naming.PROBE)
 
     def _located(

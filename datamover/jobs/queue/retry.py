@@ -1,20 +1,24 @@
 """Whether and when to try a failed transfer again. Pure.
 
-An attempt that moved the file forward is not counted; one whose bytes turned out to be wrong always is. Pauses grow
-exponentially, with jitter, up to a cap (AWS Architecture Blog, "Exponential Backoff And Jitter").
+An attempt that moved the file forward is not counted; one whose bytes turned out to be wrong always is. One that was
+asked to come later is not counted for a while, for waiting is what was asked for. Pauses grow exponentially, with
+jitter, up to a cap (AWS Architecture Blog, "Exponential Backoff And Jitter").
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from datamover.config.schema import Transfers
-from datamover.errors import DataMoverError
+from datamover.errors import DataMoverError, RateLimited
 from datamover.jobs.values import State
 
 LONGEST_PAUSE = 86_400.0
 """Seconds, at most, that a server's Retry-After is honoured."""
 MANY = 60
 """Failures after which the pause has certainly reached its cap."""
+PATIENT = 12
+"""Claims of a transfer up to which an attempt that was asked to come later is not counted: with the settings' defaults,
+three quarters of an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ def judge(
     error: DataMoverError,
     *,
     failures: int,
+    claims: int,
     max_attempts: int,
     forward: bool,
     settings: Transfers,
@@ -45,13 +50,16 @@ def judge(
 ) -> RetryDecision:
     """Decide what follows from an attempt that ended in ``error``.
 
-    ``forward`` tells whether the attempt left more in place than it found; ``random`` returns numbers from 0 to 1.
+    ``claims`` tells how often the transfer was begun or gone on with, this time included; ``forward``, whether the
+    attempt left more in place than it found; ``random`` returns numbers from 0 to 1.
     """
-    free = forward and not error.bounded
+    later = isinstance(error, RateLimited)
+    free = (forward and not error.bounded) or (later and claims <= PATIENT)
     failures += 0 if free and error.retryable else 1
     if not error.retryable or failures >= max_attempts:
         return RetryDecision(State.FAILED, failures)
-    pause = backoff(MANY if error.slow else failures, settings, random)
+    tried = MANY if error.slow else max(failures, claims if later and not forward else 0)
+    pause = backoff(tried, settings, random)
     if error.retry_after is not None:
         pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
     return RetryDecision(State.PENDING, failures, pause)

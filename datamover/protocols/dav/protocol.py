@@ -16,6 +16,7 @@ from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
+from datamover.web.paths import LONGEST_NAME
 
 ABILITIES = frozenset(
     {
@@ -65,6 +66,7 @@ class DavProtocol:
     other_schemes: ClassVar[tuple[str, ...]] = ("webdav", "webdavs")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
     counts_arriving: ClassVar[bool] = False
+    longest_name: ClassVar[int] = LONGEST_NAME
     options: ClassVar[type[ProtocolOptions]] = DavOptions
 
     def check_url(self, url: str) -> None:

@@ -12,6 +12,7 @@ from datamover.protocols.part_files.accounts import AccountUrls
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
+from datamover.web.paths import LONGEST_NAME
 
 PORTS = {"ftp": 21, "ftps": 990}
 ABILITIES = frozenset(
@@ -53,6 +54,7 @@ class Ftp(AccountUrls):
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
     counts_arriving: ClassVar[bool] = True
+    longest_name: ClassVar[int] = LONGEST_NAME
     options: ClassVar[type[ProtocolOptions]] = FtpOptions
 
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> FtpPool:

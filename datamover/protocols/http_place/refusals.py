@@ -59,10 +59,24 @@ class HttpRefusals(Refusals):
             plain = public_message(error.code, error.message)
             what = f"destination {self.name!r}: it may not be reached: {plain}"
             return errors.AuthenticationFailed(what, scope=self.side)
+        if isinstance(error, errors.DatasetInvalid):  # What ``http.content.whole`` raises.
+            return errors.ServerError(
+                f"destination {self.name!r}: the {self.holder}'s answer is too long to be one; look at its address",
+                scope=self.side,
+                full=f"destination {self.name!r}: {error.full}; no {self.holder} does that: look at its address",
+                retryable=False,
+            )
         return Refusals.met(self, error)
 
     def gone(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(f"{self.what(path)}: its upload is not there any more", scope=self.side)
+
+    def foreign(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)}: what answers there is no object store, for it tells neither ETag nor time; "
+            "look at its address, and for a proxy before it",
+            scope=self.side,
+        )
 
     def damaged(self, path: str, why: str) -> DataMoverError:
         return errors.ChecksumMismatch(f"{self.what(path)}: {why}", scope=self.side)

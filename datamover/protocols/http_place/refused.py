@@ -1,8 +1,15 @@
 """Answers that are no success, as exceptions without a side."""
 
+import re
+
 from datamover.protocols.http.answers import Head, retry_after
+from datamover.text.bounds import cut
+from datamover.text.printable import one_line
 
 _SHOWN = 200
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_HIDDEN = re.compile(r"(?is)<(script|style|head)\b.*?</\1\s*>|<!--.*?-->")
+_TAG = re.compile(r"<[^>]*>")
 _HEADER_UNKNOWN = frozenset({400, 501})
 
 
@@ -14,12 +21,13 @@ class Refused(Exception):
     """A server refuses a request. A protocol may derive its own, with more details."""
 
     def __init__(self, head: Head, code: str = "", message: str = "") -> None:
+        code = code if _CODE.fullmatch(code) else ""
         super().__init__(f"{head.status} {code}")
         self.head = head
         self.status = head.status
         self.code = code
         """The protocol's own, "" where the answer has none."""
-        self.said = ": ".join(each for each in (code, message[:_SHOWN]) if each)
+        self.said = ": ".join(each for each in (code, _shown(message)) if each)
         """The server's own words, for administrators."""
         self.date = head.header("Date")
         self.retry_after = retry_after(head)
@@ -39,3 +47,13 @@ class Refused(Exception):
     def header_unknown(self) -> bool:
         """Whether the reason may be a header that the server does not support."""
         return self.status in _HEADER_UNKNOWN
+
+
+def words_of(page: bytes) -> str:
+    """Return the words of a page of HTML, such as a proxy answers with."""
+    return " ".join(_TAG.sub(" ", _HIDDEN.sub(" ", page.decode("utf-8", "replace"))).split())
+
+
+def _shown(message: str) -> str:
+    """Return a server's words on one line, cut, with what does not print escaped."""
+    return cut(one_line(" ".join(message[: 4 * _SHOWN].split())), _SHOWN)

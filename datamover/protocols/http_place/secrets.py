@@ -1,4 +1,4 @@
-"""Reading the one line that a secret's file holds."""
+"""Reading what a secret's file holds, mostly one line."""
 
 from pathlib import Path
 
@@ -11,14 +11,19 @@ def secret_line(option: str, path: Path, around: str | None = None) -> str:
 
     Blocks. Raises AuthenticationFailed.
     """
+    text = secret_text(option, path).strip(around)
+    if not text or any(not sign.isprintable() for sign in text):
+        raise AuthenticationFailed(f"{option} {path} does not hold one line of text")
+    return text
+
+
+def secret_text(option: str, path: Path) -> str:
+    """Return the text in the file that ``option`` names. Blocks. Raises AuthenticationFailed."""
     try:
-        text = read(path).decode("utf-8").strip(around)
+        return read(path).decode("utf-8")
     except OSError as error:
         raise AuthenticationFailed(f"{option} {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise AuthenticationFailed(f"{option} {path} does not hold text") from None
     except Unusable as error:
         raise AuthenticationFailed(f"{option}: {error.reason}") from None
-    if not text or any(not sign.isprintable() for sign in text):
-        raise AuthenticationFailed(f"{option} {path} does not hold one line of text")
-    return text

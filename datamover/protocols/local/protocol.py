@@ -14,6 +14,7 @@ from datamover.protocols.local.beneath import decode
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.place import LocalPlace
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.web.paths import LONGEST_NAME
 
 THREADS = 8
 """Threads of one destination, so that a slow one (a network file system) delays no other."""
@@ -60,6 +61,7 @@ class Local:
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - UNDECLARED
     counts_arriving: ClassVar[bool] = True
+    longest_name: ClassVar[int] = LONGEST_NAME
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def check_url(self, url: str) -> None:

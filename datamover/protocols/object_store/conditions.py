@@ -152,8 +152,10 @@ class Conditions:
         except DataMoverError:
             return
         finally:
-            with suppress(DataMoverError, Refused):
-                await self._remove_trial(store, path)
+            for _ in range(2):  # Once more where the connection broke.
+                with suppress(DataMoverError, Refused):
+                    await self._remove_trial(store, path)
+                    break
         await self._tidy(store)
 
     def _is_due(self, last: float | None) -> bool:

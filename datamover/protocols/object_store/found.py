@@ -10,7 +10,15 @@ from datamover.protocols.object_store.seam import FoundObject
 
 
 def found_in(
-    path: str, head: Head, prefix: str, etag: str, md5: str | None, *, version: str = "", directory: bool = False
+    path: str,
+    head: Head,
+    prefix: str,
+    etag: str,
+    md5: str | None,
+    *,
+    version: str = "",
+    directory: bool = False,
+    archived: bool = False,
 ) -> FoundObject:
     """Return what an answer tells of the object at ``path``, whose metadata begin with ``prefix``.
 
@@ -32,7 +40,16 @@ def found_in(
     condition = {"If-Match": f'"{etag}"'} if etag else {}
     now, made = http_date(head.header("Date")), http_date(changed)
     age = now - made if now is not None and made is not None else None
-    return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload, etag, version, age)
+    inspection = Inspection(name, size, identity, modified, digests, archived=archived)
+    return FoundObject(inspection, condition, own.upload, etag, version, age)
+
+
+def is_object(head: Head) -> bool:
+    """Tell whether an object store can have given this answer to a HEAD or GET of an object.
+
+    All tell its ETag and its time; a page by which a network asks for a login mostly has neither.
+    """
+    return bool(head.header("ETag") or head.header("Last-Modified"))
 
 
 def etag_in(head: Head) -> str:

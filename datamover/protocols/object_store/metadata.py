@@ -3,10 +3,13 @@
 import math
 import re
 from dataclasses import dataclass
+from mimetypes import guess_type
 
 from datamover.protocols.http.answers import Head
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CODED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+"""The types of files that are compressed, whatever is in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,12 @@ class Metadata:
             _seconds(head.header(f"{prefix}mtime")),
             sha256 if _SHA256.fullmatch(sha256) else None,
         )
+
+
+def content_type(path: str) -> str:
+    """Return the type that an object is stored with, as its name tells it."""
+    told, coding = guess_type(path)
+    return _CODED.get(coding or "", (None if coding else told) or "application/octet-stream")
 
 
 def _seconds(text: str | None) -> float | None:

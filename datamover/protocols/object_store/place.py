@@ -1,7 +1,9 @@
 """The part of a place that object stores have in common."""
 
 from collections.abc import Callable, Container
+from contextlib import suppress
 
+from datamover.errors import DestinationForbidden
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.object_store.seam import StoreResources
@@ -50,11 +52,18 @@ class ObjectPlace:
         return MultipartUpload(self._tools, target, Token.parse(saved.token), saved.offset, size=size)
 
     async def remove(self, path: str) -> None:
-        found = await self.inspect(path)
-        if found is None:
+        if is_trial(path):
+            await self._remove_trial(path)
             return
-        if found.directory:
+        found = await self.inspect(path)
+        if found is not None and found.directory:
             raise self._resources.refusals.directory(path)
-        # Of what was only tried out no older version is to stay.
-        if not is_trial(path) or await self._tools.conditions.remove_versions(self._resources, path) is not None:
+        if found is not None:
             await self._resources.delete(path)
+
+    async def _remove_trial(self, path: str) -> None:
+        """Remove what was only tried out, of which no older version is to stay, also where one may not look at it."""
+        with suppress(DestinationForbidden):
+            if await self._tools.conditions.remove_versions(self._resources, path) is None:
+                return
+        await self._resources.delete(path)

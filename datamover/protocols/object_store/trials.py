@@ -19,9 +19,14 @@ def new_trial() -> str:
     return f".datamover-probe-{os.urandom(8).hex()}"
 
 
+def is_probe(path: str) -> bool:
+    """Tell whether a path is one of ``new_trial``."""
+    return _PROBE.fullmatch(path) is not None
+
+
 def is_trial(path: str) -> bool:
     """Tell whether a path is that of such an object."""
-    return (_PROBE.fullmatch(path) or _TEST.fullmatch(path)) is not None
+    return is_probe(path) or _TEST.fullmatch(path) is not None
 
 
 def is_left(path: str, found: FoundObject) -> bool:

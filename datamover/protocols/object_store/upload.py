@@ -237,9 +237,12 @@ class MultipartUpload:
             # That is no error if our own commit made the object, and its answer was lost.
             if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
                 raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
-        except DestinationExists:
+        except (DestinationExists, ServerError):  # The latter also for an answer that cannot be read.
             if not await self._made_before():
                 raise
+        except ChecksumMismatch:
+            await self._remove(await self._store.head(self._target))
+            raise
 
     async def _explained(self, error: DataMoverError) -> DataMoverError:
         """Return an error with its likely reason: a directory is in the way, which not all services say."""

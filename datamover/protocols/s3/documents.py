@@ -20,6 +20,7 @@ _NO_XML = re.compile(
     re.IGNORECASE,
 )
 """What stands for characters that XML 1.0 has not, in UTF-8."""
+_CODE = re.compile(rb"<(?:\w+:)?Error\b[^>]*>[^<]*<(?:\w+:)?Code>([\w.-]{1,100})</")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,12 @@ class Pending:
 
 
 def error_of(body: bytes) -> ErrorDocument | None:
-    """Return the error that a body tells, None where it tells none."""
+    """Return the error that a body tells, None where it tells none; of one that is cut off only the code."""
     try:
         root = _parse(body)
     except Unreadable:
-        return None
+        match = _CODE.search(body)
+        return ErrorDocument(match[1].decode("ascii", "replace"), "") if match else None
     if _name(root) != "Error":
         return None
     code, message, region, endpoint = (_text(root, name) for name in ("Code", "Message", "Region", "Endpoint"))

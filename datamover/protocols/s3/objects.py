@@ -11,6 +11,9 @@ from datamover.protocols.object_store.seam import FoundObject
 PREFIX = "x-amz-meta-"
 """The beginning of the headers of metadata."""
 
+ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes whose objects are read only once they were restored."""
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -33,8 +36,14 @@ class Storing:
 
 def found_in(path: str, head: Head) -> FoundObject:
     """Return what the answer to a HEAD or GET tells of the object at ``path``."""
-    etag = etag_in(head)
-    return found_of(path, head, PREFIX, etag, plain_md5(etag, head), version=version_in(head))
+    etag, version = etag_in(head), version_in(head)
+    return found_of(path, head, PREFIX, etag, plain_md5(etag, head), version=version, archived=_is_archived(head))
+
+
+def _is_archived(head: Head) -> bool:
+    """Tell whether an object has to be restored before it is read ("HeadObject", Amazon S3 API Reference)."""
+    archived = head.header("x-amz-storage-class") in ARCHIVED or head.header("x-amz-archive-status") is not None
+    return archived and 'ongoing-request="false"' not in (head.header("x-amz-restore") or "")
 
 
 def version_in(head: Head) -> str:

@@ -16,13 +16,14 @@ from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.place import UnfinishedUpload
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bucket import Bucket
-from datamover.protocols.s3.credentials import KeyFiles, KeyReader
+from datamover.protocols.s3.credentials import KeyReader, KeySource
 from datamover.protocols.s3.digests import Checking
 from datamover.protocols.s3.made import MadeUploads
-from datamover.protocols.s3.objects import Storing
+from datamover.protocols.s3.objects import ARCHIVED, Storing
 from datamover.protocols.s3.place import S3Place
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Service
+from datamover.protocols.s3.writer import Writer
 
 STREAMS = 8
 """Connections over which one large object may be read."""
@@ -33,21 +34,21 @@ UPLOADS_TOLD = 100
 class S3Pool:
     """``protocols.place.DestinationPool`` of one prefix of a bucket."""
 
-    lacks: Sequence[Lack] = ()
-
     def __init__(
         self,
         agent: PolicyAgent,
         address: BucketAddress,
         region: str,
         prefix: str,
-        files: KeyFiles,
+        files: KeySource,
         storing: Storing,
         part_size: int,
         name: str,
         abilities: frozenset[Ability],
         reactor: Any,
     ) -> None:
+        archived = f"objects of the storage class {storing.storage_class} are read only once they were restored"
+        self.lacks: Sequence[Lack] = (Lack(Ability.READ, archived),) if storing.storage_class in ARCHIVED else ()
         self._agent = agent
         # Two: if the disk with the key hangs, digests are still computed.
         self._threads = Threads(reactor, f"destination-{name}", 2)
@@ -55,16 +56,17 @@ class S3Pool:
         service = Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
         checking, made = Checking(), MadeUploads()
         streams = Streams(reactor, STREAMS, agent.busy)
-        lacks = frozenset(Ability) - abilities
+        missing = frozenset(Ability) - abilities
         self._buckets = {}
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             refusals = S3Refusals(name, side, address)
-            bucket = Bucket(service, prefix, refusals, storing, checking, made, self._threads)
+            writer = Writer(service, refusals, checking, self._threads)
+            bucket = Bucket(service, prefix, refusals, storing, writer, made)
             origin = partial(ResourceOrigin, bucket, clock=reactor, streams=streams)
             tools = Tools(bucket, self._conditions, part_size, origin)
             self._buckets[side] = bucket
-            self._places[side] = S3Place(bucket, origin, tools, lacks)
+            self._places[side] = S3Place(bucket, origin, tools, missing)
 
     def at(self, side: Scope) -> S3Place:
         return self._places[side]

@@ -7,15 +7,15 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from datamover.config.types import Size, within
-from datamover.errors import DataMoverError
+from datamover.errors import ConfigError, DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.object_store.urls import check_prefix, container_of, prefix_of
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
-from datamover.protocols.s3.address import BucketAddress, amazon
+from datamover.protocols.s3.address import LONGEST_KEY, BucketAddress, amazon
 from datamover.protocols.s3.bucket import LIMITS
-from datamover.protocols.s3.credentials import KeyFiles
-from datamover.protocols.s3.objects import Storing
+from datamover.protocols.s3.credentials import KeyFiles, KeySource, SharedFile
+from datamover.protocols.s3.objects import ARCHIVED, Storing
 from datamover.protocols.s3.pool import S3Pool
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
@@ -73,15 +73,39 @@ class S3Options(TlsOptions):
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
     """None: Amazon's in the region."""
     region: Annotated[str, AfterValidator(_region)] = "us-east-1"
-    access_key_id: Word
-    secret_key_file: SecretPath
+    access_key_id: Word | None = None
+    secret_key_file: SecretPath | None = None
     session_token_file: SecretPath | None = None
+    credentials_file: SecretPath | None = None
+    """In place of these three."""
+    profile: Word = "default"
+    """Of ``credentials_file``."""
     path_style: bool | None = Field(default=None, strict=True)
     """None: true if an endpoint is given."""
     part_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=LIMITS.least, most=LIMITS.largest)] = 16 * 2**20
     storage_class: Word | None = None
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     encryption_key_id: Word | None = None
+
+    @property
+    def key(self) -> KeySource:
+        """Where the key is."""
+        if self.credentials_file is not None:
+            return SharedFile(self.credentials_file, self.profile)
+        assert self.access_key_id is not None
+        assert self.secret_key_file is not None
+        return KeyFiles(self.access_key_id, self.secret_key_file, self.session_token_file)
+
+    @model_validator(mode="after")
+    def _has_key(self) -> Self:
+        if self.credentials_file is None:
+            if self.access_key_id is None or self.secret_key_file is None:
+                raise ValueError("expected access_key_id and secret_key_file, or credentials_file")
+            if "profile" in self.model_fields_set:
+                raise ValueError("expected credentials_file beside profile")
+        elif beside := sorted({"access_key_id", "secret_key_file", "session_token_file"} & self.model_fields_set):
+            raise ValueError(f"expected no {beside[0]} beside credentials_file, which holds the whole key")
+        return self
 
     @model_validator(mode="after")
     def _has_encryption(self) -> Self:
@@ -98,6 +122,7 @@ class S3Protocol:
     other_schemes: ClassVar[tuple[str, ...]] = ("s3a", "s3n")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
     counts_arriving: ClassVar[bool] = False
+    longest_name: ClassVar[int] = LONGEST_KEY
     options: ClassVar[type[ProtocolOptions]] = S3Options
 
     def check_url(self, url: str) -> None:
@@ -119,6 +144,11 @@ class S3Protocol:
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> S3Pool:
         """Return the pool; it connects when first used."""
         self.check_url(settings.url)
+        if settings.read_back and options.storage_class in ARCHIVED:
+            raise ConfigError(
+                f'destinations.{settings.name}.verify: "read-back": expected "size" beside storage_class = '
+                f'"{options.storage_class}", whose objects are read only once they were restored'
+            )
         endpoint = WebUrl.parse(options.endpoint or amazon(options.region))
         path_style = options.endpoint is not None if options.path_style is None else options.path_style
         address = BucketAddress(endpoint, container_of(settings.url), path_style)
@@ -129,7 +159,7 @@ class S3Protocol:
             address,
             options.region,
             prefix_of(settings.url),
-            KeyFiles(options.access_key_id, options.secret_key_file, options.session_token_file),
+            options.key,
             Storing(options.storage_class, options.encryption, options.encryption_key_id),
             options.part_size,
             settings.name,

@@ -13,9 +13,9 @@ from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.service import CIRCLE, Refused
 
 _LOGIN = {
-    "ExpiredToken": "the session token has expired; renew session_token_file",
-    "InvalidToken": "the session token is not valid; check session_token_file",
-    "TokenRefreshRequired": "the session token has expired; renew session_token_file",
+    "ExpiredToken": "the session token has expired; renew session_token_file, or credentials_file",
+    "InvalidToken": "the session token is not valid; check session_token_file, or credentials_file",
+    "TokenRefreshRequired": "the session token has expired; renew session_token_file, or credentials_file",
     "InvalidAccessKeyId": "the service does not know access_key_id",
     "SignatureDoesNotMatch": "the secret in secret_key_file is not that of access_key_id",
     "AuthFailure": "the key is not accepted; check access_key_id and secret_key_file",
@@ -39,7 +39,7 @@ _MALFORMED = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParam
 _ELSEWHERE = frozenset({"PermanentRedirect", "TemporaryRedirect", "Redirect", *_MALFORMED})
 _OTHER_REGION = "IllegalLocationConstraintException"
 _AMAZON = re.compile(r"(^|\.)amazonaws\.com(\.cn)?$")
-_FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed"})
+_FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled"})
 _INVALID = {
     "KeyTooLongError": "its key, with the destination's prefix, has more bytes than the service takes",
     "KeyTooLong": "its key, with the destination's prefix, has more bytes than the service takes",
@@ -96,7 +96,7 @@ class S3Refusals(HttpRefusals):
         if code in _FULL or status == 507:
             return errors.NoSpace(f"{here}: the service has no room left", scope=side)
         if code in _INVALID:
-            verb = "read" if side is Scope.SOURCE else "taken"
+            verb = "read" if side is Scope.SOURCE or code == "InvalidObjectState" else "taken"
             return self.unusable(path, f"is not {verb}: {_INVALID[code]}")
         if status == 413:
             why = "a proxy before the service takes no request of that size; have that changed, or lower part_size"
@@ -107,7 +107,7 @@ class S3Refusals(HttpRefusals):
             return self.gone(path)
         if code == "PreconditionFailed" or status == 412:
             return self.exists(path)
-        if status == 404 and not path and not code:
+        if status == 404 and not code and (not path or side is Scope.DESTINATION):  # A service tells what is missing.
             kind = errors.SourceNotFound if side is Scope.SOURCE else errors.DestinationInvalid
             return kind(
                 f"{here}: what answers there knows no such bucket, or is no S3 service; look at endpoint", scope=side
@@ -124,7 +124,10 @@ class S3Refusals(HttpRefusals):
         if status >= 500 or status in (200, 409, 425):  # The answer to a completion is 200 with the error inside.
             return errors.ServerError(f"{what}: the service could not do it ({code or status})", scope=side)
         return errors.ServerError(
-            f"{what}: the service refuses the request ({code or status})", scope=side, retryable=False
+            f"{what}: the service, or a proxy before it, refuses the request ({code or status}); "
+            "have its administrator look why",
+            scope=side,
+            retryable=False,
         )
 
     def _elsewhere(self, refusal: http_place.Refused) -> DataMoverError:

@@ -15,23 +15,29 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
+from datamover.protocols.http_place.refused import words_of
 from datamover.protocols.s3.address import BucketAddress, Query
 from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
 from datamover.protocols.s3.permissions import Permission, permission
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
+from datamover.text.bounds import cut
+from datamover.web.url import shown
 
 NO_UPLOAD = "NoSuchUpload"
 _BEGINNING = 256
 """Bytes of an answer within which its document begins."""
 CIRCLE = "RedirectLoop"
-_KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_KEY_REFUSED = frozenset(
+    {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+)
 _SHOWN = 200
 TEMPORARY = 307
 _HOPS = 3
 """Redirects that one request follows, at most."""
 _HEADER_UNKNOWN = frozenset({"", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented", "NotSupported"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_PAGE = re.compile(rb"(?i)<(html|!doctype html)\b")
 
 
 class Refused(http_place.Refused):
@@ -49,7 +55,7 @@ class Refused(http_place.Refused):
         self.permission: Permission | None = None
         """The permission that the request needed, if known."""
         if elsewhere := endpoint or self.location:
-            self.said = f"{self.said}, and names {elsewhere[:_SHOWN]}".removeprefix(", and ")
+            self.said = f"{self.said}, and names {cut(shown(elsewhere), _SHOWN)}".removeprefix(", and ")
 
     @property
     def missing(self) -> bool:
@@ -90,13 +96,18 @@ class Service:
         headers: Mapping[str, str] | None = None,
         body: bytes | IBodyProducer | None = None,
         sha256: str = EMPTY,
+        *,
+        once: bool = False,
     ) -> Answer:
         """Send a request and return its answer, read whole; ``sha256`` is the digest of ``body``, in hex.
+
+        ``once``: done twice it would leave something, so that it is not sent again where its connection breaks.
 
         Raises Refused for an answer that is no success, or says so in its body alone, and what ``PolicyAgent.send``
         raises. Cancelling drops the connection.
         """
-        response = await self._send(method, key, query, headers or {}, body, sha256, direct=method == "PUT")
+        direct = method == "PUT" or once
+        response = await self._send(method, key, query, headers or {}, body, sha256, direct=direct, once=once)
         _, content = await whole(response)
         if b"<Error" in content.lstrip()[:_BEGINNING]:
             raise _refusal(response.head, content)
@@ -116,6 +127,7 @@ class Service:
         sha256: str,
         *,
         direct: bool,
+        once: bool = False,
     ) -> Response:
         url = self.address.url(key, query_string(query))
         credentials, region = await self._keys.get(), self._region
@@ -134,7 +146,7 @@ class Service:
             )
             if direct:
                 # treq would double the CPU time of a small file's request (docs/performance.md).
-                response = await self._agent.send(method.encode("ascii"), url, sent, body)
+                response = await self._agent.send(method.encode("ascii"), url, sent, body, once=once)
             else:
                 raw = Headers({name: [value] for name, value in sent.items()})
                 answered = await self._treq.request(method, url.text, headers=raw, data=body)
@@ -173,4 +185,7 @@ async def _refused(response: Response) -> Refused:
 
 def _refusal(head: Head, body: bytes) -> Refused:
     told = error_of(body)
-    return Refused(head) if told is None else Refused(head, told.code, told.message, told.region, told.endpoint)
+    if told is None:
+        # A proxy's page. Other words may hold what was signed.
+        return Refused(head, message=words_of(body) if _PAGE.search(body[:_BEGINNING]) else "")
+    return Refused(head, told.code, told.message, told.region, told.endpoint)

@@ -13,6 +13,7 @@ from datamover.protocols.sftp.client.link import LinkSettings
 from datamover.protocols.sftp.pool import SftpPool
 from datamover.protocols.sftp.ssh.login import SecretFiles
 from datamover.security.secret_files import SecretPath
+from datamover.web.paths import LONGEST_NAME
 
 PORT = 22
 
@@ -45,6 +46,7 @@ class Sftp(AccountUrls):
     other_schemes: ClassVar[tuple[str, ...]] = ("scp",)
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
     counts_arriving: ClassVar[bool] = True
+    longest_name: ClassVar[int] = LONGEST_NAME
     options: ClassVar[type[ProtocolOptions]] = SftpOptions
 
     def check_url(self, url: str) -> None:

@@ -2,14 +2,14 @@
 
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
-from mimetypes import guess_type
 
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
-from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.found import is_object
+from datamover.protocols.object_store.metadata import Metadata, content_type
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
@@ -78,6 +78,8 @@ class Container:
                 if refusal.status == 404:
                     return None
                 raise
+        if not is_object(answer.head):
+            raise self.refusals.foreign(path)
         return found_in(path, answer.head)
 
     async def inspect(self, path: str) -> Inspection | None:
@@ -95,9 +97,12 @@ class Container:
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
         with self.refusals.connecting():
             response = await self._service.get(self.name(path), headers)
+        wrong = None if is_object(response.head) else self.refusals.foreign(path)
         if found_in(path, response.head).inspection.directory:
+            wrong = self.refusals.directory(path)
+        if wrong is not None:
             await response.body.close()
-            raise self.refusals.directory(path)
+            raise wrong
         return response
 
     def found(self, path: str, head: Head) -> SwiftObject:
@@ -203,7 +208,7 @@ class Container:
         The large one takes the name first, since a copy cannot be conditional. Raises Refused, and errors of the side.
         """
         name, size = self.name(path), sum(part.size for part in parts)
-        headers = {**metadata, "Content-Type": guess_type(path)[0] or "application/octet-stream"}
+        headers = {**metadata, "Content-Type": content_type(path)}
 
         async def make(condition: Mapping[str, str]) -> None:
             told = {**headers, **condition}

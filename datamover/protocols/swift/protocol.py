@@ -22,6 +22,7 @@ from datamover.protocols.swift.login.keystone import ApplicationCredential, Endp
 from datamover.protocols.swift.login.session import Session
 from datamover.protocols.swift.login.tempauth import TempAuth
 from datamover.protocols.swift.pool import Stored, SwiftPool
+from datamover.protocols.swift.refusals import LONGEST_NAME
 from datamover.protocols.swift.urls import check_container, check_url, path_in
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
@@ -158,6 +159,7 @@ class SwiftProtocol:
     other_schemes: ClassVar[tuple[str, ...]] = ("swift+http", "swift+https")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
     counts_arriving: ClassVar[bool] = False
+    longest_name: ClassVar[int] = LONGEST_NAME
     options: ClassVar[type[ProtocolOptions]] = SwiftOptions
 
     def check_url(self, url: str) -> None:

@@ -39,6 +39,12 @@ class SwiftRefusals(HttpRefusals):
             f"destination {self.name!r}: its container does not exist, and the login may not make it: have it made",
         )
 
+    def no_account(self) -> DataMoverError:
+        return errors.DestinationInvalid(
+            f"destination {self.name!r}: what answers there knows no such account, or is no Swift; look at storage_url",
+            scope=self.side,
+        )
+
     def _of(self, refusal: Refused, path: str) -> DataMoverError:
         what, status, side = self.what(path), refusal.status, self.side
         here = f"destination {self.name!r}"
@@ -84,4 +90,9 @@ class SwiftRefusals(HttpRefusals):
             )
         if status >= 500 or status == 425:
             return errors.ServerError(f"{what}: the service could not do it ({status})", scope=side)
-        return errors.ServerError(f"{what}: the service refuses the request ({status})", scope=side, retryable=False)
+        return errors.ServerError(
+            f"{what}: the service, or a proxy before it, refuses the request ({status}); "
+            "have its administrator look why",
+            scope=side,
+            retryable=False,
+        )

@@ -1,6 +1,5 @@
 """Send requests to one Swift account, with the session's token; an answer that is no success raises ``Refused``."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,15 +13,13 @@ from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
-from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.http_place.refused import Refused, words_of
 from datamover.protocols.swift.login.session import Session
 from datamover.web.url import WebUrl
 
 Query = Iterable[tuple[str, str]]
 Body = bytes | IBodyProducer | None
 
-_TAG = re.compile(r"</?[a-z][a-z0-9]*>")
-"""Refusals are small pages of HTML."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """Methods that are sent without treq, which would double the CPU time of small files (docs/performance.md)."""
 
@@ -120,5 +117,4 @@ class Service:
 
 async def _refused(response: Response) -> Refused:
     head, body = await beginning(response)
-    words = _TAG.sub(" ", body.decode("utf-8", "replace")).split()
-    return Refused(head, message=" ".join(words))
+    return Refused(head, message=words_of(body))

@@ -78,6 +78,8 @@ class Writer:
         except Refused as refusal:
             if refusal.status == 403:
                 raise self._refusals.no_container() from refusal
+            if refusal.status == 404:
+                raise self._refusals.no_account() from refusal
             raise
 
 

@@ -80,6 +80,7 @@ class Toy:
     other_schemes: ClassVar[tuple[str, ...]] = ("toys",)
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
     counts_arriving: ClassVar[bool] = False
+    longest_name: ClassVar[int] = 1000
     options: ClassVar[type[ProtocolOptions]] = ToyOptions
 
     def check_url(self, url: str) -> None:

@@ -128,14 +128,16 @@ class PolicyAgent(UrlAgent):
         *,
         asked: WebUrl | None = None,
         extra: float = 0.0,
+        once: bool = False,
     ) -> Response:
         """Send one request and return the answer once its head is here, whatever its status.
 
         ``asked`` is the URL that was redirected to this one. ``extra``: seconds that the answer may take beyond
         ``idle_timeout``, for what the server has to do first. A login of ``[[sources.credentials]]`` replaces an
-        Authorization in ``headers``. A request is sent again if its kept connection turns out to be closed. A producer
-        is paused while the server does not read, and stopped when the answer arrives; with the header Expect it waits
-        until the server asks for the body.
+        Authorization in ``headers``. A request is sent again if its kept connection turns out to be closed, unless it
+        must be done only ``once`` (RFC 9110 9.2.2): such a one has a new connection. A producer is paused while the
+        server does not read, and stopped when the answer arrives; with the header Expect it waits until the server asks
+        for the body.
 
         Raises SourceNotAllowedHere (the URL or its address), AuthenticationFailed (the secret's file, or the proxy),
         ConnectFailed, TimedOut, Stalled, ConnectionLost, TLSFailed, ServerError (not HTTP) and InvalidRequest (a
@@ -149,7 +151,8 @@ class PolicyAgent(UrlAgent):
         request = request_of(method, self._routes.target(url), url.authority, headers, body)
         received = Body(self._reactor, self._idle_timeout, url)
         producer = None if isinstance(body, bytes) else body
-        answer = await self._answer(method, url, request, received, producer, "Expect" in headers, extra)
+        once = once or (producer is not None and not getattr(producer, "repeatable", False))
+        answer = await self._answer(method, url, request, received, producer, "Expect" in headers, extra, once)
         head = Head(answer.status, answer.fields, answer.length, asked or url, url)
         return Response(method, headers, head, received)
 
@@ -176,13 +179,13 @@ class PolicyAgent(UrlAgent):
         producer: IBodyProducer | None,
         expect: bool,
         extra: float,
+        once: bool,
     ) -> AnswerReader:
         while True:
             if self._closed:
                 raise ConnectionLost(f"{url.told} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
             try:
-                # What can be sent only once is not sent over a kept connection, which may be closed already.
-                once = producer is not None and not getattr(producer, "repeatable", False)
+                # What is sent only once is not sent over a kept connection, which may be closed already.
                 connection = await self._pool.connection(
                     self._routes.key(url), lambda: self._routes.endpoint(url), new=once
                 )

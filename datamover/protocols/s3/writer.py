@@ -1,0 +1,51 @@
+"""Sending bytes: with their digests, in the way in which the service checks them, and its answer held against them."""
+
+from collections.abc import Mapping
+
+from datamover.concurrency.threads import Threads
+from datamover.protocols.object_store.bodies import SLICED, answered, body_of
+from datamover.protocols.object_store.found import etag_in
+from datamover.protocols.s3.address import Query
+from datamover.protocols.s3.digests import Checking, Digests
+from datamover.protocols.s3.refusals import S3Refusals
+from datamover.protocols.s3.service import Answer, Refused, Service
+
+
+class Writer:
+    """Sends objects and parts, with the errors of one side."""
+
+    def __init__(self, service: Service, refusals: S3Refusals, checking: Checking, threads: Threads) -> None:
+        """``checking`` is what was learnt of the service; large bodies are digested in ``threads``."""
+        self.checking = checking
+        self._service = service
+        self._refusals = refusals
+        self._threads = threads
+
+    async def put(
+        self, path: str, key: str, query: Query, data: bytes, headers: Mapping[str, str]
+    ) -> tuple[Answer, Digests]:
+        """Send ``data``; completes when the service has taken it. Raises Refused, and ChecksumMismatch.
+
+        Cancelled like ``answered``.
+        """
+        try:
+            return await self._sent(path, key, query, data, headers, self.checking)
+        except Refused as refusal:
+            if not self.checking.wants_signed(refusal):
+                raise
+        return await self._sent(path, key, query, data, headers, self.checking.signing())
+
+    async def _sent(
+        self, path: str, key: str, query: Query, data: bytes, headers: Mapping[str, str], checking: Checking
+    ) -> tuple[Answer, Digests]:
+        if len(data) <= SLICED:
+            digests = Digests.of(data, checking)
+        else:
+            digests = await self._threads.run(Digests.of, data, checking)
+        sent = {**headers, **digests.headers(checking)}
+        body = body_of(data)
+        answer = await answered(self._service.ask("PUT", key, query, sent, body, digests.payload), body)
+        self.checking.learn(digests, answer.head)
+        if digests.contradicts(etag_in(answer.head), answer.head):
+            raise self._refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
+        return answer, digests
