@@ -213,7 +213,7 @@ def small(directory: Path) -> Iterator[None]:
 # Chunks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["", "mute", "impatient", "parts"])
+@pytest.mark.parametrize("kind", ["", "mute", "impatient", "overtaken", "parts"])
 @pytest_twisted.ensureDeferred
 async def test_chunks(kind: str) -> None:
     """A large file goes in chunks where the server tells that it takes them, or has the form of one that does.
@@ -341,6 +341,45 @@ async def test_a_chunk_too_many_that_has_no_name() -> None:
             (server.uploads / server.chunks()[0] / "00004").write_bytes(b"of an earlier attempt")
             with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
                 await upload.commit(replace=False)
+            await upload.abort()
+            assert (server.chunks(), list(server.root.iterdir())) == ([], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_chunks_that_an_object_store_has() -> None:
+    """An upload that is given up leaves nothing in the store behind; one that expired is told so, and begun anew."""
+    with running(lambda directory: Cloud(directory, config="parts")) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload, _ = await arrive(place, "new/d/f", LARGE)
+            assert len(list(server.stored.iterdir())) == 1
+            await upload.abort()
+            assert (server.chunks(), list(server.stored.iterdir())) == ([], [])
+            upload = place.begin("new/d/f", UploadKey("1", "b"), size=len(LARGE))
+            await upload.open()
+            for path in server.stored.iterdir():
+                path.unlink()
+            with pytest.raises(errors.SizeMismatch, match="its upload is not there any more") as caught:
+                await write(upload, LARGE)
+            assert caught.value.retryable
+            await upload.abort()
+            (server.root / "new/d").rmdir()
+            await put(place, "new/d/f", LARGE)
+            assert (server.root / "new/d/f").read_bytes() == LARGE
+            assert (server.chunks(), list(server.stored.iterdir())) == ([], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_quota_told_before_all_is_sent() -> None:
+    """A file that the quota has no room for is refused at its first chunk."""
+    with running(lambda directory: Cloud(directory, config="full")) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            upload = pool.at(Scope.DESTINATION).begin("f", KEY, size=len(LARGE))
+            with pytest.raises(errors.NoSpace):
+                await write(upload, LARGE)
+            assert len(server.chunks()) == 1
             await upload.abort()
             assert (server.chunks(), list(server.root.iterdir())) == ([], [])
 

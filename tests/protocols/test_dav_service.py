@@ -109,9 +109,10 @@ WRITTEN = [
     (413, b"<html><title>413 Too Large</title>", {}, errors.DestinationInvalid, "is larger than the server takes"),
     (414, b"", {}, errors.DestinationInvalid, "name that is too long"),
     (423, b"", {}, errors.ServerError, "is locked by somebody else"),
+    (425, b"", {}, errors.ServerError, "is at work on it still"),
     (429, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
     (500, b"", {}, errors.ServerError, "could not do it"),
-    (503, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
+    (503, b"", {"Retry_After": "7"}, errors.RateLimited, "is not available for now"),
     (507, b"", {}, errors.NoSpace, "its room or its quota is used up"),
 ]
 
@@ -149,6 +150,18 @@ async def test_refused_reads(server: Rehearsal) -> None:
         with pytest.raises(kind) as caught:
             await get(server.reading, "f")
         assert caught.value.scope is Scope.SOURCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_at_work_on_a_file(server: Rehearsal) -> None:
+    """A server that works on what it got, as for viruses, and tells nothing of it meanwhile, is asked again."""
+    early = "<x:propstat><x:prop/><x:status>HTTP/1.1 425 TOO EARLY</x:status></x:propstat>"
+    told = f"<x:response><x:href>/dav/f</x:href>{early}</x:response>"
+    for path in (".partial", "/f"):
+        at_work = on("PROPFIND", lambda exchange: server.dav.multistatus(exchange, told), path=path, times=1)
+        server.dav.faults += [at_work, on("GET", gives(425))]
+    await put(server.writing, "f", b"data")
+    assert server.dav.files == {"f": b"data"}
 
 
 @pytest_twisted.ensureDeferred

@@ -33,6 +33,8 @@ LENGTH_REQUIRED = 411
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
+PAUSES = (0.1, 15.0)
+"""Seconds between two looks at a file that the server is at work on: the first, doubled each time, and the longest."""
 
 _UNKNOWN_METHOD = (405, 501)
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
@@ -247,6 +249,14 @@ class DavFiles:
         found: list[Member] = []
         url = self.service.address.url(path, collection=not path)
         await self.service.find(url, 0, FILE, MultistatusParser(found.append))
+        pause = PAUSES[0]
+        while found and not found[0].processed:
+            if pause > PAUSES[1]:
+                raise self.refusals.unprocessed(path)
+            await self.service.wait(pause)
+            pause *= 2
+            found.clear()
+            await self.service.find(url, 0, FILE, MultistatusParser(found.append))
         if not found:
             raise Unreadable("it tells of nothing")
         if found[0].status is not None and found[0].status >= 300:

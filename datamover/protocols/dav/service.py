@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
@@ -107,6 +109,11 @@ class DavService:
     def at(self, address: DavAddress) -> "DavService":
         """Return the service for another collection of the same server, with the same login."""
         return DavService(self._agent, address, self._login, self._reactor)
+
+    async def wait(self, seconds: float) -> None:
+        """Let the server have some time."""
+        waiting: Deferred[None] = deferLater(self._reactor, seconds)
+        await waiting
 
     async def ask(
         self,
