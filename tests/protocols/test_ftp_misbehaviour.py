@@ -376,6 +376,27 @@ async def test_data_that_stops(password: Path, verb: str) -> None:
         assert "data connection" in caught.value.full
 
 
+@pytest.mark.parametrize("data", [b"", content(8 * MIB)], ids=["empty", "large"])
+@pytest_twisted.ensureDeferred
+async def test_beginnings_that_are_not_told(password: Path, data: bytes) -> None:
+    """A server that says nothing before a transfer has ended is sent the file, and has it read."""
+
+    def take(session: Session, path: str) -> None:
+        assert session.data is not None
+        session.data.ended.addCallback(lambda data: session.say(session.keep(path, 0, data)))
+
+    def send(session: Session, path: str) -> None:
+        assert session.data is not None
+        own, data = session.data, session.server.files[path]
+        own.made.addCallback(lambda _: (own.transport.write(data), own.transport.loseConnection()))
+        own.ended.addCallback(lambda _: session.say("226 sent"))
+
+    async with served(password, STOR=take, RETR=send) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", data)
+        assert server.files == {"/file": data}
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, data)
+
+
 @pytest_twisted.ensureDeferred
 async def test_end_told_before_the_data(password: Path) -> None:
     """A 226 that comes before the last bytes does not end the file."""

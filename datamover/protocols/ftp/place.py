@@ -13,8 +13,9 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.ftp import aside
 from datamover.protocols.ftp.client.data import Sending
+from datamover.protocols.ftp.client.moving import Moving
 from datamover.protocols.ftp.client.replies import FtpRefusal
-from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.measure import measure_sent, stored
 from datamover.protocols.ftp.metadata import Metadata

@@ -122,6 +122,12 @@ class Control(LineReceiver):
         self._send()
         return command.answer
 
+    def move(self) -> None:
+        """Have the reply that is under way not be due: data moves, though the server has not said so."""
+        if self._commands:
+            self._commands[0].due = False
+            self._watch()
+
     def expect(self, within: float = inf) -> None:
         """Have the reply that is under way from now on: within the idle timeout, and within so many seconds."""
         if self._commands:
