@@ -15,7 +15,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability, Origin
 from datamover.protocols.ftp.client.sessions import AT_ONCE
 from datamover.protocols.part_files.names import part_path
-from datamover.protocols.place import DestinationPool
+from datamover.protocols.place import DestinationPool, Place
 from datamover.protocols.upload import Saved
 from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, read, write
 from tests.protocols.ftp import pool_at
@@ -320,6 +320,37 @@ async def test_names_that_are_commands(password: Path, name: str) -> None:
         with pytest.raises(errors.DestinationInvalid):
             await put(pool.at(Scope.DESTINATION), name, b"")
         assert not any("DELE" in line or line[-1:] == "a" for line in server.heard)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_names_kept_otherwise(password: Path, lists: bool) -> None:
+    """A server that keeps another name than it says is found out before a file is placed over a wrong one."""
+
+    async def store(place: Place, path: str, data: bytes) -> None:
+        await place.begin(path, KEY).store(data, replace=True, commit=lambda: None)
+
+    def kept(path: str) -> str:
+        return f"{path[:-1]}_" if path.endswith(" ") else path
+
+    does: dict[str, Any] = {
+        "STOR": lambda session, path: session.do_STOR(kept(path)),
+        "RNTO": lambda session, path: session.do_RNTO(kept(path)),
+    }
+    if not lists:
+        does["LIST"] = does["NLST"] = says("550 no lists")
+    async with served(password, **does) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files["/trail_"] = b"of another"
+        for way in (put, store):
+            if lists:
+                with pytest.raises(errors.DestinationInvalid, match=r"keeps otherwise \(' ' as '_'\)"):
+                    await way(place, "trail ", DATA)
+        assert server.files == {"/trail_": b"of another"}
+        for _ in range(2):
+            await put(place, "plain?", DATA, replace=True)
+        tries = [line for line in server.commands("STOR") if ".trial" in line]
+        assert tries == ["STOR /.datamover-1-0a1b.part.trial "] * 2 * lists + ["STOR /.datamover-1-0a1b.part.trial?-"]
 
 
 # Data connections -------------------------------------------------------------------------------------------------

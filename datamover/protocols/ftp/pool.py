@@ -26,9 +26,10 @@ class FtpPool:
         self._sessions = Sessions(reactor, server, self._threads, self._announced)
         undeclared = frozenset(Ability) - abilities
         directories: dict[str, tuple[float, str]] = {}
+        kept: set[str] = set()
         self._places = {
             side: FtpPlace(
-                root, server.user, settings, side, self._sessions, reactor, self._lacks, undeclared, directories
+                root, server.user, settings, side, self._sessions, reactor, self._lacks, undeclared, directories, kept
             )
             for side in (Scope.SOURCE, Scope.DESTINATION)
         }
