@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability
-from datamover.protocols.dav import DAV
+from datamover.protocols.dav import DAV, files
 from datamover.protocols.place import Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
@@ -231,6 +231,26 @@ async def test_a_lost_answer(server: Rehearsal, status: int | None) -> None:
     server.dav.faults.append(on("MOVE", lose))
     assert (await store(server.writing, "f", b"data")).size == 4
     assert server.dav.files == {"f": b"data"}
+
+
+@pytest.mark.parametrize("status", [504, None])
+@pytest_twisted.ensureDeferred
+async def test_a_lost_answer_to_a_file(server: Rehearsal, status: int | None) -> None:
+    """A large file that is stored after its answer was lost need not be sent again."""
+    kept: list[bytes] = []
+
+    def lost(exchange: Exchange) -> None:
+        path, data = server.dav.path(exchange.request.target), exchange.request.body
+        kept.append(data)
+        reactor.callLater(0.1, server.dav.files.__setitem__, path, data)
+        if status is None:
+            exchange.reset()
+        else:
+            exchange.answer(status)
+
+    server.dav.faults.append(on("PUT", lost))
+    await put(server.writing, "f", b"data")
+    assert (server.dav.files, kept) == ({"f": b"data"}, [b"data"])
 
 
 @pytest_twisted.ensureDeferred
@@ -902,8 +922,9 @@ async def test_a_server_that_expects_nothing(server: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_answers_that_break_off(server: Rehearsal) -> None:
+async def test_answers_that_break_off(server: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that breaks while a file is sent is an error that can be tried again, and leaves nothing behind."""
+    monkeypatch.setattr(files, "BROKEN", 0.1)
     server.dav.faults.append(on("PUT", lambda exchange: exchange.reset()))
     upload = server.writing.begin("f", UploadKey("1", "a"), size=4)
     with pytest.raises(errors.ConnectionLost) as caught:

@@ -20,7 +20,7 @@ from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.looks import TAG, Look, look_of, tag_told, time_header
 from datamover.protocols.dav.refusals import DavRefusals
-from datamover.protocols.dav.service import DavService, Refused
+from datamover.protocols.dav.service import PATIENCE, PAUSE, DavService, Refused, answer_lost
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.metadata import Metadata
@@ -33,16 +33,10 @@ SUFFIX = ".partial"
 """Of hidden files; Nextcloud and ownCloud refuse those that end in ".part" or ".filepart"."""
 LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 """Of version 2, where the server keeps its files in an object store."""
-PUT_TOGETHER = 600.0
-"""Seconds for which a server may go on to put chunks together after its answer was lost, or a proxy's patience over."""
 REMEMBERED = 1000
 """Uploads that became files, and what these are known by."""
-PAUSE = 1.0
-"""Seconds between two looks for what it puts together."""
 
 _CHUNK = re.compile(r"\d{1,10}")
-_IMPATIENT = frozenset({502, 504, 524})
-"""With these, a proxy says that it waits no longer."""
 _NOT_HERE = frozenset({404, 405, 409, 410, 501})
 """With these, servers refuse to begin an upload in chunks that know none."""
 _EXPIRED = frozenset({404, 409, 410, 412})
@@ -250,7 +244,7 @@ class DavStore:
                 answer = await self._files.move_url(source, path, headers)
                 self._note(upload, tag_told(answer.head))
         except (Refused, ConnectionLost, Stalled) as error:
-            patience = PUT_TOGETHER if not isinstance(error, Refused) or error.status in _IMPATIENT else 0.0
+            patience = PATIENCE if answer_lost(error) else 0.0
             # It is not there any more where an earlier MOVE, whose answer was lost, has ended just now.
             if isinstance(error, Refused) and error.status < 500 and not error.missing:
                 raise

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from datamover.errors import DataMoverError
+from datamover.errors import ConnectionLost, DataMoverError, Stalled
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
@@ -21,7 +21,7 @@ from datamover.protocols.dav.looks import (
     time_header,
 )
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
-from datamover.protocols.dav.service import Answer, DavService, Learnt, Refused
+from datamover.protocols.dav.service import PATIENCE, PAUSE, Answer, DavService, Learnt, Refused, answer_lost
 from datamover.protocols.dav.sink import FedBody
 from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place.refused import Unreadable
@@ -35,6 +35,8 @@ DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
 PAUSES = (0.1, 15.0)
 """Seconds between two looks at a file that the server is at work on: the first, doubled each time, and the longest."""
+BROKEN = 10.0
+"""Seconds for which a file is waited for whose connection broke, so that the server may not be there any more."""
 
 _UNKNOWN_METHOD = (405, 501)
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
@@ -133,7 +135,11 @@ class DavFiles:
         return tag_told(answer.head)
 
     async def stream(self, path: str, body: FedBody, modified: float | None, target: str) -> None:
-        """Store a file as its body is fed; its directory is made. Errors name the file ``target``."""
+        """Store a file as its body is fed; its directory is made. Errors name the file ``target``.
+
+        Where the answer is lost after all was sent, as by a proxy that does not wait until a large file is stored, the
+        file is waited for.
+        """
         url, headers = self.service.address.url(path), time_header(modified)
 
         async def attempt() -> None:
@@ -149,7 +155,11 @@ class DavFiles:
                 await self.service.ask("PUT", url, headers, body)
 
         with self.refusals.about(target):
-            await self._into(path, attempt, (404, 409), body)
+            try:
+                await self._into(path, attempt, (404, 409), body)
+            except (Refused, ConnectionLost, Stalled) as error:
+                if body.size is None or not answer_lost(error) or not await self._is_stored(path, body.size, error):
+                    raise
 
     async def move(self, source: str, target: str, condition: Mapping[str, str]) -> str:
         """Give a file another name, whose directory is made, on a condition of ``object_store.conditions``.
@@ -297,6 +307,20 @@ class DavFiles:
                 raise
         await self.make_directory(directory)
         return await attempt()
+
+    async def _is_stored(self, path: str, size: int, error: Exception) -> bool:
+        """Tell whether a file of ``size`` bytes comes to be there, whose answer was lost."""
+        until = self.service.seconds() + (BROKEN if isinstance(error, ConnectionLost) else PATIENCE)
+        pause = PAUSES[0]
+        while True:
+            with suppress(DataMoverError):  # The server, or what is before it, may be away meanwhile.
+                found = await self.look(path)
+                if found is not None and found.size == size:
+                    return True
+            if self.service.seconds() >= until:
+                return False
+            await self.service.wait(pause)
+            pause = min(pause * 2, PAUSE)
 
     async def _clear(self, path: str) -> None:
         """Remove what nginx leaves of a file that its disk had no room for, as NAME.0000000001."""

@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.errors import ConnectionLost
+from datamover.errors import ConnectionLost, Stalled
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.dav.address import DavAddress
 from datamover.protocols.dav.documents import MultistatusParser, failure_in, said_in
@@ -28,6 +28,12 @@ from datamover.web.url import WebUrl
 MULTISTATUS = 207
 LOGINS = 3
 """Times that a request is sent for the login's sake."""
+PATIENCE = 600.0
+"""Seconds for which a server may be at work on what it was asked, after its answer was lost."""
+PAUSE = 1.0
+"""Seconds between two looks for what it does."""
+_IMPATIENT = frozenset({502, 504, 524})
+"""With these, a proxy says that it waits no longer for its server."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 
@@ -50,6 +56,13 @@ class Refused(http_place.Refused):
     def location(self) -> str | None:
         """Where the server redirects to, None where it does not."""
         return self.head.header("Location") if self.status in REDIRECTS else None
+
+
+def answer_lost(error: Exception) -> bool:
+    """Tell whether what was asked may be done, or under way, though an error was met."""
+    if isinstance(error, Refused):
+        return error.status in _IMPATIENT
+    return isinstance(error, ConnectionLost | Stalled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,11 @@ class DavService:
     def at(self, address: DavAddress) -> "DavService":
         """Return the service for another collection of the same server, with the same login."""
         return DavService(self._agent, address, self._login, self._reactor)
+
+    def seconds(self) -> float:
+        """Return the time of a monotonic clock."""
+        now: float = self._reactor.seconds()
+        return now
 
     async def wait(self, seconds: float) -> None:
         """Let the server have some time."""
