@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability
-from datamover.protocols.dav import DAV, files
+from datamover.protocols.dav import DAV, files, resources
 from datamover.protocols.place import Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
@@ -168,6 +168,27 @@ async def test_a_server_at_work_on_a_file(server: Rehearsal) -> None:
         server.dav.faults += [at_work, on("GET", gives(425))]
     await put(server.writing, "f", b"data")
     assert server.dav.files == {"f": b"data"}
+
+
+@pytest.mark.parametrize(("after", "changed"), [(b"atad", True), (b"data", False), (None, True)])
+@pytest_twisted.ensureDeferred
+async def test_written_in_place_while_it_is_read(
+    server: Rehearsal, monkeypatch: pytest.MonkeyPatch, after: bytes | None, changed: bool
+) -> None:
+    """A file that is another at the end of a long reading was not read as it was at any time."""
+    monkeypatch.setattr(resources, "QUICK", -1.0)
+    server.dav.files["f"] = b"data"
+    source = await server.reading.origin("f").open()
+    assert await source.read() == b"data"
+    server.dav.files.pop("f")
+    if after is not None:
+        server.dav.files["f"] = after
+    if changed:
+        with pytest.raises(errors.SourceChanged):
+            await source.read()
+    else:
+        assert await source.read() == b""
+    await source.close()
 
 
 @pytest_twisted.ensureDeferred
@@ -710,16 +731,18 @@ async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) ->
     assert set(server.dav.files) == {"put", "store", "resumed"}
 
 
+@pytest.mark.parametrize("status", [404, 409])
 @pytest_twisted.ensureDeferred
-async def test_a_directory_that_vanished(server: Rehearsal) -> None:
+async def test_a_directory_that_vanished(server: Rehearsal, status: int) -> None:
     """A directory that was there a moment ago, and is not any more, is made again."""
     await store(server.writing, "d/e/one", b"data")
     server.dav.directories, server.dav.files = {""}, {}
     await store(server.writing, "d/e/two", b"data")
     assert server.dav.files == {"d/e/two": b"data"}
     server.dav.directories, server.dav.files = {""}, {}
-    with pytest.raises(errors.ServerError) as caught:  # Its body was sent already.
-        await put(server.writing, "d/e/three", b"data")
+    server.dav.faults.append(on("PUT", gives(status), times=1))
+    with pytest.raises(errors.ServerError, match="d/e/three': its directory was removed") as caught:
+        await put(server.writing, "d/e/three", b"data")  # Its body was sent already.
     assert caught.value.retryable
     await put(server.writing, "d/e/three", b"data")
     assert server.dav.files == {"d/e/three": b"data"}

@@ -496,6 +496,28 @@ async def test_upload_refused(password: Path, reply: str, kind: type[DataMoverEr
 
 
 @pytest_twisted.ensureDeferred
+async def test_directory_that_vanished(password: Path) -> None:
+    """A server that says only at the end that a directory is not there any more has it made again."""
+
+    def keep(session: Session, path: str, data: bytes) -> str:
+        there = path.rpartition("/")[0] in session.server.directories
+        return session.keep(path, 0, data) if there else "550 ENOENT: no such file or directory"
+
+    async with served(password, STOR=lambda session, path: session.take(partial(keep, session, path))) as (
+        server,
+        pool,
+    ):
+        place = pool.at(Scope.DESTINATION)
+        await put(place, "in/one", DATA)
+        server.directories.remove("/in")
+        with pytest.raises(errors.ServerError, match="in/two': its directory was removed") as caught:
+            await put(place, "in/two", DATA)
+        assert caught.value.retryable
+        await put(place, "in/two", DATA)
+        assert server.files["/in/two"] == DATA
+
+
+@pytest_twisted.ensureDeferred
 async def test_name_too_long_for_now(password: Path) -> None:
     """A name that is too long is told as such, though the server says that it may be tried again."""
     async with served(password, RNTO=says("451 Rename/move failure: File name too long")) as (_, pool):

@@ -39,6 +39,8 @@ BROKEN = 10.0
 """Seconds for which a file is waited for whose connection broke, so that the server may not be there any more."""
 
 _UNKNOWN_METHOD = (405, 501)
+_NO_PARENT = (404, 409)
+"""With these, servers refuse a file in a directory that is not there."""
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """With these, servers refuse a name below a file."""
 _MISREAD = frozenset({400, 502})
@@ -131,7 +133,7 @@ class DavFiles:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
         with self.refusals.about(target or path):
             url = self.service.address.url(path)
-            answer = await self._into(path, lambda: self.service.ask("PUT", url, headers, data), (404, 409))
+            answer = await self._into(path, lambda: self.service.ask("PUT", url, headers, data), _NO_PARENT)
         return tag_told(answer.head)
 
     async def stream(self, path: str, body: FedBody, modified: float | None, target: str) -> None:
@@ -156,8 +158,11 @@ class DavFiles:
 
         with self.refusals.about(target):
             try:
-                await self._into(path, attempt, (404, 409), body)
+                await self._into(path, attempt, _NO_PARENT, body)
             except (Refused, ConnectionLost, Stalled) as error:
+                nowhere = isinstance(error, Refused) and error.status in _NO_PARENT and body.begun
+                if nowhere and await self.look(posixpath.dirname(path)) is None:
+                    raise self.refusals.undirected(target) from error
                 if body.size is None or not answer_lost(error) or not await self._is_stored(path, body.size, error):
                     raise
 
