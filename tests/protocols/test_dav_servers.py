@@ -242,6 +242,21 @@ async def test_chunks(kind: str) -> None:
             assert server.chunks() == []
 
 
+@pytest_twisted.ensureDeferred
+async def test_chunks_and_a_directory_that_vanished() -> None:
+    """A directory that another program removed is made again, for chunks as for whole files."""
+    with running(Cloud) as server:
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            for _ in range(2):
+                upload, _ = await arrive(place, "d/f", LARGE)
+                if (server.root / "d").exists():
+                    (server.root / "d/f").unlink(missing_ok=True)
+                    (server.root / "d").rmdir()
+                await upload.commit(replace=False)
+                assert (server.root / "d/f").read_bytes() == LARGE
+
+
 @pytest.mark.parametrize("kind", ["whole", "boastful"])
 @pytest_twisted.ensureDeferred
 async def test_a_cloud_that_takes_no_chunks(kind: str) -> None:

@@ -260,6 +260,22 @@ async def test_a_lost_answer(server: Rehearsal, status: int | None) -> None:
     assert server.dav.files == {"f": b"data"}
 
 
+@pytest.mark.parametrize("way", [put, store])
+@pytest_twisted.ensureDeferred
+async def test_a_lost_answer_and_another_tag(server: Rehearsal, way: Callable[..., Any]) -> None:
+    """A file that was renamed is found under its name where ETags are made of names, too."""
+
+    def lose(exchange: Exchange) -> None:
+        data = server.dav.files.pop(server.dav.path(exchange.request.target))
+        server.dav.files["f"] = data
+        exchange.answer(404)
+
+    server.dav.tag = lambda path: f'"{hash((path, server.dav.files[path])):x}"'
+    server.dav.faults.append(on("MOVE", lose))
+    await way(server.writing, "f", b"data")
+    assert server.dav.files == {"f": b"data"}
+
+
 @pytest.mark.parametrize("status", [504, None])
 @pytest_twisted.ensureDeferred
 async def test_a_lost_answer_to_a_file(server: Rehearsal, status: int | None) -> None:

@@ -18,7 +18,7 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalle
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.looks import TAG, Look, look_of, tag_told, time_header
+from datamover.protocols.dav.looks import TAG, Look, look_of, time_header
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import PATIENCE, PAUSE, DavService, Refused, answer_lost
 from datamover.protocols.http.request_body import SlicedBody
@@ -236,13 +236,10 @@ class DavStore:
                         if refusal.missing:  # It cannot be removed alone: the upload is begun anew.
                             raise self.refusals.gone(path) from refusal
                         raise
-        await self._files.make_directory(posixpath.dirname(path))
         headers = {**metadata, **condition, "OC-Total-Length": str(size)}
         source = self._url(upload, _WHOLE)
         try:
-            with self.refusals.connecting():
-                answer = await self._files.move_url(source, path, headers)
-                self._note(upload, tag_told(answer.head))
+            self._note(upload, await self._files.move_url(source, path, headers))
         except (Refused, ConnectionLost, Stalled) as error:
             patience = PATIENCE if answer_lost(error) else 0.0
             # It is not there any more where an earlier MOVE, whose answer was lost, has ended just now.

@@ -11,17 +11,19 @@ from datamover.errors import ConnectionLost, DataMoverError, Stalled
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import (
-    Look,
-    if_tagged,
-    look_in,
-    look_of,
-    members_of,
-    tag_told,
-    time_header,
-)
+from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, tag_told, time_header
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
-from datamover.protocols.dav.service import PATIENCE, PAUSE, Answer, DavService, Learnt, Refused, answer_lost
+from datamover.protocols.dav.service import (
+    BROKEN,
+    PATIENCE,
+    PAUSE,
+    PAUSES,
+    Answer,
+    DavService,
+    Learnt,
+    Refused,
+    answer_lost,
+)
 from datamover.protocols.dav.sink import FedBody
 from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place.refused import Unreadable
@@ -33,11 +35,6 @@ LENGTH_REQUIRED = 411
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
-PAUSES = (0.1, 15.0)
-"""Seconds between two looks at a file that the server is at work on: the first, doubled each time, and the longest."""
-BROKEN = 10.0
-"""Seconds for which a file is waited for whose connection broke, so that the server may not be there any more."""
-
 _UNKNOWN_METHOD = (405, 501)
 _NO_PARENT = (404, 409)
 """With these, servers refuse a file in a directory that is not there."""
@@ -171,13 +168,14 @@ class DavFiles:
 
         Return the ETag that the answer tells, "" for none. Raises Refused, and the side's errors.
         """
-        with self.refusals.connecting():
-            url = self.service.address.url(source)
-            answer = await self._into(target, lambda: self.move_url(url, target, condition), (409,))
-        return tag_told(answer.head)
+        return await self.move_url(self.service.address.url(source), target, condition)
 
-    async def move_url(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
-        """Give what is at a URL of the server the name ``target``, with headers such as a condition; raises Refused."""
+    async def move_url(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> str:
+        """Do the same with what is at a URL of the server, with headers such as a condition."""
+        with self.refusals.connecting():
+            return tag_told((await self._into(target, lambda: self._move(source, target, headers), (409,))).head)
+
+    async def _move(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
         sent = {**headers, "Overwrite": "T"}
         if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
             sent["Overwrite"] = "F"

@@ -61,15 +61,18 @@ class Sent:
     """What is known of it: its part file as it was found, or the ETag alone that the server told."""
     data: bytes | None = None
     """All of it, where it is small."""
+    renamed: bool = False
+    """The ETag is that of its own name: some servers give another one to what is renamed."""
 
     def tagged(self, etag: str) -> Self:
         """Return it with the ETag that the server gave to it when it was renamed, "" for none."""
-        return replace(self, found=replace(self.found, etag=etag)) if etag else self
+        return replace(self, found=replace(self.found, etag=etag), renamed=True) if etag else self
 
     def is_in(self, there: Look) -> bool | None:
         """Tell whether it is what was found under a name; None where nothing shows it."""
-        if self.found.etag and there.etag:
-            return self.found.etag == there.etag
+        same = self.found.etag == there.etag
+        if self.found.etag and there.etag and (same or self.renamed):
+            return same
         if self.found.size is None or self.found.modified is None:
             return None
         return (self.found.size, self.found.modified) == (there.size, there.modified)

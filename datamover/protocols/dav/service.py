@@ -32,6 +32,10 @@ PATIENCE = 600.0
 """Seconds for which a server may be at work on what it was asked, after its answer was lost."""
 PAUSE = 1.0
 """Seconds between two looks for what it does."""
+PAUSES = (0.1, 15.0)
+"""Seconds between two looks at a file that the server is at work on: the first, doubled each time, and the longest."""
+BROKEN = 10.0
+"""Seconds for which a file is waited for whose connection broke, so that the server may not be there any more."""
 _IMPATIENT = frozenset({502, 504, 524})
 """With these, a proxy says that it waits no longer for its server."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
