@@ -44,6 +44,11 @@ class Refusals:
     def file_in_the_way(self, path: str) -> DataMoverError:
         return self.unusable(path, "leads through a file where a directory is needed; remove it or take another path")
 
+    def undirected(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)}: its directory was removed while it was written; it is made again", scope=self.side
+        )
+
     def full(self, path: str) -> DataMoverError:
         return errors.NoSpace(f"{self.what(path)}: no space is left on the {self.holder}; free some", scope=self.side)
 

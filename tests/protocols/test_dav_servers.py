@@ -213,7 +213,7 @@ def small(directory: Path) -> Iterator[None]:
 # Chunks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["", "mute", "impatient", "parts"])
+@pytest.mark.parametrize("kind", ["", "mute", "impatient", "overtaken", "parts"])
 @pytest_twisted.ensureDeferred
 async def test_chunks(kind: str) -> None:
     """A large file goes in chunks where the server tells that it takes them, or has the form of one that does.
@@ -240,6 +240,21 @@ async def test_chunks(kind: str) -> None:
                 await again.commit(replace=False)
             await again.commit(replace=True)
             assert server.chunks() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_chunks_and_a_directory_that_vanished() -> None:
+    """A directory that another program removed is made again, for chunks as for whole files."""
+    with running(Cloud) as server:
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            for _ in range(2):
+                upload, _ = await arrive(place, "d/f", LARGE)
+                if (server.root / "d").exists():
+                    (server.root / "d/f").unlink(missing_ok=True)
+                    (server.root / "d").rmdir()
+                await upload.commit(replace=False)
+                assert (server.root / "d/f").read_bytes() == LARGE
 
 
 @pytest.mark.parametrize("kind", ["whole", "boastful"])
@@ -341,6 +356,45 @@ async def test_a_chunk_too_many_that_has_no_name() -> None:
             (server.uploads / server.chunks()[0] / "00004").write_bytes(b"of an earlier attempt")
             with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
                 await upload.commit(replace=False)
+            await upload.abort()
+            assert (server.chunks(), list(server.root.iterdir())) == ([], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_chunks_that_an_object_store_has() -> None:
+    """An upload that is given up leaves nothing in the store behind; one that expired is told so, and begun anew."""
+    with running(lambda directory: Cloud(directory, config="parts")) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload, _ = await arrive(place, "new/d/f", LARGE)
+            assert len(list(server.stored.iterdir())) == 1
+            await upload.abort()
+            assert (server.chunks(), list(server.stored.iterdir())) == ([], [])
+            upload = place.begin("new/d/f", UploadKey("1", "b"), size=len(LARGE))
+            await upload.open()
+            for path in server.stored.iterdir():
+                path.unlink()
+            with pytest.raises(errors.SizeMismatch, match="its upload is not there any more") as caught:
+                await write(upload, LARGE)
+            assert caught.value.retryable
+            await upload.abort()
+            (server.root / "new/d").rmdir()
+            await put(place, "new/d/f", LARGE)
+            assert (server.root / "new/d/f").read_bytes() == LARGE
+            assert (server.chunks(), list(server.stored.iterdir())) == ([], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_quota_told_before_all_is_sent() -> None:
+    """A file that the quota has no room for is refused at its first chunk."""
+    with running(lambda directory: Cloud(directory, config="full")) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            upload = pool.at(Scope.DESTINATION).begin("f", KEY, size=len(LARGE))
+            with pytest.raises(errors.NoSpace):
+                await write(upload, LARGE)
+            assert len(server.chunks()) == 1
             await upload.abort()
             assert (server.chunks(), list(server.root.iterdir())) == ([], [])
 

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability
-from datamover.protocols.dav import DAV
+from datamover.protocols.dav import DAV, files, resources
 from datamover.protocols.place import Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
@@ -106,12 +106,19 @@ WRITTEN = [
         r"400 Bad Request\) \(the server answers 400 InvalidPath: no such name",
     ),
     (405, b"", {}, errors.DestinationInvalid, "is not taken by the server"),
-    (413, b"<html><title>413 Too Large</title>", {}, errors.DestinationInvalid, "is larger than the server takes"),
+    (
+        413,
+        b"<html><title>413 Too Large</title>",
+        {},
+        errors.DestinationInvalid,
+        r"is larger than the server takes.* \(the server answers 413 Too Large\)",
+    ),
     (414, b"", {}, errors.DestinationInvalid, "name that is too long"),
     (423, b"", {}, errors.ServerError, "is locked by somebody else"),
+    (425, b"", {}, errors.ServerError, "is at work on it still"),
     (429, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
     (500, b"", {}, errors.ServerError, "could not do it"),
-    (503, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
+    (503, b"", {"Retry_After": "7"}, errors.RateLimited, "is not available for now"),
     (507, b"", {}, errors.NoSpace, "its room or its quota is used up"),
 ]
 
@@ -149,6 +156,39 @@ async def test_refused_reads(server: Rehearsal) -> None:
         with pytest.raises(kind) as caught:
             await get(server.reading, "f")
         assert caught.value.scope is Scope.SOURCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_at_work_on_a_file(server: Rehearsal) -> None:
+    """A server that works on what it got, as for viruses, and tells nothing of it meanwhile, is asked again."""
+    early = "<x:propstat><x:prop/><x:status>HTTP/1.1 425 TOO EARLY</x:status></x:propstat>"
+    told = f"<x:response><x:href>/dav/f</x:href>{early}</x:response>"
+    for path in (".partial", "/f"):
+        at_work = on("PROPFIND", lambda exchange: server.dav.multistatus(exchange, told), path=path, times=1)
+        server.dav.faults += [at_work, on("GET", gives(425))]
+    await put(server.writing, "f", b"data")
+    assert server.dav.files == {"f": b"data"}
+
+
+@pytest.mark.parametrize(("after", "changed"), [(b"atad", True), (b"data", False), (None, True)])
+@pytest_twisted.ensureDeferred
+async def test_written_in_place_while_it_is_read(
+    server: Rehearsal, monkeypatch: pytest.MonkeyPatch, after: bytes | None, changed: bool
+) -> None:
+    """A file that is another at the end of a long reading was not read as it was at any time."""
+    monkeypatch.setattr(resources, "QUICK", -1.0)
+    server.dav.files["f"] = b"data"
+    source = await server.reading.origin("f").open()
+    assert await source.read() == b"data"
+    server.dav.files.pop("f")
+    if after is not None:
+        server.dav.files["f"] = after
+    if changed:
+        with pytest.raises(errors.SourceChanged):
+            await source.read()
+    else:
+        assert await source.read() == b""
+    await source.close()
 
 
 @pytest_twisted.ensureDeferred
@@ -218,6 +258,42 @@ async def test_a_lost_answer(server: Rehearsal, status: int | None) -> None:
     server.dav.faults.append(on("MOVE", lose))
     assert (await store(server.writing, "f", b"data")).size == 4
     assert server.dav.files == {"f": b"data"}
+
+
+@pytest.mark.parametrize("way", [put, store])
+@pytest_twisted.ensureDeferred
+async def test_a_lost_answer_and_another_tag(server: Rehearsal, way: Callable[..., Any]) -> None:
+    """A file that was renamed is found under its name where ETags are made of names, too."""
+
+    def lose(exchange: Exchange) -> None:
+        data = server.dav.files.pop(server.dav.path(exchange.request.target))
+        server.dav.files["f"] = data
+        exchange.answer(404)
+
+    server.dav.tag = lambda path: f'"{hash((path, server.dav.files[path])):x}"'
+    server.dav.faults.append(on("MOVE", lose))
+    await way(server.writing, "f", b"data")
+    assert server.dav.files == {"f": b"data"}
+
+
+@pytest.mark.parametrize("status", [504, None])
+@pytest_twisted.ensureDeferred
+async def test_a_lost_answer_to_a_file(server: Rehearsal, status: int | None) -> None:
+    """A large file that is stored after its answer was lost need not be sent again."""
+    kept: list[bytes] = []
+
+    def lost(exchange: Exchange) -> None:
+        path, data = server.dav.path(exchange.request.target), exchange.request.body
+        kept.append(data)
+        reactor.callLater(0.1, server.dav.files.__setitem__, path, data)
+        if status is None:
+            exchange.reset()
+        else:
+            exchange.answer(status)
+
+    server.dav.faults.append(on("PUT", lost))
+    await put(server.writing, "f", b"data")
+    assert (server.dav.files, kept) == ({"f": b"data"}, [b"data"])
 
 
 @pytest_twisted.ensureDeferred
@@ -671,16 +747,18 @@ async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) ->
     assert set(server.dav.files) == {"put", "store", "resumed"}
 
 
+@pytest.mark.parametrize("status", [404, 409])
 @pytest_twisted.ensureDeferred
-async def test_a_directory_that_vanished(server: Rehearsal) -> None:
+async def test_a_directory_that_vanished(server: Rehearsal, status: int) -> None:
     """A directory that was there a moment ago, and is not any more, is made again."""
     await store(server.writing, "d/e/one", b"data")
     server.dav.directories, server.dav.files = {""}, {}
     await store(server.writing, "d/e/two", b"data")
     assert server.dav.files == {"d/e/two": b"data"}
     server.dav.directories, server.dav.files = {""}, {}
-    with pytest.raises(errors.ServerError) as caught:  # Its body was sent already.
-        await put(server.writing, "d/e/three", b"data")
+    server.dav.faults.append(on("PUT", gives(status), times=1))
+    with pytest.raises(errors.ServerError, match="d/e/three': its directory was removed") as caught:
+        await put(server.writing, "d/e/three", b"data")  # Its body was sent already.
     assert caught.value.retryable
     await put(server.writing, "d/e/three", b"data")
     assert server.dav.files == {"d/e/three": b"data"}
@@ -889,8 +967,9 @@ async def test_a_server_that_expects_nothing(server: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_answers_that_break_off(server: Rehearsal) -> None:
+async def test_answers_that_break_off(server: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that breaks while a file is sent is an error that can be tried again, and leaves nothing behind."""
+    monkeypatch.setattr(files, "BROKEN", 0.1)
     server.dav.faults.append(on("PUT", lambda exchange: exchange.reset()))
     upload = server.writing.begin("f", UploadKey("1", "a"), size=4)
     with pytest.raises(errors.ConnectionLost) as caught:

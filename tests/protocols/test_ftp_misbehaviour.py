@@ -15,7 +15,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability, Origin
 from datamover.protocols.ftp.client.sessions import AT_ONCE
 from datamover.protocols.part_files.names import part_path
-from datamover.protocols.place import DestinationPool
+from datamover.protocols.place import DestinationPool, Place
 from datamover.protocols.upload import Saved
 from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, read, write
 from tests.protocols.ftp import pool_at
@@ -322,6 +322,37 @@ async def test_names_that_are_commands(password: Path, name: str) -> None:
         assert not any("DELE" in line or line[-1:] == "a" for line in server.heard)
 
 
+@pytest.mark.parametrize("lists", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_names_kept_otherwise(password: Path, lists: bool) -> None:
+    """A server that keeps another name than it says is found out before a file is placed over a wrong one."""
+
+    async def store(place: Place, path: str, data: bytes) -> None:
+        await place.begin(path, KEY).store(data, replace=True, commit=lambda: None)
+
+    def kept(path: str) -> str:
+        return f"{path[:-1]}_" if path.endswith(" ") else path
+
+    does: dict[str, Any] = {
+        "STOR": lambda session, path: session.do_STOR(kept(path)),
+        "RNTO": lambda session, path: session.do_RNTO(kept(path)),
+    }
+    if not lists:
+        does["LIST"] = does["NLST"] = says("550 no lists")
+    async with served(password, **does) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files["/trail_"] = b"of another"
+        for way in (put, store):
+            if lists:
+                with pytest.raises(errors.DestinationInvalid, match=r"keeps otherwise \(' ' as '_'\)"):
+                    await way(place, "trail ", DATA)
+        assert server.files == {"/trail_": b"of another"}
+        for _ in range(2):
+            await put(place, "plain?", DATA, replace=True)
+        tries = [line for line in server.commands("STOR") if ".trial" in line]
+        assert tries == ["STOR /.datamover-1-0a1b.part.trial "] * 2 * lists + ["STOR /.datamover-1-0a1b.part.trial?-"]
+
+
 # Data connections -------------------------------------------------------------------------------------------------
 
 
@@ -374,6 +405,27 @@ async def test_data_that_stops(password: Path, verb: str) -> None:
                 else put(pool.at(Scope.DESTINATION), "f", bytes(16 * MIB))
             )
         assert "data connection" in caught.value.full
+
+
+@pytest.mark.parametrize("data", [b"", content(8 * MIB)], ids=["empty", "large"])
+@pytest_twisted.ensureDeferred
+async def test_beginnings_that_are_not_told(password: Path, data: bytes) -> None:
+    """A server that says nothing before a transfer has ended is sent the file, and has it read."""
+
+    def take(session: Session, path: str) -> None:
+        assert session.data is not None
+        session.data.ended.addCallback(lambda data: session.say(session.keep(path, 0, data)))
+
+    def send(session: Session, path: str) -> None:
+        assert session.data is not None
+        own, data = session.data, session.server.files[path]
+        own.made.addCallback(lambda _: (own.transport.write(data), own.transport.loseConnection()))
+        own.ended.addCallback(lambda _: session.say("226 sent"))
+
+    async with served(password, STOR=take, RETR=send) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", data)
+        assert server.files == {"/file": data}
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, data)
 
 
 @pytest_twisted.ensureDeferred
@@ -441,6 +493,28 @@ async def test_upload_refused(password: Path, reply: str, kind: type[DataMoverEr
                 await put(pool.at(Scope.DESTINATION), "file", DATA)
             assert caught.value.scope is Scope.DESTINATION
             assert server.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_directory_that_vanished(password: Path) -> None:
+    """A server that says only at the end that a directory is not there any more has it made again."""
+
+    def keep(session: Session, path: str, data: bytes) -> str:
+        there = path.rpartition("/")[0] in session.server.directories
+        return session.keep(path, 0, data) if there else "550 ENOENT: no such file or directory"
+
+    async with served(password, STOR=lambda session, path: session.take(partial(keep, session, path))) as (
+        server,
+        pool,
+    ):
+        place = pool.at(Scope.DESTINATION)
+        await put(place, "in/one", DATA)
+        server.directories.remove("/in")
+        with pytest.raises(errors.ServerError, match="in/two': its directory was removed") as caught:
+            await put(place, "in/two", DATA)
+        assert caught.value.retryable
+        await put(place, "in/two", DATA)
+        assert server.files["/in/two"] == DATA
 
 
 @pytest_twisted.ensureDeferred

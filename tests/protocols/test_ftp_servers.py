@@ -218,6 +218,16 @@ async def test_names(made: type[FtpServer], names: list[str]) -> None:
                 assert await place.inspect(path) is None
 
 
+@pytest_twisted.ensureDeferred
+async def test_names_that_are_no_utf8() -> None:
+    """pyftpdlib exchanges bytes that are not UTF-8, and says OK: a name with some is refused, and nothing is left."""
+    with serving(Pyftpdlib) as server:
+        async with opened(server) as pool:
+            with pytest.raises(errors.DestinationInvalid, match="keeps otherwise"):
+                await put(pool.at(Scope.DESTINATION), "in/\udce9x", b"data")
+            assert os.listdir(server.root / "in") == []
+
+
 BAD = {
     "directory": "is a directory where a file is needed",
     "File/below": "leads through a file where a directory is needed",

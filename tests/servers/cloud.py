@@ -1,8 +1,8 @@
 """A small server that speaks Nextcloud's protocol: wsgidav, with the chunked upload of its documentation in front.
 
 It stands in for a Nextcloud: PHP, a database and its own installer are no part of the tests. What it refuses is what
-Nextcloud's ``ChunkingV2Plugin`` and ``FilenameValidator`` refuse. ``python -m tests.servers.cloud CONFIGURATION`` runs
-it; ``Cloud`` starts that.
+Nextcloud's ``ChunkingV2Plugin``, ``QuotaPlugin`` and ``FilenameValidator`` refuse.
+``python -m tests.servers.cloud CONFIGURATION`` runs it; ``Cloud`` starts that.
 """
 
 import json
@@ -28,6 +28,7 @@ FILES, UPLOADS = f"/remote.php/dav/files/{USER}", f"/remote.php/dav/uploads/{USE
 OTHERS = b"of another client"
 LEAST = 5 * 2**20
 """Bytes of a chunk that is not the last."""
+ROOM = 6 * 2**20
 
 _CAPABILITIES = {"dav": {"chunking": "1.0"}, "checksums": {"supportedTypes": ["SHA1", "MD5"]}}
 _HIDDEN_FILE = re.compile(rf"{UPLOADS}/([^/]+)/\.file")
@@ -39,16 +40,20 @@ class Cloud(DavServer):
     """The stand-in on a port of its own.
 
     ``config`` is its kind: "mute" does not tell what it can do, "whole" takes no chunks, "boastful" neither, though it
-    says that it does, and "impatient" has a proxy before it that does not wait until chunks are put together. "parts"
-    passes chunks on to an object store, where they have no names of their own. "lossy" loses a byte of what it puts
+    says that it does, and "impatient" has a proxy before it that does not wait until chunks are put together; at
+    "overtaken" that is the end of an earlier request, and the next one finds no chunks. "parts"
+    passes chunks on to an object store, where they have no names of their own: ``stored`` holds an upload until it is
+    put together or cancelled there. "full" has room for ``ROOM`` bytes. "lossy" loses a byte of what it puts
     together, "rotten" changes one, and at "busy" another client writes the file again before the answer is there.
     """
 
     def __init__(self, directory: Path, *, config: str = "") -> None:
         super().__init__(directory, config=config)
         self.uploads = directory / "uploads"
-        self.uploads.mkdir()
-        give(self.uploads)
+        self.stored = directory / "stored"
+        for each in (self.uploads, self.stored):
+            each.mkdir()
+            give(each)
 
     @property
     def url(self) -> str:
@@ -60,7 +65,13 @@ class Cloud(DavServer):
 
     def _start(self) -> Process:
         configuration = self.state / "cloud.json"
-        told = {"port": self.port, "files": str(self.root), "uploads": str(self.uploads), "kind": self.config}
+        told = {
+            "port": self.port,
+            "files": str(self.root),
+            "uploads": str(self.uploads),
+            "stored": str(self.stored),
+            "kind": self.config,
+        }
         configuration.write_text(json.dumps(told))
         program = [sys.executable, "-m", "tests.servers.cloud", str(configuration)]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -74,6 +85,7 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
         super().__init__(application, following, config)
         self._files = Path(config["cloud"]["files"])
         self._uploads = Path(config["cloud"]["uploads"])
+        self._stored = Path(config["cloud"]["stored"])
         self._kind = config["cloud"]["kind"]
 
     def __call__(self, environ: dict[str, Any], start: Answer) -> Iterable[bytes]:
@@ -93,12 +105,25 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
                 return _refused(start, "400 Bad Request", "BadRequest", "invalid chunk name, must be 1 to 10000")
             if not destination.startswith(FILES):
                 return _refused(start, "400 Bad Request", "BadRequest", "the Destination is missing")
+            if self._kind == "full" and int(environ.get("HTTP_OC_TOTAL_LENGTH", 0)) > ROOM:
+                return _refused(start, "507 Insufficient Storage", "InsufficientStorage", "insufficient space")
+            if self._kind == "parts" and not self._target(destination).parent.is_dir():
+                return _refused(start, "404 Not Found", "NotFound", "the target's directory could not be located")
+            if self._kind == "parts" and not (self._stored / chunk[1]).exists():
+                return _refused(start, "412 Precondition Failed", "PreconditionFailed", "missing metadata")
+        if chunk and method == "DELETE" and destination:
+            (self._stored / chunk[1]).unlink(missing_ok=True)
+        if found and method == "DELETE" and (self._uploads / found[1]).exists():
+            shutil.rmtree(self._uploads / found[1])
+            start("204 No Content", [])
+            return [b""]
         if chunk and self._kind == "parts" and method in ("PROPFIND", "DELETE"):
-            if method == "DELETE":  # It gives up all of the upload, as Nextcloud does.
-                shutil.rmtree(self._uploads / chunk[1])
             return _refused(start, "404 Not Found", "NotFound", "no such chunk")
-        if method == "MKCOL" and path.startswith(UPLOADS) and not destination.startswith(FILES):
-            return _refused(start, "400 Bad Request", "BadRequest", "the Destination is missing")
+        if method == "MKCOL" and path.startswith(UPLOADS):
+            if not destination.startswith(FILES):
+                return _refused(start, "400 Bad Request", "BadRequest", "the Destination is missing")
+            if self._kind == "parts":
+                (self._stored / path.rpartition("/")[2]).touch()
         following: Iterable[bytes] = self.next_app(environ, start)
         return following
 
@@ -110,10 +135,13 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
         start("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
+    def _target(self, destination: str) -> Path:
+        return self._files / destination.removeprefix(f"{FILES}/")
+
     def _put_together(self, environ: dict[str, Any], start: Answer, upload: Path, destination: str) -> Iterable[bytes]:
         chunks = sorted((each for each in upload.iterdir() if each.name.isdigit()), key=lambda each: int(each.name))
         size = sum(each.stat().st_size for each in chunks)
-        target = self._files / destination.removeprefix(f"{FILES}/")
+        target = self._target(destination)
         if environ.get("HTTP_OC_TOTAL_LENGTH") != str(size):
             return _refused(start, "400 Bad Request", "BadRequest", "the chunks have another size")
         if any(each.stat().st_size < LEAST for each in chunks[:-1]):
@@ -128,6 +156,7 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
                 with each.open("rb") as piece:
                     shutil.copyfileobj(piece, file)
         shutil.rmtree(upload)
+        (self._stored / upload.name).unlink(missing_ok=True)
         if self._kind == "lossy":
             os.truncate(target, size - 1)
         if self._kind == "rotten":
@@ -143,6 +172,8 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
             target.write_bytes(OTHERS)
         if self._kind == "impatient":
             return _refused(start, "504 Gateway Timeout", "", "")
+        if self._kind == "overtaken":
+            return _refused(start, "404 Not Found", "NotFound", "no such upload")
         start("204 No Content" if existed else "201 Created", headers)
         return [b""]
 

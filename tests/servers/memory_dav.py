@@ -27,6 +27,8 @@ class MemoryDav:
         self.host = ""
         """What hrefs begin with."""
         self.quote: Callable[[str], str] = quote
+        self.tag: Callable[[str], str] = lambda path: f'"{hash(self.files[path]):x}"'
+        """Makes the ETag of what has a path."""
 
     def __call__(self, exchange: Exchange) -> None:
         if any(fault(exchange) for fault in self.faults):
@@ -64,7 +66,7 @@ class MemoryDav:
             props = (
                 f"<x:resourcetype/><x:getcontentlength>{len(self.files[path])}</x:getcontentlength>"
                 f"<x:getlastmodified>{formatdate(MODIFIED, usegmt=True)}</x:getlastmodified>"
-                f"<x:getetag>{escape(self._etag(path))}</x:getetag>"
+                f"<x:getetag>{escape(self.tag(path))}</x:getetag>"
             )
             if path in self.checksums:
                 props += f"<o:checksums><o:checksum>{self.checksums[path]}</o:checksum></o:checksums>"
@@ -75,14 +77,11 @@ class MemoryDav:
         unknown = "<x:propstat><x:prop><x:getetag/></x:prop><x:status>HTTP/1.1 404 Not Found</x:status></x:propstat>"
         return f"<x:response><x:href>{href}</x:href>{known}{unknown if path in self.directories else ''}</x:response>"
 
-    def _etag(self, path: str) -> str:
-        return f'"{hash(self.files[path]):x}"'
-
     def _get(self, exchange: Exchange, path: str) -> None:
         if path not in self.files:
             exchange.answer(404)
             return
-        headers = [("ETag", self._etag(path)), ("Last-Modified", formatdate(MODIFIED, usegmt=True))]
+        headers = [("ETag", self.tag(path)), ("Last-Modified", formatdate(MODIFIED, usegmt=True))]
         exchange.answer(200, headers, self.files[path])
 
     _head = _get
@@ -127,4 +126,4 @@ class MemoryDav:
             return False
         url, _, tag = (condition or "").removeprefix("<").removesuffix("])").partition("> ([")
         path = self.path(url)
-        return condition is None or (path in self.files and self._etag(path) == tag)
+        return condition is None or (path in self.files and self.tag(path) == tag)

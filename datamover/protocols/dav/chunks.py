@@ -5,23 +5,22 @@ each with the Destination, and MOVE of ID/.file. ownCloud's has the same request
 its ``ObjectStore``. Small files are put whole, under a hidden name, and moved.
 """
 
+import copy
 import json
 import os
+import posixpath
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
-
 from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalled
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.looks import TAG, Look, look_of, tag_told, time_header
+from datamover.protocols.dav.looks import TAG, Look, look_of, time_header
 from datamover.protocols.dav.refusals import DavRefusals
-from datamover.protocols.dav.service import DavService, Refused
+from datamover.protocols.dav.service import PATIENCE, PAUSE, DavService, Refused, answer_lost
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.metadata import Metadata
@@ -34,17 +33,16 @@ SUFFIX = ".partial"
 """The end of hidden files' names; Nextcloud and ownCloud refuse ".part" and ".filepart"."""
 LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 """Of version 2, where the server keeps its files in an object store."""
-PUT_TOGETHER = 600.0
-"""Seconds for which a server may go on to put chunks together after its answer was lost, or a proxy's patience over."""
 REMEMBERED = 1000
 """Uploads that became files, and what these are known by."""
-PAUSE = 1.0
-"""Seconds between two looks for what it puts together."""
 
 _CHUNK = re.compile(r"\d{1,10}")
-_IMPATIENT = frozenset({502, 504, 524})
-"""With these, a proxy says that it waits no longer."""
 _NOT_HERE = frozenset({404, 405, 409, 410, 501})
+"""With these, servers refuse to begin an upload in chunks that know none."""
+_EXPIRED = frozenset({404, 409, 410, 412})
+"""With these, servers refuse a chunk whose upload is not there any more: Nextcloud remembers one for a day."""
+_WHOLE = ".file"
+"""The name of all chunks together, in the collection that holds them."""
 
 
 class Chunking:
@@ -84,6 +82,13 @@ class DavStore:
         self._service = files.service
         self._made: dict[str, str] = {}
         """Upload -> the ETag of the file that it became, as the server told it."""
+        self._total: int | None = None
+
+    def of(self, size: int | None) -> "DavStore":
+        """Return the same for a file of ``size`` bytes, None: not known. Then a quota is held before all is sent."""
+        store = copy.copy(self)
+        store._total = size
+        return store
 
     @property
     def refusals(self) -> DavRefusals:
@@ -140,6 +145,8 @@ class DavStore:
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
         upload = f"{prefix(key.transfer)}{key.content}-{os.urandom(4).hex()}".removeprefix(".")
+        # Nextcloud looks for it at each chunk.
+        await self._files.make_directory(posixpath.dirname(path))
         with self.refusals.about(path):
             try:
                 await self._service.ask("MKCOL", self._url(upload), self._destination(path))
@@ -164,9 +171,16 @@ class DavStore:
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store a chunk, and look at it."""
-        url = self._url(upload, f"{number:05d}")
+        url, headers = self._url(upload, f"{number:05d}"), self._destination(path)
+        if self._total is not None:
+            headers["OC-Total-Length"] = str(self._total)
         with self.refusals.about(path), self.refusals.reading(path):
-            await self._service.ask("PUT", url, self._destination(path), SlicedBody(data))
+            try:
+                await self._service.ask("PUT", url, headers, SlicedBody(data))
+            except Refused as refusal:
+                if refusal.status in _EXPIRED:
+                    raise self._expired(path) from refusal
+                raise
             found: list[Member] = []
             try:
                 await self._service.find(url, 0, FILE, MultistatusParser(found.append))
@@ -222,24 +236,31 @@ class DavStore:
                         if refusal.missing:  # It cannot be removed alone: the upload is begun anew.
                             raise self.refusals.gone(path) from refusal
                         raise
-        await self._files.make_directory(path.rpartition("/")[0])
         headers = {**metadata, **condition, "OC-Total-Length": str(size)}
-        source = self._url(upload, ".file")
+        source = self._url(upload, _WHOLE)
         try:
-            with self.refusals.connecting():
-                answer = await self._files.move_url(source, path, headers)
-                self._note(upload, tag_told(answer.head))
+            self._note(upload, await self._files.move_url(source, path, headers))
         except (Refused, ConnectionLost, Stalled) as error:
-            patience = PUT_TOGETHER if not isinstance(error, Refused) or error.status in _IMPATIENT else 0.0
-            if isinstance(error, Refused) and error.status < 500:
+            patience = PATIENCE if answer_lost(error) else 0.0
+            # It is not there any more where an earlier MOVE, whose answer was lost, has ended just now.
+            if isinstance(error, Refused) and error.status < 500 and not error.missing:
                 raise
             if not await self._put_together(path, upload, size, old, patience):
+                if isinstance(error, Refused) and error.missing:
+                    raise self._expired(path) from error
                 raise
         return Made()
 
     async def abort_upload(self, path: str, upload: str) -> None:
         with self.refusals.about(path):
-            await self._abort(upload)
+            # Only so does Nextcloud give up what it has passed on to an object store; others remove all with it.
+            with suppress(Refused):
+                await self._service.ask("DELETE", self._url(upload, _WHOLE), self._destination(path))
+            try:
+                await self._service.ask("DELETE", self._url(upload))
+            except Refused as refusal:
+                if not refusal.missing:
+                    raise
 
     async def uploads(self, transfer: str) -> list[str]:
         """Return the uploads in chunks that a transfer began."""
@@ -263,21 +284,17 @@ class DavStore:
                     return True
             if self._reactor.seconds() >= until:
                 return False
-            waiting: Deferred[None] = deferLater(self._reactor, PAUSE)
-            await waiting
+            await self._service.wait(PAUSE)
+
+    def _expired(self, path: str) -> DataMoverError:
+        self._files.learnt.directories.clear()  # It may be the target's directory that is not there any more.
+        return self.refusals.gone(path)
 
     def _note(self, upload: str, etag: str) -> None:
         if etag:
             self._made[upload] = etag
         if len(self._made) > REMEMBERED:
             del self._made[next(iter(self._made))]
-
-    async def _abort(self, upload: str) -> None:
-        try:
-            await self._service.ask("DELETE", self._url(upload))
-        except Refused as refusal:
-            if not refusal.missing:
-                raise
 
     @property
     def _home(self) -> DavAddress:
@@ -288,5 +305,5 @@ class DavStore:
     def _url(self, upload: str, name: str = "") -> WebUrl:
         return self._home.url(f"{upload}/{name}" if name else upload)
 
-    def _destination(self, path: str) -> Mapping[str, str]:
+    def _destination(self, path: str) -> dict[str, str]:
         return {"Destination": self._files.destinations(path)[self._files.learnt.destination]}

@@ -14,6 +14,7 @@ from defusedxml.ElementTree import DefusedXMLParser, fromstring
 
 from datamover.protocols.http_place.refused import Unreadable
 
+TOO_EARLY = 425
 DEEPEST = 64
 LONGEST = 64 * 1024
 """Characters of one text."""
@@ -54,6 +55,8 @@ class Member:
     props: dict[str, str] = field(default_factory=dict)
     """The properties that the server has."""
     collection: bool = False
+    processed: bool = True
+    """False: the server is at work on it still, such as looking for viruses (425, as ownCloud Infinite Scale says)."""
 
 
 class MultistatusParser:
@@ -87,6 +90,7 @@ class MultistatusParser:
             self._member.hrefs.append(text)
         elif name == "status":
             status = int(found[1]) if (found := _STATUS.match(text)) else None
+            self._member.processed &= status != TOO_EARLY
             if within == "propstat":
                 self._status = status
             elif within == "response":

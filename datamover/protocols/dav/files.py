@@ -7,21 +7,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from datamover.errors import DataMoverError
+from datamover.errors import ConnectionLost, DataMoverError, Stalled
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import (
-    Look,
-    if_tagged,
-    look_in,
-    look_of,
-    members_of,
-    tag_told,
-    time_header,
-)
+from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, tag_told, time_header
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
-from datamover.protocols.dav.service import Answer, DavService, Learnt, Refused
+from datamover.protocols.dav.service import (
+    BROKEN,
+    PATIENCE,
+    PAUSE,
+    PAUSES,
+    Answer,
+    DavService,
+    Learnt,
+    Refused,
+    answer_lost,
+)
 from datamover.protocols.dav.sink import FedBody
 from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place.refused import Unreadable
@@ -33,8 +35,9 @@ LENGTH_REQUIRED = 411
 EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
-
 _UNKNOWN_METHOD = (405, 501)
+_NO_PARENT = (404, 409)
+"""With these, servers refuse a file in a directory that is not there."""
 _NO_DIRECTORY = frozenset({400, 403, 405, 409, 500})
 """The statuses by which servers refuse a path that leads through a file."""
 _MISREAD = frozenset({400, 502})
@@ -127,11 +130,15 @@ class DavFiles:
             headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
         with self.refusals.about(target or path):
             url = self.service.address.url(path)
-            answer = await self._into(path, lambda: self.service.ask("PUT", url, headers, data), (404, 409))
+            answer = await self._into(path, lambda: self.service.ask("PUT", url, headers, data), _NO_PARENT)
         return tag_told(answer.head)
 
     async def stream(self, path: str, body: FedBody, modified: float | None, target: str) -> None:
-        """Store a file as its body is fed; its directory is made. Errors name the file ``target``."""
+        """Store a file as its body is fed; its directory is made. Errors name the file ``target``.
+
+        Where the answer is lost after all was sent, as by a proxy that does not wait until a large file is stored, the
+        file is waited for.
+        """
         url, headers = self.service.address.url(path), time_header(modified)
 
         async def attempt() -> None:
@@ -147,20 +154,28 @@ class DavFiles:
                 await self.service.ask("PUT", url, headers, body)
 
         with self.refusals.about(target):
-            await self._into(path, attempt, (404, 409), body)
+            try:
+                await self._into(path, attempt, _NO_PARENT, body)
+            except (Refused, ConnectionLost, Stalled) as error:
+                nowhere = isinstance(error, Refused) and error.status in _NO_PARENT and body.begun
+                if nowhere and await self.look(posixpath.dirname(path)) is None:
+                    raise self.refusals.undirected(target) from error
+                if body.size is None or not answer_lost(error) or not await self._is_stored(path, body.size, error):
+                    raise
 
     async def move(self, source: str, target: str, condition: Mapping[str, str]) -> str:
         """Rename a file, making the new directory, on a condition of ``object_store.conditions``.
 
         Return the answer's ETag, "" if it has none. Raises Refused, and errors of the side.
         """
-        with self.refusals.connecting():
-            url = self.service.address.url(source)
-            answer = await self._into(target, lambda: self.move_url(url, target, condition), (409,))
-        return tag_told(answer.head)
+        return await self.move_url(self.service.address.url(source), target, condition)
 
-    async def move_url(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
-        """Move a resource of the server to ``target``, with headers such as a condition; raises Refused."""
+    async def move_url(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> str:
+        """Move what is at a URL of the server to ``target``, like ``move``, with headers such as a condition."""
+        with self.refusals.connecting():
+            return tag_told((await self._into(target, lambda: self._move(source, target, headers), (409,))).head)
+
+    async def _move(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
         sent = {**headers, "Overwrite": "T"}
         if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
             sent["Overwrite"] = "F"
@@ -247,6 +262,14 @@ class DavFiles:
         found: list[Member] = []
         url = self.service.address.url(path, collection=not path)
         await self.service.find(url, 0, FILE, MultistatusParser(found.append))
+        pause = PAUSES[0]
+        while found and not found[0].processed:
+            if pause > PAUSES[1]:
+                raise self.refusals.unprocessed(path)
+            await self.service.wait(pause)
+            pause *= 2
+            found.clear()
+            await self.service.find(url, 0, FILE, MultistatusParser(found.append))
         if not found:
             raise Unreadable("it tells of nothing")
         if found[0].status is not None and found[0].status >= 300:
@@ -287,6 +310,20 @@ class DavFiles:
                 raise
         await self.make_directory(directory)
         return await attempt()
+
+    async def _is_stored(self, path: str, size: int, error: Exception) -> bool:
+        """Tell whether a file of ``size`` bytes comes to be there, whose answer was lost."""
+        until = self.service.seconds() + (BROKEN if isinstance(error, ConnectionLost) else PATIENCE)
+        pause = PAUSES[0]
+        while True:
+            with suppress(DataMoverError):  # The server, or what is before it, may be away meanwhile.
+                found = await self.look(path)
+                if found is not None and found.size == size:
+                    return True
+            if self.service.seconds() >= until:
+                return False
+            await self.service.wait(pause)
+            pause = min(pause * 2, PAUSE)
 
     async def _clear(self, path: str) -> None:
         """Remove the file NAME.0000000001, which nginx leaves when its disk is full."""

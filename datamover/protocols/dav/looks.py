@@ -61,15 +61,18 @@ class Sent:
     """Its part file as it was found, or only the ETag that the server returned."""
     data: bytes | None = None
     """The whole content of a small file."""
+    renamed: bool = False
+    """Whether the ETag is that under its own name: some servers give another one to a renamed file."""
 
     def tagged(self, etag: str) -> Self:
         """Return it with the ETag that the server returned when it was renamed, "" for none."""
-        return replace(self, found=replace(self.found, etag=etag)) if etag else self
+        return replace(self, found=replace(self.found, etag=etag), renamed=True) if etag else self
 
     def is_in(self, there: Look) -> bool | None:
         """Tell whether it is what was found under a name; None if nothing shows it."""
-        if self.found.etag and there.etag:
-            return self.found.etag == there.etag
+        same = self.found.etag == there.etag
+        if self.found.etag and there.etag and (same or self.renamed):
+            return same
         if self.found.size is None or self.found.modified is None:
             return None
         return (self.found.size, self.found.modified) == (there.size, there.modified)

@@ -95,15 +95,18 @@ class DavPlace(PartFilePlace):
         if self._chunking.taken is False or (size is not None and size <= self._tools.part_size):
             return whole
         token = Token(key.transfer, key.content, modified=modified, sha256=sha256)
-        chunked = ChunkedUpload(self, self._tools, target, token, size=size)
-        return DavUpload(self, target, self._chunking, chunked, whole)
+        return DavUpload(self, target, self._chunking, self._chunked(target, token, 0, size), whole)
 
     def resume(  # type: ignore[override]
         self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None
     ) -> WholeUpload | ChunkedUpload:
         if saved.token.startswith("{"):
-            return ChunkedUpload(self, self._tools, target, Token.parse(saved.token), saved.offset, size=size)
+            return self._chunked(target, Token.parse(saved.token), saved.offset, size)
         return WholeUpload(self, target, saved.token, offset=saved.offset, size=size, modified=modified)
+
+    def _chunked(self, target: str, token: Token, offset: int, size: int | None) -> ChunkedUpload:
+        tools = changed(self._tools, store=self._store.of(size))
+        return ChunkedUpload(self, tools, target, token, offset, size=size)
 
     async def sweep(
         self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None

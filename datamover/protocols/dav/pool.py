@@ -14,11 +14,10 @@ from datamover.protocols.dav.habits import Habits
 from datamover.protocols.dav.login import Login, LoginFiles
 from datamover.protocols.dav.place import DavPlace
 from datamover.protocols.dav.refusals import DavRefusals
-from datamover.protocols.dav.resources import DavResources
+from datamover.protocols.dav.resources import DavOrigin, DavResources
 from datamover.protocols.dav.service import DavService, Learnt
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.streams import Streams
-from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.upload import Tools
@@ -58,7 +57,7 @@ class DavPool:
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             files = DavFiles(service, DavRefusals(name, side), learnt)
-            origin = partial(ResourceOrigin, DavResources(files), clock=reactor, streams=streams)
+            origin = partial(DavOrigin, DavResources(files), clock=reactor, streams=streams)
             store = DavStore(files, self._chunking, reactor)
             tools = Tools(store, conditions, part_size, origin)
             self._places[side] = DavPlace(files, store, self._chunking, self._habits, tools, origin, self._lacks)

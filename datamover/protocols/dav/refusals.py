@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.dav.documents import TOO_EARLY
 from datamover.protocols.dav.login import best_of, challenges_of
 from datamover.protocols.dav.service import Refused
 from datamover.protocols.http_place import refused as http_place
@@ -49,6 +50,11 @@ class DavRefusals(HttpRefusals):
         return errors.ServerError(
             f"{self.what(path)}: the server tells {size} bytes of it and gives {given}: is that a page, as of a login?",
             scope=self.side,
+        )
+
+    def unprocessed(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)}: the server is at work on it still, such as looking for viruses", scope=self.side
         )
 
     def unmakeable(self, path: str, refusal: Refused) -> DataMoverError:
@@ -98,10 +104,13 @@ class DavRefusals(HttpRefusals):
             return errors.NoSpace(f"{here}: its room or its quota is used up; raise it or free space", scope=side)
         if status == 408:
             return errors.ConnectionLost(f"{here}: the request took too long for the server", scope=side)
+        if status == TOO_EARLY:
+            return self.unprocessed(path)
         if status == 429 or (status == 503 and refusal.retry_after is not None):
-            return errors.RateLimited(
-                f"{here}: the server asks for fewer requests", scope=side, retry_after=refusal.retry_after
-            )
+            why = "the server asks for fewer requests"
+            if status == 503:
+                why = "the server is not available for now, as in maintenance, and asks to come again later"
+            return errors.RateLimited(f"{here}: {why}", scope=side, retry_after=refusal.retry_after)
         if status in (405, 501):
             why = "is it read-only, or full, or does it not speak WebDAV?"
             return self.unusable(path, f"is not taken by the server ({_phrase(status)}): {why}")

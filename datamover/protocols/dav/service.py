@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.errors import ConnectionLost
+from datamover.errors import ConnectionLost, Stalled
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.dav.address import DavAddress
 from datamover.protocols.dav.documents import MultistatusParser, failure_in, said_in
@@ -26,6 +28,16 @@ from datamover.web.url import WebUrl
 MULTISTATUS = 207
 LOGINS = 3
 """Times that a request is sent for the login's sake."""
+PATIENCE = 600.0
+"""Seconds for which a server may be at work on what it was asked, after its answer was lost."""
+PAUSE = 1.0
+"""Seconds between two looks for what it does."""
+PAUSES = (0.1, 15.0)
+"""Seconds between two looks at a file that the server is at work on: the first, doubled each time, and the longest."""
+BROKEN = 10.0
+"""Seconds for which a file is waited for whose connection broke, so that the server may not be there any more."""
+_IMPATIENT = frozenset({502, 504, 524})
+"""With these, a proxy says that it waits no longer for its server."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 
@@ -48,6 +60,13 @@ class Refused(http_place.Refused):
     def location(self) -> str | None:
         """The target of a redirect, None for another answer."""
         return self.head.header("Location") if self.status in REDIRECTS else None
+
+
+def answer_lost(error: Exception) -> bool:
+    """Tell whether what was asked may be done, or under way, though an error was met."""
+    if isinstance(error, Refused):
+        return error.status in _IMPATIENT
+    return isinstance(error, ConnectionLost | Stalled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +126,16 @@ class DavService:
     def at(self, address: DavAddress) -> "DavService":
         """Return the service for another collection of the same server, with the same login."""
         return DavService(self._agent, address, self._login, self._reactor)
+
+    def seconds(self) -> float:
+        """Return the time of a monotonic clock."""
+        now: float = self._reactor.seconds()
+        return now
+
+    async def wait(self, seconds: float) -> None:
+        """Let the server have some time."""
+        waiting: Deferred[None] = deferLater(self._reactor, seconds)
+        await waiting
 
     async def ask(
         self,

@@ -24,6 +24,9 @@ class FedBody:
         self.length = UNKNOWN_LENGTH if length is None else length
         self.begun = False
         """Bytes were sent."""
+        self.size: int | None = None
+        """Bytes of all of it, once all were given to the connection."""
+        self._fed = 0
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] = Deferred()
         self._paused = False
@@ -40,12 +43,14 @@ class FedBody:
             if self._given_up or self._consumer is None:
                 return False
             self.begun = True
+            self._fed += min(SLICE, len(view) - start)
             self._consumer.write(view[start : start + SLICE])  # type: ignore[arg-type]
         return True
 
     def end(self) -> None:
         """End the body."""
         self._whole = True
+        self.size = self._fed
         if self._consumer is not None and not self._done.called:
             self._done.callback(None)
 

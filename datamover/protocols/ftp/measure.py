@@ -7,8 +7,9 @@ from twisted.internet.task import deferLater
 from datamover.errors import DataMoverError, NoSpace, Stalled
 from datamover.protocols.ftp.client.data import Receiving
 from datamover.protocols.ftp.client.listing import Entry
+from datamover.protocols.ftp.client.moving import Moving
 from datamover.protocols.ftp.client.replies import FtpRefusal
-from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.session import FtpSession, says_missing
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.refusals import FtpRefusals
 from datamover.protocols.ftp.tree import Tree
@@ -70,6 +71,9 @@ async def stored(
         if not isinstance(told, NoSpace) and await _is_full(real, sent, sessions, tree):
             raise refusals.full(path) from error
         if isinstance(error, FtpRefusal):
+            if says_missing(error):  # Some say it only when all was sent.
+                tree.forget()
+                raise refusals.undirected(path) from error
             raise
         raise told from error
 

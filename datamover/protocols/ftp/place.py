@@ -12,11 +12,13 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.ftp import aside
 from datamover.protocols.ftp.client.data import Sending
+from datamover.protocols.ftp.client.moving import Moving
 from datamover.protocols.ftp.client.replies import FtpRefusal
-from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.measure import measure_sent, stored
 from datamover.protocols.ftp.metadata import Metadata
+from datamover.protocols.ftp.names import OddNames
 from datamover.protocols.ftp.placing import FtpPlacement
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
 from datamover.protocols.ftp.sink import FtpSink, write_on
@@ -43,10 +45,12 @@ class FtpPlace(PartFilePlace):
         reactor: Any,
         lacks: Lacks,
         directories: dict[str, tuple[float, str]],
+        kept: set[str],
     ) -> None:
         self.lacks = lacks
         self._refusals = FtpRefusals(settings.name, side, user)
         self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks, directories)
+        self._names = OddNames(self._tree, self._refusals, kept)
         self._reader = FtpReader(sessions, self._tree, self._refusals, lacks)
         self._sessions = sessions
         self._clock = reactor
@@ -71,6 +75,7 @@ class FtpPlace(PartFilePlace):
         with self._refusals.about(target):
             session = await self._sessions.take()
             try:
+                await self._names.check(session, target, part)
                 real = await self._tree.name(session, part, make=not offset)
                 moving = await (
                     self._resumed(session, real, target, offset) if offset else self._sent(session, real, part)
@@ -240,6 +245,7 @@ class FtpPlace(PartFilePlace):
     async def _put(
         self, session: FtpSession, part: str, target: str, data: bytes, replace: bool, metadata: Metadata
     ) -> FtpPlacement:
+        await self._names.check(session, target, part)
         real = await self._tree.name(session, part, make=True)
         name = posixpath.join(posixpath.dirname(real), posixpath.basename(target))
         placing = self._placing(session, real, name, target, len(data), replace)

@@ -25,8 +25,9 @@ class FtpPool:
         self._lacks = Lacks(reactor.seconds, frozenset(Ability) - abilities)
         self._sessions = Sessions(reactor, server, self._threads, self._announced)
         directories: dict[str, tuple[float, str]] = {}
+        kept: set[str] = set()
         self._places = {
-            side: FtpPlace(root, server.user, settings, side, self._sessions, reactor, self._lacks, directories)
+            side: FtpPlace(root, server.user, settings, side, self._sessions, reactor, self._lacks, directories, kept)
             for side in (Scope.SOURCE, Scope.DESTINATION)
         }
 

@@ -90,7 +90,7 @@ class FtpRefusals(FileServerRefusals):
             verb = refusal.command.partition(" ")[0]
             return errors.ServerError(f"{what}: the server does not do {verb}: {said}", scope=side, retryable=False)
         if self.too_long(path) or any(each in words for each in _NO_NAME):
-            return self._no_name(path, said)
+            return self.no_name(path, said)
         if code < 500 and not any(each in words for each in _STAYS):
             return self.answers(path, said)
         if any(each in words for each in _MISSING):
@@ -99,7 +99,7 @@ class FtpRefusals(FileServerRefusals):
             give = f"take another name, or {give}"
         return self.denied(path, said, give)
 
-    def _no_name(self, path: str, said: str) -> DataMoverError:
+    def no_name(self, path: str, said: str) -> DataMoverError:
         what = "shorten it" if self.too_long(path) else "take another"
         return errors.missing(self.side, f"{self.what(path)} has a name that the server does not take ({said}); {what}")
 

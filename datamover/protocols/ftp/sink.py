@@ -9,8 +9,9 @@ from twisted.internet.task import deferLater
 from datamover.errors import ConnectionLost, DataMoverError
 from datamover.protocols.base import Ability, Lack, Octets
 from datamover.protocols.ftp.client.data import Sending
+from datamover.protocols.ftp.client.moving import Moving
 from datamover.protocols.ftp.client.replies import FtpRefusal
-from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.measure import PAUSES, SETTLED, measure_sent, stored
 from datamover.protocols.ftp.metadata import Metadata

@@ -6,8 +6,9 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Inspection, Octets
 from datamover.protocols.ftp.client.data import Receiving
 from datamover.protocols.ftp.client.listing import Entry
+from datamover.protocols.ftp.client.moving import Moving
 from datamover.protocols.ftp.client.replies import FtpRefusal
-from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
 from datamover.protocols.ftp.tree import Tree

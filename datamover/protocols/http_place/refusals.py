@@ -50,7 +50,8 @@ class HttpRefusals(Refusals):
     def of(self, refusal: Refused, path: str) -> DataMoverError:
         """Return the error for a refusal. The server's own words are for administrators."""
         error = self._of(refusal, path)
-        said = f"{error.message} (the {self.holder} answers {refusal.status} {refusal.said}".rstrip()
+        words = refusal.said.removeprefix(f"{refusal.status} ")  # The titles of many pages begin with it.
+        said = f"{error.message} (the {self.holder} answers {refusal.status} {words}".rstrip()
         return error.saying(error.message, full=f"{said})")
 
     def met(self, error: DataMoverError) -> DataMoverError:

@@ -122,6 +122,12 @@ class Control(LineReceiver):
         self._send()
         return command.answer
 
+    def move(self) -> None:
+        """Have the reply that is under way not be due: data moves, though the server has not said so."""
+        if self._commands:
+            self._commands[0].due = False
+            self._watch()
+
     def expect(self, within: float = inf) -> None:
         """Limit the time of the pending reply from now on: to the idle timeout, and to ``within`` seconds."""
         if self._commands:

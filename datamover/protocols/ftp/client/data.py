@@ -42,7 +42,10 @@ JOINED = 2**18
 
 @implementer(IHandshakeListener)
 class Data(Protocol):
-    """A data connection; ``gone`` fires when it is closed, ``ready`` when bytes may move, or it is closed."""
+    """A data connection; ``gone`` fires when it is closed, ``ready`` when bytes may move, or it is closed.
+
+    Of one that brings bytes, ``moved`` fires when they begin to, or it is closed.
+    """
 
     transport: Any
 
@@ -54,6 +57,7 @@ class Data(Protocol):
         self._waiting: Deferred[None] | None = None
         self._leave: Callable[[], None] = lambda: None
         self.ready: Deferred[None] = Deferred()
+        self.moved: Deferred[None] = Deferred()
         self.gone: Deferred[None] = Deferred()
         self.ended = False
         self.reason: BaseException | None = None
@@ -126,6 +130,8 @@ class Receiving(Data):
         self._measure()
 
     def dataReceived(self, data: bytes) -> None:
+        if not self.moved.called:
+            self.moved.callback(None)
         self._pieces.append(data)
         self._held += len(data)
         # With TLS this is called for every record: it does no more than it must.
@@ -145,6 +151,8 @@ class Receiving(Data):
             self._soon.cancel()
             self._soon = None
         super().connectionLost(reason)
+        if not self.moved.called:
+            self.moved.callback(None)
 
     def _come(self) -> None:
         self._soon = None

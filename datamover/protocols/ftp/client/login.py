@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from twisted.internet import error as failures
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from datamover import errors
@@ -157,8 +158,10 @@ class _Login:
         )
         if self._secure is not None and server.implicit:
             endpoint = wrapClientTLS(self._secure, endpoint)
+        factory = Factory.forProtocol(lambda: self._control)
+        factory.noisy = False  # The log tells of each login.
         try:
-            await connectProtocol(endpoint, self._control)  # type: ignore[no-untyped-call]
+            await endpoint.connect(factory)
         except failures.TimeoutError:
             raise errors.TimedOut(f"{server.shown} does not answer within {server.connect_timeout:g} s") from None
         except (failures.ConnectError, OSError) as error:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from datamover import errors
-from datamover.protocols.ftp.client.control import Control, again, checked
+from datamover.protocols.ftp.client.control import Control, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
+from datamover.protocols.ftp.client.moving import UNTOLD, Moving
 from datamover.protocols.ftp.client.replies import (
     FtpRefusal,
     Reply,
@@ -22,10 +22,6 @@ from datamover.protocols.ftp.client.replies import (
 )
 from datamover.protocols.ftp.client.tls import SessionTLS
 
-GRACE = 1.0
-"""Seconds that a server has to say why it made no data connection."""
-ANSWER = 5.0
-"""Seconds that a server has to say why it ended a data connection before it had all: some never do."""
 LARGEST_LISTING = 64 * 2**20
 """Bytes of one directory's listing."""
 _MISSING = (
@@ -44,103 +40,6 @@ class Features:
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
-
-
-class Moving:
-    """One transfer over a data connection; it has ended when the server says so, not when the connection ends."""
-
-    def __init__(self, clock: Any, session: "FtpSession", data: Data, command: str) -> None:
-        self._clock = clock
-        self._session = session
-        self._command = command
-        self._reply: Reply | Failure | None = None
-        self._unreached: Failure | None = None
-        self._grace: Any = None
-        self._waiting: list[Deferred[None]] = []
-        self.data = data
-        self.began: Deferred[None] = Deferred()
-        """Fires when the server has begun, or has ended it."""
-        self.unexplained = False
-        """Whether the server closed the data connection, and says nothing of it."""
-
-    def begin(self, _: object = None) -> None:
-        """Take note that the server has begun."""
-        self._no_grace()
-        if not self.began.called:
-            self.began.callback(None)
-
-    def unreached(self, failure: Failure) -> None:
-        """Take note that there is no data connection.
-
-        A server that refuses resets it, and says so right after; others wait for it before they say anything.
-        """
-        self._unreached = failure
-        if not self.began.called:
-            self._grace = self._clock.callLater(GRACE, self.begin)
-
-    def check(self) -> None:
-        """Raise what kept the data connection from being made."""
-        if self._unreached is not None:
-            self._unreached.raiseException()
-
-    def follow(self, answer: Deferred[Reply]) -> None:
-        """Take the server's last word from ``answer``."""
-        answer.addBoth(self._answered)
-
-    def _answered(self, reply: Reply | Failure) -> None:
-        self._reply = reply
-        if isinstance(reply, Failure) or not reply.positive:
-            self.unexplained = (
-                self.data.ended and isinstance(reply, Failure) and isinstance(reply.value, errors.Stalled)
-            )
-            self.data.abort()
-        self.begin()
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
-
-    @property
-    def over(self) -> bool:
-        """Whether the server has had its last word on it."""
-        return self._reply is not None
-
-    async def end(self) -> Reply:
-        """Wait for the server's last word, which is due now.
-
-        Raises FtpRefusal where that is negative, and TLSFailed where the data connection's certificate is not valid.
-        """
-        if self._reply is None:
-            self._session.control.expect()
-            self.data.gone.addCallback(self._gone)
-            waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
-            self._waiting.append(waiter)
-            await waiter
-        if isinstance(self.data.reason, errors.DataMoverError):
-            raise again(self.data.reason)
-        reply = self._reply
-        if isinstance(reply, Failure):
-            reply.raiseException()
-        assert isinstance(reply, Reply)
-        return checked(reply, self._command)
-
-    def _gone(self, _: object) -> None:
-        """Have the server's word soon where it closed the data connection before it had all."""
-        if self._reply is None and isinstance(self.data, Sending) and self.data.cut_off:
-            self._session.control.expect(ANSWER)
-
-    def _no_grace(self) -> None:
-        if self._grace is not None and self._grace.active():
-            self._grace.cancel()
-
-    def close(self) -> None:
-        """Release the data connection, and ignore the server's reply."""
-        self._no_grace()
-        if isinstance(self.data, Sending) and self.over and not self.data.ended:
-            self.data.leave()
-        else:
-            self.data.abort()
-        if not self.over:
-            self._session.control.expect()
 
 
 class FtpSession:
@@ -293,9 +192,10 @@ class FtpSession:
         port = await self._passive()
         creator = None if self._secure is None else self._secure.data()
         address = self.control.transport.getPeer().host
-        moving = Moving(self._reactor, self, data, f"{verb} {path or ''}".rstrip())
+        moving = Moving(self._reactor, self.control, data, f"{verb} {path or ''}".rstrip())
         connecting = Deferred.fromCoroutine(connect(self._reactor, address, port, data, creator, self._connect_timeout))
-        connecting.addErrback(moving.unreached)
+        patience = min(UNTOLD, self._idle_timeout / 2)
+        connecting.addCallbacks(lambda _: moving.reached(patience), moving.unreached)
         try:
             if offset:
                 # Twisted's server answers nothing before it has the data connection.

@@ -1,0 +1,102 @@
+"""Names that servers are known to keep otherwise than they were told, and to say OK.
+
+pure-ftpd has "_" for a control character or a space at the end, others leave it out, put another for a byte that is not
+UTF-8, or take UTF-8 for Latin-1. Then a file would be placed over one that nobody looked at, or be where nobody looks
+for it. So what is odd in a name is tried once, in the name of a hidden empty file beside it.
+"""
+
+import posixpath
+import re
+from contextlib import suppress
+from unicodedata import normalize
+
+from datamover.errors import DataMoverError
+from datamover.protocols.ftp.client.data import Sending
+from datamover.protocols.ftp.client.replies import FtpRefusal
+from datamover.protocols.ftp.client.session import FtpSession
+from datamover.protocols.ftp.refusals import FtpRefusals
+from datamover.protocols.ftp.tree import Tree
+
+TRIAL = ".trial"
+"""What follows a part file's name in that of the hidden file, before what is tried."""
+MOST = 40
+"""Signs that one name tries, at most."""
+
+_ODD = re.compile(r'[\x01-\x1f\x7f"*:<>?\\|]|[^\x00-\x7f]')
+_LAST = re.compile(r"[\s.]\Z")
+
+
+class OddNames:
+    """What is odd in the names below ``tree``; ``kept`` is what the server was found to keep as it is."""
+
+    def __init__(self, tree: Tree, refusals: FtpRefusals, kept: set[str]) -> None:
+        self._tree = tree
+        self._refusals = refusals
+        self._kept = kept
+
+    async def check(self, session: FtpSession, path: str, part: str) -> None:
+        """Raise DestinationInvalid where the server keeps another name than ``path``, to be placed from ``part``.
+
+        A server that lists nothing is believed; what it refuses to try is refused when it is used. Raises FtpRefusal.
+        """
+        above = ""
+        for name in path.split("/"):
+            signs = {_kind(sign): sign for sign in _ODD.findall(name) if _kind(sign) not in self._kept}
+            last = found[0] if (found := _LAST.search(name)) and f"{found[0]}/" not in self._kept else ""
+            if signs or last:
+                tried = sorted(signs.values())[:MOST]
+                await self._check(session, path, above, f"{posixpath.basename(part)}{TRIAL}", "".join(tried), last)
+                self._kept |= {*map(_kind, tried), f"{last}/"}
+            above = posixpath.join(above, name)
+
+    async def _check(self, session: FtpSession, path: str, above: str, part: str, signs: str, last: str) -> None:
+        directory = await self._tree.directory(session, above, make=True)
+        trial = f"{part}{signs}{last or '-'}"
+        real = posixpath.join(directory, trial)
+        try:
+            await _touch(session, real)
+        except FtpRefusal as refusal:
+            if refusal.code == 553:
+                raise self._refusals.no_name(path, str(refusal)) from refusal
+            return
+        try:
+            listed = [entry.name for entry in await self._tree.entries(session, directory)]
+        except FtpRefusal:
+            listed = [trial]
+        found = [name for name in listed if name.startswith(part)]
+        for name in dict.fromkeys([trial, *found]):
+            await _remove(session, posixpath.join(directory, name), posixpath.join(directory, part))
+        if normalize("NFC", trial) not in [normalize("NFC", name) for name in found]:
+            raise self._otherwise(path, f"{signs}{last}", found[0].removeprefix(part) if found else "")
+
+    def _otherwise(self, path: str, signs: str, instead: str) -> DataMoverError:
+        kept = f"{signs!r} as {instead.removesuffix('-')!r}" if instead else repr(signs)
+        return self._refusals.unusable(
+            path, f"has a name that the server keeps otherwise ({kept}): it would be another file; take another name"
+        )
+
+
+def _kind(sign: str) -> str:
+    """Return a sign for all that servers take alike: of Unicode, 256 in a row."""
+    return sign if sign < "\xa0" or "\ud800" <= sign <= "\udfff" else chr(max(ord(sign) & ~255, 0xA0))
+
+
+async def _touch(session: FtpSession, real: str) -> None:
+    """Make an empty file."""
+    moving = await session.store(real)
+    try:
+        assert isinstance(moving.data, Sending)
+        await moving.data.finish()
+        await moving.end()
+    finally:
+        moving.close()
+
+
+async def _remove(session: FtpSession, real: str, plain: str) -> None:
+    """Remove a file as far as the server lets it be, by a ``plain`` name if not by its own."""
+    try:
+        await session.ask("DELE", real)
+    except FtpRefusal:
+        with suppress(FtpRefusal):
+            await session.rename(real, plain)
+            await session.ask("DELE", plain)
