@@ -34,7 +34,9 @@ from tests.servers import postgres
 from tests.servers.certificates import Authority
 from tests.servers.crowds import crowd
 from tests.servers.door import WAIT, Door, config_of, faulted, one, told
+from tests.servers.nginx import Nginx
 from tests.servers.service import Service
+from tests.waiting import wait_until
 
 LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></methodCall>"
 HEAD = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n"
@@ -667,6 +669,25 @@ def test_answers_that_nobody_reads(service: Service) -> None:
             assert polite.move("unread.bin") == "COMPLETED"
     while len(greedily(service, "system.multicall", [one])[0]) != 1:
         pass
+
+
+def test_files_that_hardly_move_keep_nobody_waiting(service: Service, tmp_path: Path) -> None:
+    """One who moves file after file at a byte now and then does not have all of a destination, whoever comes later."""
+    (tmp_path / "f").write_bytes(b"f" * 2**20)
+    with Nginx(tmp_path, config="limit_rate 1k;") as web:
+        files = [
+            {"source": f"{web.url}/f", "destination": "archive", "path": f"hardly/{number}"} for number in range(20)
+        ]
+        job = greedily(service, "jobs.submit", {"files": files})["id"]
+
+        def moving() -> int:
+            return [file["status"] for file in greedily(service, "jobs.files", job)].count("IN_PROGRESS")
+
+        wait_until(lambda: moving() == 6, "three quarters of the slots")
+        with closing(Polite(service)) as polite:
+            assert polite.move("beside-hardly.bin") == "COMPLETED"
+        assert moving() == 6
+        greedily(service, "jobs.cancel", job)
 
 
 # Names that are not ours -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import errors
+from datamover.concurrency.waiters import Waiters
 from datamover.protocols.ftp.client.control import Control, again, checked
 from datamover.protocols.ftp.client.data import Data, Sending
 from datamover.protocols.ftp.client.replies import Reply
@@ -28,7 +29,7 @@ class Moving:
         self._reply: Reply | Failure | None = None
         self._unreached: Failure | None = None
         self._grace: Any = None
-        self._waiting: list[Deferred[None]] = []
+        self._waiting = Waiters[None]()
         self.data = data
         data.moved.addCallback(self._untold)
         self.began: Deferred[None] = Deferred()
@@ -81,9 +82,7 @@ class Moving:
             self.unexplained = stalled and isinstance(self.data, Sending) and self.data.cut_off
             self.data.abort()
         self.begin()
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
+        self._waiting.wake(None)
 
     @property
     def over(self) -> bool:
@@ -98,9 +97,7 @@ class Moving:
         if self._reply is None:
             self._control.expect()
             self.data.gone.addCallback(self._gone)
-            waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
-            self._waiting.append(waiter)
-            await waiter
+            await self._waiting.wait()
         if isinstance(self.data.reason, errors.DataMoverError):
             raise again(self.data.reason)
         reply = self._reply
