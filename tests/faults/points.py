@@ -34,6 +34,7 @@ POINTS = {
     "about to be put on a disk": ("datamover.protocols.local.place", "LocalPlace.put_part", "before"),
     "about to be put over SFTP": ("datamover.protocols.sftp.place", "SftpPlace.put_part", "before"),
     "part file about to be opened": ("datamover.protocols.local.place", "LocalPlace.open_part", "before"),
+    "part file about to be made": ("datamover.protocols.local.disk", "Disk.open_part", "before"),
     "part file made": ("datamover.protocols.local.disk", "Disk.open_part", "after"),
     "old file set aside": ("datamover.protocols.sftp.aside", "set_aside", "after"),
     "file begun": ("datamover.protocols.ftp.client.session", "FtpSession.store", "after"),

@@ -98,7 +98,8 @@ def test_stalled_before_it_wrote(cluster: Cluster) -> None:
 def test_killed_after_it_wrote_late(cluster: Cluster) -> None:
     """What an engine makes that stood still meanwhile is removed, too, if it is killed before it can tell anybody."""
     work = Work(cluster)
-    late = cluster.engine(command=command("part file about to be opened", signal.SIGSTOP, then="part file made"))
+    # Both in the thread, which goes on whatever is learnt meanwhile.
+    late = cluster.engine(command=command("part file about to be made", signal.SIGSTOP, then="part file made"))
     asked = work.one(8 * MIB, "archive")
     wait_until(lambda: late.stalled, "it stands still")
     cluster.engine()
