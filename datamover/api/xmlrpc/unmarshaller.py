@@ -92,34 +92,37 @@ _MEMBER = re.compile(
 """The name, type and text of each of them; a type that is not named is a string."""
 _TEXTS = frozenset(("", "string"))
 _NAMED = ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")
-_REFERENCE = re.compile("&([^;]*+);")
-_MOST_REFERENCES = 256
+_NUMERIC = re.compile("&#([^;]*+);")
+_MOST_NUMBERS = 256
 
 
-class _References(dict[str, str]):
-    """The characters that references stand for; without a DTD there are no others."""
+class _Numbered(dict[str, str]):
+    """The characters that references by number stand for, as they are written without."""
 
-    def __missing__(self, name: str) -> str:
-        char = chr(int(name[2:], 16) if name[1] == "x" else int(name[1:]))
-        if len(self) < _MOST_REFERENCES:
-            self[name] = char
-        return char
+    def __missing__(self, number: str) -> str:
+        char = chr(int(number[1:], 16) if number[0] == "x" else int(number))
+        written = next((name for name, meant in _NAMED if meant == char), char)
+        if len(self) < _MOST_NUMBERS:
+            self[number] = written
+        return written
 
 
-_CHARACTERS = _References(amp="&", lt="<", gt=">", quot='"', apos="'")
+_NUMBERED = _Numbered()
+
+
+def _without_numbers(text: str) -> str:
+    """Return a piece of the document without references by number, which some clients write for all but ASCII."""
+    parts = _NUMERIC.split(text)
+    parts[1::2] = map(_NUMBERED.__getitem__, parts[1::2])
+    return "".join(parts)
 
 
 def _meant(chars: str) -> str:
-    """Return text with its references read."""
-    if "&" not in chars:
-        return chars
-    if "&#" not in chars:
+    """Return text with its references by name read; without a DTD there are no others than these."""
+    if "&" in chars:
         for name, char in _NAMED:
             chars = chars.replace(name, char)
-        return chars
-    parts = _REFERENCE.split(chars)
-    parts[1::2] = map(_CHARACTERS.__getitem__, parts[1::2])
-    return "".join(parts)
+    return chars
 
 
 def _as_text(aside: re.Match[str]) -> str:
@@ -171,6 +174,8 @@ class Unmarshaller:
                 whole, begun = whole[: open_aside.start()], whole[open_aside.start() :]
         end = max(whole.rfind("<"), 0)  # Not within text.
         whole, self._left = whole[:end], whole[end:] + begun
+        if "&#" in whole:
+            whole = _without_numbers(whole)
         part, *parts = _PLAIN.split(whole)
         each = iter(parts)
         for members, following in zip(each, each, strict=True):
