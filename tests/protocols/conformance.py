@@ -176,6 +176,9 @@ async def read_to_the_end(source: Source) -> None:
 class Conformance:
     """The suite; a subclass gives the fixture ``premises``."""
 
+    makes_twice = False
+    """Whether the server refuses one of two requests for which it makes the same directory at a time."""
+
     @pytest.mark.parametrize("size", [0, 1, 3 * MIB + 7])
     @pytest_twisted.ensureDeferred
     async def test_round_trip(self, premises: Premises, size: int) -> None:
@@ -388,6 +391,9 @@ class Conformance:
             "top": b"",
             "a/large": content(MIB),
         }
+
+        if self.makes_twice:
+            premises.outside.lay("a/b/there", b"")
 
         async def store(number: int, name: str, data: bytes) -> None:
             def commit() -> None:
