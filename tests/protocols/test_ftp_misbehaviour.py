@@ -353,6 +353,27 @@ async def test_names_kept_otherwise(password: Path, lists: bool) -> None:
         assert tries == ["STOR /.datamover-1-0a1b.part.trial "] * 2 * lists + ["STOR /.datamover-1-0a1b.part.trial?-"]
 
 
+@pytest.mark.parametrize(("word", "times"), [("STOR", 1), ("LIST", 2)])
+@pytest_twisted.ensureDeferred
+async def test_a_name_that_cannot_be_tried_yet(password: Path, word: str, times: int) -> None:
+    """What the server does not let be tried for now is not taken for a name that it keeps."""
+    later = [says("451 not now")] * times
+    does: dict[str, Any] = {
+        "STOR": lambda session, path: session.do_STOR(f"{path[:-1]}_" if path.endswith(" ") else path),
+        "NLST": says("502 unknown"),
+    }
+    usual = does.get(word, lambda session, path: getattr(session, f"do_{word}")(path))
+    does[word] = lambda session, path: (later.pop() if later else usual)(session, path)
+    async with served(password, **does) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        with pytest.raises(errors.DataMoverError) as caught:
+            await put(place, "trail ", DATA)
+        assert caught.value.retryable
+        with pytest.raises(errors.DestinationInvalid, match="keeps otherwise"):
+            await put(place, "trail ", DATA)
+        assert server.files == {}
+
+
 # Data connections -------------------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,8 @@ class OddNames:
     async def check(self, session: FtpSession, path: str, part: str) -> None:
         """Raise DestinationInvalid where the server keeps another name than ``path``, to be placed from ``part``.
 
-        A server that lists nothing is believed; what it refuses to try is refused when it is used. Raises FtpRefusal.
+        A server that lists nothing is believed; what it refuses to try is refused when it is used. Only what was tried
+        is remembered. Raises FtpRefusal where it may be tried later.
         """
         above = ""
         for name in path.split("/"):
@@ -45,29 +46,37 @@ class OddNames:
             last = found[0] if (found := _LAST.search(name)) and f"{found[0]}/" not in self._kept else ""
             if signs or last:
                 tried = sorted(signs.values())[:MOST]
-                await self._check(session, path, above, f"{posixpath.basename(part)}{TRIAL}", "".join(tried), last)
-                self._kept |= {*map(_kind, tried), f"{last}/"}
+                trial = f"{posixpath.basename(part)}{TRIAL}"
+                if await self._is_kept(session, path, above, trial, "".join(tried), last):
+                    self._kept |= {*map(_kind, tried), f"{last}/"}
             above = posixpath.join(above, name)
 
-    async def _check(self, session: FtpSession, path: str, above: str, part: str, signs: str, last: str) -> None:
+    async def _is_kept(self, session: FtpSession, path: str, above: str, part: str, signs: str, last: str) -> bool:
+        """Try a name; return False if the server does not let it be tried."""
         directory = await self._tree.directory(session, above, make=True)
-        trial = f"{part}{signs}{last or '-'}"
+        trial, unlisted = f"{part}{signs}{last or '-'}", None
         real = posixpath.join(directory, trial)
         try:
             await _touch(session, real)
         except FtpRefusal as refusal:
             if refusal.code == 553:
                 raise self._refusals.no_name(path, str(refusal)) from refusal
-            return
+            if refusal.code < 500:
+                raise
+            return False
         try:
             listed = [entry.name for entry in await self._tree.entries(session, directory)]
-        except FtpRefusal:
+        except FtpRefusal as refusal:
+            unlisted = refusal
             listed = [trial]
         found = [name for name in listed if name.startswith(part)]
         for name in dict.fromkeys([trial, *found]):
             await _remove(session, posixpath.join(directory, name), posixpath.join(directory, part))
         if normalize("NFC", trial) not in [normalize("NFC", name) for name in found]:
             raise self._otherwise(path, f"{signs}{last}", found[0].removeprefix(part) if found else "")
+        if unlisted is not None and unlisted.code < 500:
+            raise unlisted
+        return True
 
     def _otherwise(self, path: str, signs: str, instead: str) -> DataMoverError:
         kept = f"{signs!r} as {instead.removesuffix('-')!r}" if instead else repr(signs)
