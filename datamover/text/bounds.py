@@ -15,7 +15,11 @@ FEW_ELEMENTS = 2_000
 DENSEST = 5_000
 """XML elements that begin in 64 KiB of a body. Files, requests and calls have fewer than 4,096."""
 MOST_ODD = 1_250
-"""Comments, CDATA sections, and elements that have these, attributes or prefixes, in 64 KiB of a body."""
+"""Comments, CDATA sections, and tags with attributes, prefixes or white space, in 64 KiB of a body."""
+ODD_TAG = 3
+"""How many comments such a tag counts for; it costs as much."""
+MOST_NESTING = 700
+"""Arrays and structs that hold others, or nothing, in 64 KiB of a body. Files, requests and calls have some 600."""
 MOST_MEMBERS = 100
 """Members of a struct: no method takes as many keys."""
 LONGEST_NAME = 256

@@ -14,6 +14,7 @@ import pytest
 from datamover.api.site import NAMESPACES
 from datamover.requests.files import FILE_KEYS
 from datamover.requests.jobs import JOB_KEYS
+from datamover.text.bounds import MOST_NESTING, MOST_ODD, ODD_TAG
 from tests.servers import postgres
 from tests.servers.service import Service
 
@@ -95,6 +96,16 @@ VALUES = {
     "nested": filled(ARRAY[0], f"<value>{ARRAY[0]}{ARRAY[1]}</value>", ARRAY[1]),
 }
 ELEMENTS = {"files", "ints", "nils", "structs", "nested"}
+FILE = f"<value>{struct(source='http://a/b', destination='a', path='b')}</value>"
+
+
+def just(most: int, count: int, piece: str) -> str:
+    """Return an array of a piece and of files, so that 64 KiB have hardly ``most`` of what a piece has ``count`` of."""
+    room = count * 65536 // most + 1 - len(piece)
+    files, rest = divmod(max(room, 0), len(FILE))
+    return filled(ARRAY[0], piece + FILE * files + FILE.replace("http://a/b", f"http://a/{'b' * rest}"), ARRAY[1])
+
+
 STRUCTS = {
     "places": filled(ARRAY[0], f"<value>{struct(source=PLACE, destination='a', path='b')}</value>", ARRAY[1]),
     "requests": filled(
@@ -105,22 +116,23 @@ STRUCTS = {
     "calls": filled(
         ARRAY[0], f"<value>{struct(methodName='jobs.status', params=array('<int>1</int>'))}</value>", ARRAY[1]
     ),
-    "deep": filled(ARRAY[0], f"<value>{deep(29)}</value>", ARRAY[1]),
-    "wide": filled(
-        ARRAY[0], f"<value>{struct(**{f'k{index}': '<struct></struct>' for index in range(99)})}</value>", ARRAY[1]
+    "deep": just(MOST_NESTING, 28, f"<value>{deep(29)}</value>"),
+    "wide": just(
+        MOST_NESTING, 12, f"<value>{struct(**{f'k{index}': '<struct></struct>' for index in range(11)})}</value>"
     ),
-    "mixed": filled(
-        ARRAY[0], f"<value>{struct(a=array('1', struct(b='<int>1</int>')), c=struct(d=array('x')))}</value>", ARRAY[1]
+    "mixed": just(
+        MOST_NESTING, 4, f"<value>{struct(a=array('1', struct(b='<int>1</int>')), c=struct(d=array('x')))}</value>"
     ),
-    "spaces": filled(
-        ARRAY[0], "<value><struct><member><name>x</name ><value>y</value></member></struct></value>", ARRAY[1]
+    "spaces": just(
+        MOST_ODD // ODD_TAG, 1, "<value><struct><member><name>x</name ><value>y</value></member></struct></value>"
     ),
-    "attributes": filled(
-        ARRAY[0], '<value><struct><member a=""><name>x</name><value>y</value></member></struct></value>', ARRAY[1]
+    "attributes": just(
+        MOST_ODD // ODD_TAG, 1, '<value><struct><member a=""><name>x</name><value>y</value></member></struct></value>'
     ),
-    "comments": filled(ARRAY[0], f"<value>{struct(x='y')}</value><!-- -->", ARRAY[1]),
-    "sections": filled(ARRAY[0], f"<value>{struct(x='<string><![CDATA[y]]></string>')}</value>", ARRAY[1]),
+    "comments": just(MOST_ODD, 1, f"<value>{struct(x='y')}</value><!-- -->"),
+    "sections": just(MOST_ODD, 1, f"<value>{struct(x='<string><![CDATA[y]]></string>')}</value>"),
     "references": filled(ARRAY[0], f"<value>{struct(x=struct(y='&#65;&#66;'))}</value>", ARRAY[1]),
+    "letters": filled(ARRAY[0], f"<value>{struct(x='&#1080;' * 30)}</value>", ARRAY[1]),
     "zeros": filled(ARRAY[0], f"<value>{struct(x='<int>01</int>', y='<int>02</int>')}</value>", ARRAY[1]),
     "lines": filled(
         ARRAY[0],

@@ -219,14 +219,31 @@ def test_many_files_as_libraries_write_them(style: str) -> None:
     assert [{name: file[name] for name in SHORTEST} for file in files] == [SHORTEST] * 3000
 
 
-@pytest.mark.parametrize(
-    "value", ["<value>http://example.org/a</value>", "<value><int>1</int></value>", "<value><struct></struct></value>"]
-)
+@pytest.mark.parametrize("value", ["<value>http://example.org/a</value>", "<value><int>1</int></value>"])
 def test_long_arrays_are_of_structs(value: str) -> None:
     """So many URLs as a move may name are read; a longer array is of files, requests or calls."""
     assert len(read(call(value * 1000))[1][0]) == 1000
     with pytest.raises(RequestTooLarge, match="more than 1000 values: only files, requests and calls"):
         read(call(value * 6000))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "<value><struct></struct></value>",
+        "<value><array><data></data></array></value>",
+        "<value><struct><member><name>a</name><value><struct></struct></value></member></struct></value>",
+    ],
+)
+def test_many_structs_in_each_other(value: str) -> None:
+    """A piece of a body has no more arrays and structs that hold others than requests and calls need."""
+    calls = "<value><struct><member><name>methodName</name><value>jobs.status</value></member>"
+    calls += (
+        "<member><name>params</name><value><array><data><value><int>1</int></value></data></array></value></member>"
+    )
+    assert len(read(call(f"{calls}</struct></value>" * 1000))[1][0]) == 1000
+    with pytest.raises(RequestTooLarge, match="more than 700 arrays and structs in each other"):
+        read(call(value * 800))
 
 
 def call(values: str) -> bytes:

@@ -15,7 +15,16 @@ from xmlrpc.client import Binary, DateTime, escape
 
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import WrittenInt
-from datamover.text.bounds import DEEPEST, LONGEST_NAME, LONGEST_VALUE, MOST_MEMBERS, MOST_ODD, MOST_SOURCES
+from datamover.text.bounds import (
+    DEEPEST,
+    LONGEST_NAME,
+    LONGEST_VALUE,
+    MOST_MEMBERS,
+    MOST_NESTING,
+    MOST_ODD,
+    MOST_SOURCES,
+    ODD_TAG,
+)
 
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 """XML-RPC knows 1 and 0 only, but some libraries write the words."""
@@ -92,7 +101,7 @@ _MEMBER = re.compile(
 """The name, type and text of each of them; a type that is not named is a string."""
 _TEXTS = frozenset(("", "string"))
 _NAMED = ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")
-_NUMERIC = re.compile("&#([^;]*+);")
+_NUMBERS = re.compile("&#((?:[^;]*+;&#)*+[^;]*+);")
 _MOST_NUMBERS = 256
 
 
@@ -112,8 +121,8 @@ _NUMBERED = _Numbered()
 
 def _without_numbers(text: str) -> str:
     """Return a piece of the document without references by number, which some clients write for all but ASCII."""
-    parts = _NUMERIC.split(text)
-    parts[1::2] = map(_NUMBERED.__getitem__, parts[1::2])
+    parts = _NUMBERS.split(text)
+    parts[1::2] = ["".join(map(_NUMBERED.__getitem__, numbers.split(";&#"))) for numbers in parts[1::2]]
     return "".join(parts)
 
 
@@ -130,6 +139,7 @@ def _as_text(aside: re.Match[str]) -> str:
     return escape(aside[1] or "")
 
 
+_TOO_DEEP = f"the body nests arrays and structs more than {DEEPEST} deep"
 _TOO_MANY_MEMBERS = f"the body has a struct of more than {MOST_MEMBERS} members"
 
 
@@ -161,15 +171,18 @@ class Unmarshaller:
         """By level, a long array and how many of its values ``check`` has seen."""
         self._left = ""
         """What has not ended yet."""
+        self._odd = self._nesting = 0
+        """What the last piece has of what ``MOST_ODD`` and ``MOST_NESTING`` bound."""
 
     def read(self, piece: str) -> None:
         """Make the values of what has ended with the next piece of the document.
 
         Raises InvalidRequest, and errors of any kind for what is no value.
         """
-        whole, begun, odd = self._left + piece, "", 0
+        self._odd = self._nesting = 0
+        whole, begun = self._left + piece, ""
         if "<!" in whole or "<?" in whole or whole.endswith("<"):
-            whole, odd = _ASIDE.subn(_as_text, whole)
+            whole, self._odd = _ASIDE.subn(_as_text, whole)
             if open_aside := _ASIDE_BEGINS.search(whole):
                 whole, begun = whole[: open_aside.start()], whole[open_aside.start() :]
         end = max(whole.rfind("<"), 0)  # Not within text.
@@ -180,16 +193,20 @@ class Unmarshaller:
         each = iter(parts)
         for members, following in zip(each, each, strict=True):
             if part:
-                odd += self._read(part)
+                self._read(part)
             self._add_plain(members)
             part = following
-        odd += self._read(part, last=True)
-        if odd > MOST_ODD:
+        self._read(part, last=True)
+        if self._odd > MOST_ODD:
             raise InvalidRequest("the body has too many comments, attributes or unknown elements: leave them out")
+        if self._nesting > MOST_NESTING:
+            which = f"more than {MOST_NESTING} arrays and structs in each other"
+            raise RequestTooLarge(f"the body has {which} in 64 KiB: send several requests")
 
     def _add_plain(self, members: str) -> None:
         """Make a struct of members as ``_PLAIN`` has them."""
-        self._check_depth()
+        if len(self._outside) >= DEEPEST:
+            raise InvalidRequest(_TOO_DEEP)
         found = _MEMBER.findall(members)
         if "&" in members:
             found = [(_meant(name), tag, _meant(text)) for name, tag, text in found]
@@ -201,17 +218,13 @@ class Unmarshaller:
             self._key = None
         self._bare = None
 
-    def _check_depth(self) -> None:
-        if len(self._outside) >= DEEPEST:
-            raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
-
-    def _read(self, part: str, *, last: bool = False) -> int:
-        """Make the values of a part without plain structs; return how many odd tags it has.
+    def _read(self, part: str, *, last: bool = False) -> None:
+        """Make the values of a part without plain structs, and count its odd tags, arrays and structs.
 
         What begins at the end of the ``last`` part may end in the next piece.
         """
-        inside, key, outside, bare, odd = self._inside, self._key, self._outside, self._bare, 0
-        known, meaning, pieces = _PIECES.get, _TAGS.get, iter(part.split("<"))
+        inside, key, outside, bare, odd, nesting = self._inside, self._key, self._outside, self._bare, 0, 0
+        known, meaning, pieces, referring = _PIECES.get, _TAGS.get, iter(part.split("<")), "&" in part
         next(pieces)
         value: Any
         for each in pieces:
@@ -242,7 +255,7 @@ class Unmarshaller:
                     break
                 if ending is None or ending[0] != "/":
                     raise ValueError(f"{tag[:40]!r} has elements in it")
-                if "&" in chars:
+                if referring:
                     chars = _meant(chars)
                 if tag == "name":
                     if key is not None:
@@ -270,7 +283,9 @@ class Unmarshaller:
                     key = value
                     continue
             else:
-                self._check_depth()
+                if len(outside) >= DEEPEST:
+                    raise InvalidRequest(_TOO_DEEP)
+                nesting += 1
                 outside.append((inside, key))
                 inside, key, bare = [] if kind == _ARRAY else {}, None, None
                 continue
@@ -281,7 +296,8 @@ class Unmarshaller:
                 inside[key] = value
                 key = None
         self._inside, self._key, self._bare = inside, key, bare
-        return odd
+        self._odd += ODD_TAG * odd
+        self._nesting += nesting
 
     def check(self, longest_array: int) -> None:
         """Raise InvalidRequest or RequestTooLarge for what is too large already, though it has not ended yet."""
