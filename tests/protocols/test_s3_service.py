@@ -338,10 +338,13 @@ async def test_look_that_breaks(bucket: Rehearsal) -> None:
     assert (await bucket.writing.resume("f", saved).commit(replace=True)).size == 4
 
 
-@pytest.mark.parametrize("trouble", ["an error", "a reset"])
+@pytest.mark.parametrize(
+    ("trouble", "times"),
+    [("a reset", 1), ((500, "InternalError"), 1), ((503, "SlowDown"), 2), ((429, ""), 2), ((400, "BadDigest"), 1)],
+)
 @pytest_twisted.ensureDeferred
-async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
-    """A part that meets trouble once is sent once more, and nothing else is."""
+async def test_part_sent_again(bucket: Rehearsal, trouble: str | tuple[int, str], times: int) -> None:
+    """A part that meets trouble for the moment is sent again within the attempt, and nothing else is."""
     parts: list[str] = []
 
     def serve(exchange: Exchange) -> None:
@@ -352,12 +355,13 @@ async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         else:
             parts.append(request.target.partition("?")[2])
-            if len(parts) > 1:
+            if len(parts) > times:
                 exchange.answer(200, [("ETag", '"e"')])
-            elif trouble == "a reset":
+            elif isinstance(trouble, str):
                 exchange.reset()
             else:
-                exchange.answer(500, [], error("InternalError"))
+                status, code = trouble
+                exchange.answer(status, [], error(code))
 
     bucket.answer("f", serve)
     sending = bucket.writing.begin("f", KEY)
@@ -368,7 +372,7 @@ async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
     await sending.write(bytes(MIB))
     assert (await sending.finish()).offset == 13 * MIB
     assert (await sending.commit(replace=True)).size == 13 * MIB
-    assert sorted(parts) == [f"partNumber={number}&uploadId=u" for number in (1, 1, 2, 3)]
+    assert sorted(parts) == [f"partNumber={number}&uploadId=u" for number in (1,) * times + (1, 2, 3)]
 
 
 @pytest_twisted.ensureDeferred

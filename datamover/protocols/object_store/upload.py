@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
@@ -40,6 +41,7 @@ class Tools:
     part_size: int
     """Bytes."""
     origin: Callable[[str], Origin]
+    clock: IReactorTime
 
 
 class MultipartUpload:
@@ -91,7 +93,7 @@ class MultipartUpload:
             raise self._store.refusals.gone(self._target)
         assert self._listed is not None
         at_once = max(1, IN_FLIGHT.size // self._part_size(0) - 1)
-        self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once)
+        self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once, self._tools.clock)
 
     async def write(self, data: Octets) -> None:
         self._gathered.add(data)

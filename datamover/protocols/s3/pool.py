@@ -64,7 +64,7 @@ class S3Pool:
             writer = Writer(service, refusals, checking, self._threads)
             bucket = Bucket(service, prefix, refusals, storing, writer, made)
             origin = partial(ResourceOrigin, bucket, clock=reactor, streams=streams)
-            tools = Tools(bucket, self._conditions, part_size, origin)
+            tools = Tools(bucket, self._conditions, part_size, origin, reactor)
             self._buckets[side] = bucket
             self._places[side] = S3Place(bucket, origin, tools, missing)
 
