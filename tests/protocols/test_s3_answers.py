@@ -10,8 +10,10 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.errors import ConfigError, DataMoverError, Scope
 from datamover.protocols.base import Ability
+from datamover.protocols.object_store.seam import Part
 from datamover.protocols.place import PlaceSettings
 from datamover.protocols.s3 import S3
+from datamover.protocols.s3.documents import Listing, error_of, listing_of, parts_of
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
 from tests.protocols.conformance import read, write
@@ -70,6 +72,43 @@ async def test_head_without_a_length(bucket: Rehearsal, answered: object, size: 
     found = await bucket.reading.inspect("f")
     assert found is not None
     assert found.size == size
+
+
+ODD = 'HTTP/1.1 {}\r\nETag: "e-2"\r\n{}\r\n'
+
+
+@pytest.mark.parametrize(
+    ("answered", "size", "said"),
+    [
+        (ODD.format("204 No Content", ""), 4, "could not do it (204)"),
+        (ODD.format("202 Accepted", "Content-Length: 4\r\n") + "data", 4, "could not do it (202)"),
+        (ODD.format("206 Partial Content", "Content-Length: 4\r\n") + "data", 8, "206 without Content-Range"),
+        (ODD.format("200 OK", "Connection: close\r\n") + "data", 4, None),
+        (ODD.format("200 OK", "Connection: close\r\n") + "data", 8, "changed while it was read"),
+        (ODD.format("200 OK", "Connection: close\r\nContent-Encoding: gzip\r\n") + "data", 8, "compresses it unasked"),
+        (ODD.format("200 OK", "Content-Length: 4\r\nContent-Encoding: gzip\r\n") + "data", 8, "compresses it unasked"),
+        (ODD.format("200 OK", "Content-Length: 4\r\nContent-Encoding: gzip\r\n") + "data", 4, None),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_odd_answers_to_a_reader(bucket: Rehearsal, answered: str, size: int, said: str | None) -> None:
+    """What is no answer with a file, ends early, or was compressed on its way is not moved as the object."""
+
+    def serve(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e-2"')], bytes(size))
+        else:
+            exchange.write(answered.encode())
+            exchange.close()
+
+    bucket.answer("f", serve)
+    if said is None:
+        assert await read(bucket.reading.origin("f")) == (0, b"data")
+    else:
+        with pytest.raises(DataMoverError) as caught:
+            await read(bucket.reading.origin("f"))
+        assert said in caught.value.message
+        assert caught.value.scope is Scope.SOURCE
 
 
 @pytest_twisted.ensureDeferred
@@ -202,6 +241,55 @@ async def test_trials_that_may_not_be_looked_at(bucket: Rehearsal) -> None:
     with pytest.raises(errors.DestinationForbidden, match="s3:DeleteObject"):
         await bucket.writing.remove(path)
     assert [request.method for request in bucket.asked(path)][-1] == "DELETE"
+
+
+LISTED = "<ListBucketResult>{}<Contents><Key> in/d/a</Key></Contents></ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "<IsTruncated>\n true\n</IsTruncated><NextContinuationToken>\nt\n</NextContinuationToken>",
+        "<IsTruncated>True</IsTruncated><NextContinuationToken>t</NextContinuationToken>",
+        "<IsTruncated>1</IsTruncated><NextContinuationToken><![CDATA[t]]></NextContinuationToken>",
+    ],
+)
+def test_listings_that_go_on(more: str) -> None:
+    """A listing is not taken for all that there is, however its XML is laid out; keys are as they are written."""
+    assert listing_of(b"\n " + LISTED.format(more).encode()) == Listing((" in/d/a",), (), "t")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('<s3:Error xmlns:s3="x"><s3:Code>\n SlowDown </s3:Code></s3:Error>', "SlowDown"),
+        ("<ErrorResponse><Error><Code>SlowDown</Code></Error></ErrorResponse>", "SlowDown"),
+        ("<Response><Errors><Error><Code>SlowDown</Code></Error></Errors></Response>", "SlowDown"),
+        ("<!DOCTYPE x [<!ENTITY a 'SlowDown'>]><Error><Code>&a;</Code></Error>", None),
+    ],
+)
+def test_errors_in_other_forms(body: str, code: str | None) -> None:
+    """An error is known by its code in the forms of the gateways before a service, too; entities are not followed."""
+    found = error_of(body.encode())
+    assert (found and found.code) == code
+
+
+def test_parts_laid_out() -> None:
+    """ETags are known with and without quotes, weak, and with white space around them."""
+    tags = ("e", '"e"', 'W/"e"', ' "e"\n', "&quot;e&quot;")
+    item = "<Part><PartNumber> {} </PartNumber><Size>\n5\n</Size><ETag>{}</ETag></Part>"
+    told = "".join(item.format(number, tag) for number, tag in enumerate(tags))
+    parts, following, _ = parts_of(f"<ListPartsResult>{told}</ListPartsResult>".encode())
+    assert set(parts.values()) == {Part(5, "e")}
+    assert (len(parts), following) == (len(tags), None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_error_inside_with_a_prefix(bucket: Rehearsal) -> None:
+    """An answer of status 200 with an error inside is one whatever its namespace is called."""
+    bucket.answer("f", gives(200, b'<s3:Error xmlns:s3="x"><s3:Code>InternalError</s3:Code></s3:Error>', ETag='"e"'))
+    with pytest.raises(errors.ServerError, match="could not do it"):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
 
 
 class Archive:

@@ -143,6 +143,15 @@ async def test_an_etag_that_lies(swift: Rehearsal) -> None:
         await store(swift.open())
 
 
+@pytest.mark.parametrize("status", [202, 204])
+@pytest_twisted.ensureDeferred
+async def test_no_answer_with_an_object(swift: Rehearsal, status: int) -> None:
+    """An answer of success that holds no object is not moved as one."""
+    swift.answer("f", gives(status, b"" if status == 204 else DATA, ETag=MD5))
+    with pytest.raises(errors.ServerError, match="could not do it"):
+        await read(swift.open().at(Scope.SOURCE).origin("f"))
+
+
 @pytest.mark.parametrize("mark", ["", "2-b", "1-a"])
 @pytest_twisted.ensureDeferred
 async def test_a_size_that_differs(swift: Rehearsal, mark: str) -> None:

@@ -88,7 +88,7 @@ class SwiftRefusals(HttpRefusals):
                 "or object servers down",
                 scope=side,
             )
-        if status >= 500 or status == 425:
+        if status >= 500 or status < 300 or status == 425:
             return errors.ServerError(f"{what}: the service could not do it ({status})", scope=side)
         return errors.ServerError(
             f"{what}: the service, or a proxy before it, refuses the request ({status}); "
