@@ -292,6 +292,33 @@ async def test_error_inside_with_a_prefix(bucket: Rehearsal) -> None:
         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
 
 
+@pytest_twisted.ensureDeferred
+async def test_key_that_may_only_write(bucket: Rehearsal) -> None:
+    """What may not be looked at is stored once at most; it is told that it stays, and which permission is lacking."""
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        body = b"<R><UploadId>u</UploadId></R>" if request.method == "POST" else b""
+        may = request.method in ("PUT", "POST")
+        exchange.answer(200 if may else 403, [("ETag", '"e"')], body if may else error("AccessDenied"))
+
+    bucket.web.otherwise = serve
+    lacking = "'f' may not be read: have the administrator give the key the permission s3:GetObject"
+    told = await probe(bucket.pool, S3.abilities, reactor)
+    [failed] = [step for step in told["steps"] if not step["ok"]]
+    assert failed["step"] == "write"
+    assert failed["error"]["message"].endswith(lacking.partition(" ")[2])
+    with pytest.raises(errors.DestinationForbidden) as caught:
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert caught.value.message.endswith(f"'f' was stored and stays there, but is not known to be whole: {lacking}")
+    with pytest.raises(errors.DestinationForbidden) as caught:
+        await bucket.writing.begin("g", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert caught.value.message.endswith(f"'g' is not stored, since it could not be checked: {lacking}")
+    with pytest.raises(errors.DestinationForbidden, match="'h' is not stored"):
+        await bucket.writing.begin("h", KEY).open()
+    assert [request.method for request in bucket.asked("g") + bucket.asked("h")] == []
+
+
 class Archive:
     """A service whose objects are archived once they are there."""
 

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
-from datamover.errors import ChecksumMismatch, DataMoverError, DestinationExists, ServerError
+from datamover.errors import ChecksumMismatch, DataMoverError, DestinationExists, DestinationForbidden, ServerError
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
@@ -85,6 +85,7 @@ class MultipartUpload:
         if self._leave is None:
             self._leave = IN_FLIGHT.join()
         if not self._token.upload:
+            self._tools.conditions.check_visible(self._store, self._target)
             # Not cancelled: an upload that is begun after its transfer was abandoned would never be aborted.
             await finish_despite_cancel(Deferred.fromCoroutine(self._create()))
             self._listed = []
@@ -130,6 +131,7 @@ class MultipartUpload:
             self._made = await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
         conditions = self._tools.conditions
+        conditions.check_visible(self._store, self._target)
         await (conditions.tidy(self._store) if replace else conditions.ready(self._store))
         try:
             await conditions.put(self._store, self._target, put, replace=replace, check=commit)
@@ -279,7 +281,12 @@ class MultipartUpload:
 
         An object that another wrote meanwhile stays. If the look fails, nothing is removed; the next attempt looks.
         """
-        found = await self._store.head(self._target)
+        try:
+            found = await self._store.head(self._target)
+        except DestinationForbidden as error:
+            self._tools.conditions.hidden(error)
+            stays = "was stored and stays there, but is not known to be whole"
+            raise self._store.refusals.consequence(self._target, stays, error) from error
         if found is not None and self._is_ours(found) is False:
             raise self._store.refusals.overtaken(self._target)
         if found is None or found.inspection.size != size:
