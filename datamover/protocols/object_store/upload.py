@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.errors import ChecksumMismatch, DataMoverError, DestinationExists, DestinationForbidden, ServerError
-from datamover.protocols.base import Lack, Octets, Origin
+from datamover.protocols.base import Ability, Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.gathered import Gathered
@@ -30,6 +30,8 @@ from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, u
 
 IN_FLIGHT = Buffers(256 * 2**20, least=10 * 2**20, most=80 * 2**20)
 """Bytes of parts that are gathered or in flight, shared among all uploads of the process."""
+
+_NO_METADATA = Lack(Ability.SET_MODIFIED, "the service does not tell the metadata that it is given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +301,9 @@ class MultipartUpload:
             except ChecksumMismatch:
                 await self._remove(found)
                 raise
-        return Stored(size, found.inspection.digests if self._is_ours(found) else {})
+        untimed = self._token.modified is not None and self._is_ours(found) is None
+        without = (_NO_METADATA,) if untimed and found.inspection.modified != self._token.modified else ()
+        return Stored(size, found.inspection.digests if self._is_ours(found) else {}, without)
 
     async def _remove(self, wrong: FoundObject | None) -> None:
         """Remove a wrong object, if it is ours and unchanged."""

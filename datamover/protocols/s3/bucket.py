@@ -145,9 +145,9 @@ class Bucket:
     def found(self, path: str, head: Head) -> FoundObject:
         return found_in(path, head)
 
-    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
-        """Compare the upload's name in the metadata."""
-        return found.upload == kept.upload
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
+        """Compare the upload's name in the metadata; None if the service tells neither that nor an ETag (JuiceFS)."""
+        return found.upload == kept.upload if found.upload or found.etag else None
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
