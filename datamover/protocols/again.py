@@ -25,14 +25,14 @@ LONGEST = 20.0
 """Seconds that a service may ask to wait within an attempt; for more, the attempt gives way to other transfers."""
 
 
-def pause_before(tries: int, error: DataMoverError, random: Callable[[], float]) -> float | None:
-    """Return the seconds to wait after ``tries`` tries, None if the request is not to be sent again.
+def pause_before(tries: int, error: DataMoverError, random: Callable[[], float], *, most: int = TRIES) -> float | None:
+    """Return the seconds to wait after ``tries`` tries of ``most``, None if the request is not to be sent again.
 
     A first try that failed is repeated at once, unless the service asks for fewer requests. ``random`` returns numbers
     from 0 to 1.
     """
     asked = error.retry_after or 0.0
-    if not error.retryable or not isinstance(error, PASSING) or tries >= TRIES or asked > LONGEST:
+    if not error.retryable or not isinstance(error, PASSING) or tries >= most or asked > LONGEST:
         return None
     if tries == 1 and not asked and not isinstance(error, RateLimited):
         return 0.0

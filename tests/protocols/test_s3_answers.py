@@ -9,6 +9,7 @@ from twisted.internet import reactor
 
 from datamover import errors
 from datamover.errors import ConfigError, DataMoverError, Scope
+from datamover.protocols import again
 from datamover.protocols.base import Ability
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.place import PlaceSettings
@@ -112,8 +113,9 @@ async def test_odd_answers_to_a_reader(bucket: Rehearsal, answered: str, size: i
 
 
 @pytest_twisted.ensureDeferred
-async def test_part_without_an_etag(bucket: Rehearsal) -> None:
+async def test_part_without_an_etag(bucket: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upload of whose part no ETag is told cannot be completed: that is said, and not that it were gone."""
+    monkeypatch.setattr(again, "BASE", 0.001)
 
     def serve(exchange: Exchange) -> None:
         begun = "uploads" in exchange.request.target
@@ -231,6 +233,43 @@ async def test_completion_whose_answer_cannot_be_read(bucket: Rehearsal) -> None
     upload = bucket.writing.begin("f", KEY)
     await write(upload, b"data")
     assert (await upload.commit(replace=True)).size == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (200, "InternalError"), (409, "OperationAborted")]
+)
+@pytest_twisted.ensureDeferred
+async def test_completed_again(bucket: Rehearsal, status: int, code: str) -> None:
+    """A completion that is refused for the moment is sent again, for the next attempt would read the source again."""
+    completions: list[bytes] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e-1"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "POST":
+            completions.append(request.body)
+            refused = len(completions) < 3
+            exchange.answer(status if refused else 200, [], error(code) if refused else b"<R><ETag>e-1</ETag></R>")
+        else:
+            exchange.answer(200, [("ETag", '"p"')])
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    await write(upload, b"data")
+    assert (await upload.commit(replace=True)).size == 4
+    assert len(completions) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_metadata_that_is_not_told(bucket: Rehearsal) -> None:
+    """A file of which a service tells no metadata is stored, and it is told that its time is not kept."""
+    bucket.answer("f", gives(200, b"data", Last_Modified=PAST))
+    upload = bucket.writing.begin("f", KEY, modified=5.0)
+    [lack] = (await upload.store(b"data", replace=True, commit=lambda: None)).without
+    assert lack.ability is Ability.SET_MODIFIED
 
 
 @pytest_twisted.ensureDeferred

@@ -6,6 +6,7 @@ the service's list of parts is compared. An ETag stands for bytes whose digest t
 
 import hashlib
 import posixpath
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,10 +15,12 @@ from dataclasses import replace as changed
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.errors import ChecksumMismatch, DataMoverError, DestinationExists, DestinationForbidden, ServerError
+from datamover.protocols.again import pause_before
 from datamover.protocols.base import Ability, Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
@@ -30,6 +33,8 @@ from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, u
 
 IN_FLIGHT = Buffers(256 * 2**20, least=10 * 2**20, most=80 * 2**20)
 """Bytes of parts that are gathered or in flight, shared among all uploads of the process."""
+COMPLETIONS = 3
+"""Tries to complete an upload within one attempt; the next would have to read the source again."""
 
 _NO_METADATA = Lack(Ability.SET_MODIFIED, "the service does not tell the metadata that it is given")
 
@@ -235,13 +240,10 @@ class MultipartUpload:
     # The object -----------------------------------------------------------------------------------------------
 
     async def _complete(self, replace: bool, over: str | None) -> None:
-        async def complete(condition: Mapping[str, str]) -> None:
-            parts = self._listed or []
-            upload = self._token.upload
-            self._made = await self._store.complete(self._target, upload, parts, self._metadata(), condition)
-
         try:
-            await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
+            await self._tools.conditions.complete(
+                self._store, self._target, self._put_together, replace=replace, over=over
+            )
         except Refused as refusal:
             # That is no error if our own commit made the object, and its answer was lost.
             if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
@@ -252,6 +254,22 @@ class MultipartUpload:
         except ChecksumMismatch:
             await self._remove(await self._store.head(self._target))
             raise
+
+    async def _put_together(self, condition: Mapping[str, str]) -> None:
+        """Ask the service to complete the upload, again if it refuses that for the moment. Raises Refused."""
+        parts, upload, tries = self._listed or [], self._token.upload, 0
+        while True:
+            try:
+                self._made = await self._store.complete(self._target, upload, parts, self._metadata(), condition)
+            except Refused as refusal:
+                tries += 1
+                error = self._store.refusals.of(refusal, self._target)
+                pause = pause_before(tries, error, random.random, most=COMPLETIONS)
+                if pause is None or refusal.header_unknown:
+                    raise
+            else:
+                return
+            await deferLater(self._tools.clock, pause)
 
     async def _explained(self, error: DataMoverError) -> DataMoverError:
         """Return an error with its likely reason: a directory is in the way, which not all services say."""
