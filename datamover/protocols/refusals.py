@@ -32,6 +32,12 @@ class Refusals:
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 
+    def consequence(self, path: str, consequence: str, error: DataMoverError) -> DataMoverError:
+        """Return an error of this side that says first what follows for the file at ``path``, as a clause."""
+        what, here = f"{self.what(path)} {consequence}", f"destination {self.name!r}: "
+        message, full = (f"{what}: {told.removeprefix(here)}" for told in (error.message, error.full))
+        return error.saying(message, full=full)
+
     def missing(self, path: str) -> DataMoverError:
         return errors.missing(self.side, f"{self.what(path)} does not exist")
 

@@ -165,6 +165,26 @@ async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: S3Acco
 
 
 @pytest_twisted.ensureDeferred
+async def test_begun_anew_where_nobody_is_told_to_have_begun(rig: Rig, web: Web, swift: S3Account) -> None:
+    """The upload of a checkpoint that is not gone on with is aborted, also where a service tells no initiator."""
+    web.route("/f", File(middle(), etag='"1"'))
+
+    async def ask() -> int:
+        return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+
+    job = await die_midway(rig, ask, rig.saved)
+    # The next node is another process, at a service that tells none.
+    bucket = rig.registry.get("slow").pool.at(Scope.DESTINATION)._bucket  # type: ignore[attr-defined]
+    bucket.made.clear()
+    bucket.initiator._id = ""
+    web.route("/f", File(b"another", etag='"2"'))
+    await rig.engine()
+    assert (await rig.ended(job)).state is State.COMPLETED
+    assert BucketOutside(swift, "slow").read("f") == b"another"
+    assert BucketOutside(swift, "slow").uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_dataset(rig: Rig, web: Web, swift: S3Account) -> None:
     """A dataset's files stand in the bucket together, and no upload of them is left."""
     web.route("/letters", File(b"abc", etag='"1"'))

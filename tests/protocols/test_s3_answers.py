@@ -9,9 +9,12 @@ from twisted.internet import reactor
 
 from datamover import errors
 from datamover.errors import ConfigError, DataMoverError, Scope
+from datamover.protocols import again
 from datamover.protocols.base import Ability
+from datamover.protocols.object_store.seam import Part
 from datamover.protocols.place import PlaceSettings
 from datamover.protocols.s3 import S3
+from datamover.protocols.s3.documents import Listing, error_of, listing_of, parts_of
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
 from tests.protocols.conformance import read, write
@@ -72,9 +75,47 @@ async def test_head_without_a_length(bucket: Rehearsal, answered: object, size: 
     assert found.size == size
 
 
+ODD = 'HTTP/1.1 {}\r\nETag: "e-2"\r\n{}\r\n'
+
+
+@pytest.mark.parametrize(
+    ("answered", "size", "said"),
+    [
+        (ODD.format("204 No Content", ""), 4, "could not do it (204)"),
+        (ODD.format("202 Accepted", "Content-Length: 4\r\n") + "data", 4, "could not do it (202)"),
+        (ODD.format("206 Partial Content", "Content-Length: 4\r\n") + "data", 8, "206 without Content-Range"),
+        (ODD.format("200 OK", "Connection: close\r\n") + "data", 4, None),
+        (ODD.format("200 OK", "Connection: close\r\n") + "data", 8, "changed while it was read"),
+        (ODD.format("200 OK", "Connection: close\r\nContent-Encoding: gzip\r\n") + "data", 8, "compresses it unasked"),
+        (ODD.format("200 OK", "Content-Length: 4\r\nContent-Encoding: gzip\r\n") + "data", 8, "compresses it unasked"),
+        (ODD.format("200 OK", "Content-Length: 4\r\nContent-Encoding: gzip\r\n") + "data", 4, None),
+    ],
+)
 @pytest_twisted.ensureDeferred
-async def test_part_without_an_etag(bucket: Rehearsal) -> None:
+async def test_odd_answers_to_a_reader(bucket: Rehearsal, answered: str, size: int, said: str | None) -> None:
+    """What is no answer with a file, ends early, or was compressed on its way is not moved as the object."""
+
+    def serve(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e-2"')], bytes(size))
+        else:
+            exchange.write(answered.encode())
+            exchange.close()
+
+    bucket.answer("f", serve)
+    if said is None:
+        assert await read(bucket.reading.origin("f")) == (0, b"data")
+    else:
+        with pytest.raises(DataMoverError) as caught:
+            await read(bucket.reading.origin("f"))
+        assert said in caught.value.message
+        assert caught.value.scope is Scope.SOURCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_part_without_an_etag(bucket: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upload of whose part no ETag is told cannot be completed: that is said, and not that it were gone."""
+    monkeypatch.setattr(again, "BASE", 0.001)
 
     def serve(exchange: Exchange) -> None:
         begun = "uploads" in exchange.request.target
@@ -194,6 +235,43 @@ async def test_completion_whose_answer_cannot_be_read(bucket: Rehearsal) -> None
     assert (await upload.commit(replace=True)).size == 4
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (200, "InternalError"), (409, "OperationAborted")]
+)
+@pytest_twisted.ensureDeferred
+async def test_completed_again(bucket: Rehearsal, status: int, code: str) -> None:
+    """A completion that is refused for the moment is sent again, for the next attempt would read the source again."""
+    completions: list[bytes] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e-1"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "POST":
+            completions.append(request.body)
+            refused = len(completions) < 3
+            exchange.answer(status if refused else 200, [], error(code) if refused else b"<R><ETag>e-1</ETag></R>")
+        else:
+            exchange.answer(200, [("ETag", '"p"')])
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    await write(upload, b"data")
+    assert (await upload.commit(replace=True)).size == 4
+    assert len(completions) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_metadata_that_is_not_told(bucket: Rehearsal) -> None:
+    """A file of which a service tells no metadata is stored, and it is told that its time is not kept."""
+    bucket.answer("f", gives(200, b"data", Last_Modified=PAST))
+    upload = bucket.writing.begin("f", KEY, modified=5.0)
+    [lack] = (await upload.store(b"data", replace=True, commit=lambda: None)).without
+    assert lack.ability is Ability.SET_MODIFIED
+
+
 @pytest_twisted.ensureDeferred
 async def test_trials_that_may_not_be_looked_at(bucket: Rehearsal) -> None:
     """What a test of the destination wrote is removed also where the key may write, and not read."""
@@ -202,6 +280,82 @@ async def test_trials_that_may_not_be_looked_at(bucket: Rehearsal) -> None:
     with pytest.raises(errors.DestinationForbidden, match="s3:DeleteObject"):
         await bucket.writing.remove(path)
     assert [request.method for request in bucket.asked(path)][-1] == "DELETE"
+
+
+LISTED = "<ListBucketResult>{}<Contents><Key> in/d/a</Key></Contents></ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "<IsTruncated>\n true\n</IsTruncated><NextContinuationToken>\nt\n</NextContinuationToken>",
+        "<IsTruncated>True</IsTruncated><NextContinuationToken>t</NextContinuationToken>",
+        "<IsTruncated>1</IsTruncated><NextContinuationToken><![CDATA[t]]></NextContinuationToken>",
+    ],
+)
+def test_listings_that_go_on(more: str) -> None:
+    """A listing is not taken for all that there is, however its XML is laid out; keys are as they are written."""
+    assert listing_of(b"\n " + LISTED.format(more).encode()) == Listing((" in/d/a",), (), "t")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('<s3:Error xmlns:s3="x"><s3:Code>\n SlowDown </s3:Code></s3:Error>', "SlowDown"),
+        ("<ErrorResponse><Error><Code>SlowDown</Code></Error></ErrorResponse>", "SlowDown"),
+        ("<Response><Errors><Error><Code>SlowDown</Code></Error></Errors></Response>", "SlowDown"),
+        ("<!DOCTYPE x [<!ENTITY a 'SlowDown'>]><Error><Code>&a;</Code></Error>", None),
+    ],
+)
+def test_errors_in_other_forms(body: str, code: str | None) -> None:
+    """An error is known by its code in the forms of the gateways before a service, too; entities are not followed."""
+    found = error_of(body.encode())
+    assert (found and found.code) == code
+
+
+def test_parts_laid_out() -> None:
+    """ETags are known with and without quotes, weak, and with white space around them."""
+    tags = ("e", '"e"', 'W/"e"', ' "e"\n', "&quot;e&quot;")
+    item = "<Part><PartNumber> {} </PartNumber><Size>\n5\n</Size><ETag>{}</ETag></Part>"
+    told = "".join(item.format(number, tag) for number, tag in enumerate(tags))
+    parts, following, _ = parts_of(f"<ListPartsResult>{told}</ListPartsResult>".encode())
+    assert set(parts.values()) == {Part(5, "e")}
+    assert (len(parts), following) == (len(tags), None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_error_inside_with_a_prefix(bucket: Rehearsal) -> None:
+    """An answer of status 200 with an error inside is one whatever its namespace is called."""
+    bucket.answer("f", gives(200, b'<s3:Error xmlns:s3="x"><s3:Code>InternalError</s3:Code></s3:Error>', ETag='"e"'))
+    with pytest.raises(errors.ServerError, match="could not do it"):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_key_that_may_only_write(bucket: Rehearsal) -> None:
+    """What may not be looked at is stored once at most; it is told that it stays, and which permission is lacking."""
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        body = b"<R><UploadId>u</UploadId></R>" if request.method == "POST" else b""
+        may = request.method in ("PUT", "POST")
+        exchange.answer(200 if may else 403, [("ETag", '"e"')], body if may else error("AccessDenied"))
+
+    bucket.web.otherwise = serve
+    lacking = "'f' may not be read: have the administrator give the key the permission s3:GetObject"
+    told = await probe(bucket.pool, S3.abilities, reactor)
+    [failed] = [step for step in told["steps"] if not step["ok"]]
+    assert failed["step"] == "write"
+    assert failed["error"]["message"].endswith(lacking.partition(" ")[2])
+    with pytest.raises(errors.DestinationForbidden) as caught:
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert caught.value.message.endswith(f"'f' was stored and stays there, but is not known to be whole: {lacking}")
+    with pytest.raises(errors.DestinationForbidden) as caught:
+        await bucket.writing.begin("g", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert caught.value.message.endswith(f"'g' is not stored, since it could not be checked: {lacking}")
+    with pytest.raises(errors.DestinationForbidden, match="'h' is not stored"):
+        await bucket.writing.begin("h", KEY).open()
+    assert [request.method for request in bucket.asked("g") + bucket.asked("h")] == []
 
 
 class Archive:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import pytest
 import pytest_twisted
@@ -20,6 +20,7 @@ from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploa
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress, amazon
 from datamover.protocols.s3.bucket import LIMITS, Bucket
+from datamover.protocols.s3.place import S3Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read, write
@@ -259,6 +260,8 @@ async def test_only_our_own_is_removed(bucket: Rehearsal, mark: str) -> None:
         ({"ETag": '"e"'}, {"mark": "1-a"}, True),
         ({}, {"ETag": '"e"', "mark": "1-a"}, True),
         ({}, {"ETag": '"e"'}, False),
+        # JuiceFS tells neither ETag nor metadata.
+        ({"ETag": '"e"'}, {}, True),
         # So rclone changes the ETag of what came in parts.
         ({"ETag": f'"{"a" * 32}-2"'}, {"ETag": f'"{"b" * 32}"', "mark": "1-a"}, True),
         ({"ETag": f'"{"a" * 32}-2"'}, {"ETag": f'"{"b" * 32}-2"', "mark": "1-a"}, False),
@@ -338,10 +341,13 @@ async def test_look_that_breaks(bucket: Rehearsal) -> None:
     assert (await bucket.writing.resume("f", saved).commit(replace=True)).size == 4
 
 
-@pytest.mark.parametrize("trouble", ["an error", "a reset"])
+@pytest.mark.parametrize(
+    ("trouble", "times"),
+    [("a reset", 1), ((500, "InternalError"), 1), ((503, "SlowDown"), 2), ((429, ""), 2), ((400, "BadDigest"), 1)],
+)
 @pytest_twisted.ensureDeferred
-async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
-    """A part that meets trouble once is sent once more, and nothing else is."""
+async def test_part_sent_again(bucket: Rehearsal, trouble: str | tuple[int, str], times: int) -> None:
+    """A part that meets trouble for the moment is sent again within the attempt, and nothing else is."""
     parts: list[str] = []
 
     def serve(exchange: Exchange) -> None:
@@ -352,12 +358,13 @@ async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
             exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
         else:
             parts.append(request.target.partition("?")[2])
-            if len(parts) > 1:
+            if len(parts) > times:
                 exchange.answer(200, [("ETag", '"e"')])
-            elif trouble == "a reset":
+            elif isinstance(trouble, str):
                 exchange.reset()
             else:
-                exchange.answer(500, [], error("InternalError"))
+                status, code = trouble
+                exchange.answer(status, [], error(code))
 
     bucket.answer("f", serve)
     sending = bucket.writing.begin("f", KEY)
@@ -368,7 +375,7 @@ async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
     await sending.write(bytes(MIB))
     assert (await sending.finish()).offset == 13 * MIB
     assert (await sending.commit(replace=True)).size == 13 * MIB
-    assert sorted(parts) == [f"partNumber={number}&uploadId=u" for number in (1, 1, 2, 3)]
+    assert sorted(parts) == [f"partNumber={number}&uploadId=u" for number in (1,) * times + (1, 2, 3)]
 
 
 @pytest_twisted.ensureDeferred
@@ -915,6 +922,86 @@ async def test_parts_in_pages(bucket: Rehearsal, same: bool, kind: str) -> None:
     assert "part-number-marker=2" in bucket.asked()[1].target
 
 
+@pytest_twisted.ensureDeferred
+async def test_parts_that_are_not_listed(bucket: Rehearsal) -> None:
+    """Where a service does not list the parts of an upload at all, the file is sent anew."""
+    bucket.answer("f", gives(405, error("MethodNotAllowed")))
+    upload = bucket.writing.resume("f", Saved(MIB, str(Token("1", "a", "u", 1, digest([Part(MIB, "e")])))))
+    assert not await upload.exists()
+
+
+class Checksums:
+    """A service that completes an upload whose parts have checksums only with all of them, and may list none."""
+
+    def __init__(self, *, listed: bool) -> None:
+        self.listed = listed
+        self.parts: dict[str, dict[int, tuple[int, str | None]]] = {}
+        self.checked: dict[str, bool] = {}
+        self.sent: list[str] = []
+        self.objects: dict[str, int] = {}
+
+    def __call__(self, exchange: Exchange) -> None:
+        request = exchange.request
+        path, query = request.path.removeprefix("/bucket/in/"), dict(parse_qsl(request.target.partition("?")[2]))
+        upload, there = query.get("uploadId", path), self.parts.setdefault(query.get("uploadId", path), {})
+        if request.method == "POST" and "uploadId" not in query:
+            self.checked[path] = "x-amz-checksum-algorithm" in request.headers
+            exchange.answer(200, [], f"<R><UploadId>{path}</UploadId></R>".encode())
+        elif request.method == "PUT":
+            checksum = request.headers.get("x-amz-checksum-sha256")
+            there[int(query["partNumber"])] = len(request.body), checksum
+            self.sent.append(f"{path} {query['partNumber']}")
+            told = [] if checksum is None else [("x-amz-checksum-sha256", checksum)]
+            exchange.answer(200, [("ETag", f'"{query["partNumber"]}"'), *told])
+        elif request.method == "GET" and "uploadId" in query:
+            item = "<Part><PartNumber>{0}</PartNumber><Size>{1}</Size><ETag>{0}</ETag>{2}</Part>"
+            checksums = {
+                n: f"<ChecksumSHA256>{checksum}</ChecksumSHA256>" if self.listed and checksum else ""
+                for n, (_, checksum) in there.items()
+            }
+            items = "".join(item.format(n, size, checksums[n]) for n, (size, _) in there.items())
+            exchange.answer(200, [], f"<ListPartsResult>{items}</ListPartsResult>".encode())
+        elif request.method == "POST" and self.checked[upload] is (request.body.count(b"SHA256>") == 2 * len(there)):
+            self.objects[path] = sum(size for size, _ in there.values())
+            exchange.answer(200, [], b"<R><ETag>e-2</ETag></R>")
+        elif request.method == "POST":
+            exchange.answer(400, [], error("InvalidRequest"))
+        elif request.method == "HEAD" and path in self.objects:
+            marks = [("ETag", '"e-2"'), ("x-amz-meta-datamover-upload", "1-a")]
+            exchange.answer(200, marks, bytes(self.objects[path]))
+        else:
+            exchange.answer(204 if request.method == "DELETE" else 404)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_checksums_that_are_not_listed(bucket: Rehearsal, tmp_path: Path, listed: bool) -> None:
+    """Uploads are gone on with by another process, and completed, also where the service lists no checksums.
+
+    The first of a process teaches that; if checksums are not listed, that one begins anew.
+    """
+    bucket.web.otherwise = service = Checksums(listed=listed)
+    saved: dict[str, Saved] = {}
+    for name in ("f", "g"):
+        upload = bucket.writing.begin(name, KEY)
+        await upload.open()
+        await upload.write(bytes(6 * MIB))
+        saved[name] = await upload.flush()
+        await upload.close()
+    another = Rehearsal(bucket.web, tmp_path)
+    try:
+        for name, gone_on_with in (("f", listed), ("g", True)):
+            upload = another.writing.resume(name, saved[name])
+            assert await upload.exists() is gone_on_with
+            if gone_on_with:
+                await write(upload, bytes(MIB))
+                assert (await upload.commit(replace=True)).size == 7 * MIB
+    finally:
+        await another.pool.close()
+    assert service.sent == ["f 1", "g 1", *(["f 2"] if listed else []), "g 2"]
+    assert service.checked == {"f": True, "g": listed}
+
+
 @pytest.mark.parametrize(
     ("size", "number", "expected"),
     [(None, 0, 16 * MIB), (None, 2500, 48 * MIB), (MIB, 0, 16 * MIB), (5 * 2**40, 0, 610_839_794)],
@@ -1057,6 +1144,29 @@ async def test_swept_only_where_all_fits(
     await bucket.writing.sweep("f", "1", check=lambda: None, since=since)
     assert ("u" in aborted) is swept
     assert set(aborted) <= {"u", "own"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_swept_page_by_page(bucket: Rehearsal) -> None:
+    """What a page of uploads tells is dealt with before the next is asked for: there may be millions."""
+    assert isinstance(bucket.writing, S3Place)
+    asked: list[str] = []
+    for number in (1, 2):
+        bucket.writing._bucket.made.add(f"u{number}", "1")
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        more = "key-marker=" not in request.target
+        asked.append("page" if request.method == "GET" else request.target.partition("uploadId=")[2])
+        told = f"<Upload><Key>in/f</Key><UploadId>u{1 if more else 2}</UploadId></Upload>"
+        markers = "<NextKeyMarker>in/f</NextKeyMarker><NextUploadIdMarker>u1</NextUploadIdMarker>"
+        told += f"<IsTruncated>true</IsTruncated>{markers}" if more else ""
+        body = f"<ListMultipartUploadsResult>{told}</ListMultipartUploadsResult>".encode()
+        exchange.answer(200 if request.method == "GET" else 204, [], body if request.method == "GET" else b"")
+
+    bucket.web.otherwise = serve
+    await bucket.writing.sweep("f", "1", check=lambda: None)
+    assert asked == ["page", "u1", "page", "u2"]
 
 
 @pytest_twisted.ensureDeferred

@@ -143,6 +143,29 @@ async def test_an_etag_that_lies(swift: Rehearsal) -> None:
         await store(swift.open())
 
 
+@pytest_twisted.ensureDeferred
+async def test_login_that_may_only_write(swift: Rehearsal) -> None:
+    """What may not be looked at is stored once at most, and it is told what the login lacks."""
+    swift.answer("f", lambda exchange: gives(201 if exchange.request.method == "PUT" else 403, ETag=MD5)(exchange))
+    pool = swift.open()
+    pool.at(Scope.DESTINATION)._tools.conditions.honoured = True  # type: ignore[attr-defined]
+    lacking = "may not be looked at: have the administrator let the login read the container, too"
+    with pytest.raises(errors.DestinationForbidden, match=f"stored and stays there.*'f' {lacking}"):
+        await store(pool)
+    with pytest.raises(errors.DestinationForbidden, match=f"'g' is not stored, since.*'f' {lacking}"):
+        await store(pool, "g")
+    assert not swift.asked("g")
+
+
+@pytest.mark.parametrize("status", [202, 204])
+@pytest_twisted.ensureDeferred
+async def test_no_answer_with_an_object(swift: Rehearsal, status: int) -> None:
+    """An answer of success that holds no object is not moved as one."""
+    swift.answer("f", gives(status, b"" if status == 204 else DATA, ETag=MD5))
+    with pytest.raises(errors.ServerError, match="could not do it"):
+        await read(swift.open().at(Scope.SOURCE).origin("f"))
+
+
 @pytest.mark.parametrize("mark", ["", "2-b", "1-a"])
 @pytest_twisted.ensureDeferred
 async def test_a_size_that_differs(swift: Rehearsal, mark: str) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from datamover.concurrency.buffer_budgets import Buffers
-from datamover.errors import ServerError
+from datamover.errors import RateLimited, ServerError
 from datamover.protocols.base import Inspection
 from datamover.protocols.http import ranges
 from datamover.protocols.http.ranges import RangedSource
@@ -40,6 +40,9 @@ class Server:
         """Connections within the first tenth of a second."""
         self.given = 100
         """Ranges that are given out before one is refused."""
+        self.busy_until: float | None = None
+        """Seconds on the clock until which fewer requests are asked for then."""
+        self.refused = 0
 
     def stream(self, start: int, end: int) -> "Bytes":
         self.paces.append(self.paces.pop(0))
@@ -59,7 +62,11 @@ class Server:
         finally:
             self.asked -= 1
         self.given -= 1
-        if self.given < 0:
+        if self.given < 0 and self.busy_until is not None:
+            self.refused += 1
+            if self.clock.seconds() < self.busy_until:
+                raise RateLimited("not now")
+        elif self.given < 0:
             raise ServerError("no more")
         return self.stream(start, start + length)
 
@@ -216,6 +223,16 @@ def test_begun_in_ranges() -> None:
         assert server.began == most
     small_rest = Server(Clock(), size=2**20 + 1)
     assert read(small_rest, begins=2**20) == (CONTENT[: 2**20 + 1], None)
+
+
+@pytest.mark.parametrize(("seconds", "whole"), [(2.0, True), (30.0, False)])
+def test_fewer_requests_asked_for(seconds: float, whole: bool) -> None:
+    """What a server refuses because it is asked too much is asked for again after pauses, and not for ever."""
+    server = Server(Clock())
+    server.given, server.busy_until = 3, seconds
+    content, error = read(server, begins=2**21)
+    assert (content == CONTENT[:SIZE], error is None) == (whole, whole)
+    assert server.refused < 30
 
 
 @given(given=st.integers(min_value=0, max_value=30))

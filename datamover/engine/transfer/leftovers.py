@@ -37,9 +37,15 @@ async def clear(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferT
 async def sweep(spec: TransferSpec, lease: Lease, tools: TransferTools, target: str, keep: str | None = None) -> None:
     """Remove a transfer's uploads of ``target``, except the one whose token is ``keep``, before an attempt continues.
 
+    If the attempt does not go on with the upload of the checkpoint, that is removed by its token: not every side tells
+    whose an upload is.
+
     Raises Parked if the lease is not held, and the errors in ``AWAY``: if the file were placed nevertheless, no
     attempt would remove the leftovers.
     """
+    earlier = _resumed(spec) if keep is None else None
+    if earlier is not None:
+        await abandon(earlier, lease, spec.target or spec.path)
     await _unless_away(_sweep(spec, lease, tools, target, keep), _left(target))
 
 

@@ -59,7 +59,7 @@ class DavPool:
             files = DavFiles(service, DavRefusals(name, side), learnt)
             origin = partial(DavOrigin, DavResources(files), clock=reactor, streams=streams)
             store = DavStore(files, self._chunking, reactor)
-            tools = Tools(store, conditions, part_size, origin)
+            tools = Tools(store, conditions, part_size, origin, reactor)
             self._places[side] = DavPlace(files, store, self._chunking, self._habits, tools, origin, self._lacks)
 
     @property

@@ -34,6 +34,8 @@ from datamover.web.url import WebUrl
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 WHOLE = frozenset({200, 203})
 PARTIAL = 206
+READ = WHOLE | {PARTIAL}
+"""Status of the answers to GET that hold a file, or a part of it."""
 UNSATISFIABLE = 416
 
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')

@@ -6,15 +6,18 @@ the following bytes are requested in segments (RFC 9110, section 14) over more c
 makes it faster. All files together buffer a bounded number of bytes.
 """
 
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.waiters import Waiters
-from datamover.errors import Scope, SizeMismatch
+from datamover.errors import RateLimited, Scope, SizeMismatch
+from datamover.protocols.again import pause_before
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.streams import Join
@@ -185,7 +188,7 @@ class RangedSource:
             size = min(SEGMENTS.size, self._size - start)
             if size <= 0:
                 return
-            self._segments.append(_Segment(start, size, self._open_range, self._count))
+            self._segments.append(_Segment(start, size, self._open_range, self._count, self._clock))
             self._segments[-1].begin()
 
     def _begins(self) -> int:
@@ -196,17 +199,21 @@ class RangedSource:
 class _Segment:
     """A range of the file, received in the background and read once."""
 
-    def __init__(self, start: int, size: int, open_range: OpenRange, came: Callable[[int], None]) -> None:
+    def __init__(
+        self, start: int, size: int, open_range: OpenRange, came: Callable[[int], None], clock: IReactorTime
+    ) -> None:
         """``came`` is called with the number of bytes received."""
         self.start = start
         self._size = size
         self._open_range = open_range
         self._came = came
+        self._clock = clock
         self._pieces: deque[bytes] = deque()
         self._received = 0
         self._answered = self._ended = False
         self._error: Exception | None = None
-        self._tried_again = False
+        self._tries = 0
+        """Requests that failed since bytes came last."""
         self._counted = False
         self._receiving: Deferred[None] | None = None
         self._changed: Waiters[None] = Waiters()
@@ -238,18 +245,30 @@ class _Segment:
         return self._error is None
 
     async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end. What fails is requested once more before its error is raised."""
+        """Return the next bytes, b"" at the end.
+
+        What fails is requested once more before its error is raised, and after pauses where the server asks for them.
+        """
         while not self._pieces:
             if self._error is not None:
-                if self._tried_again:
+                pause = self._pause()
+                if pause is None:
                     raise self._error
-                self._tried_again = True
+                if pause:
+                    await deferLater(self._clock, pause)
                 self.begin()
             elif self._ended:  # Its connection is then free for the next one.
                 return b""
             else:
                 await self._changed.wait()
         return self._pieces.popleft()
+
+    def _pause(self) -> float | None:
+        """Return the seconds to wait before the bytes that are missing are requested again, None: they are not."""
+        self._tries += 1
+        if isinstance(self._error, RateLimited):
+            return pause_before(self._tries, self._error, random.random)
+        return 0.0 if self._tries == 1 else None
 
     async def close(self) -> None:
         """Release the connection. Completes when that is done."""
@@ -280,9 +299,9 @@ class _Segment:
     def _take(self, data: bytes) -> None:
         self._received += len(data)
         if self._received > self._size:
-            self._tried_again = True
+            self._tries = 1
             raise SizeMismatch(f"more came than the range of {count(self._size, 'byte')}", scope=Scope.SOURCE)
-        self._tried_again = False
+        self._tries = 0
         self._came(len(data))
         self._pieces.append(data)
         self._changed.wake(None)

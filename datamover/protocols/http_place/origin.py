@@ -1,5 +1,6 @@
 """A file at a server: inspect it, open it, resume an earlier read, over several connections if possible."""
 
+from dataclasses import replace
 from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
@@ -68,12 +69,26 @@ class ResourceOrigin:
         except Refused as refusal:
             raise await self._why(refusal) from refusal
         try:
+            if response is not None and not _is_part(response):
+                found = await self._measured(found, response)
             movable(found.inspection.size, self._resources.refusals.what(self._path))
-        except DataMoverError:
+        except BaseException:
             if response is not None:
                 await response.body.close()
             raise
         return found, response
+
+    async def _measured(self, found: Found, response: Response) -> Found:
+        """Return what was found, with the size that a look tells if the answer has no length, or is compressed.
+
+        Without a length, the end of a broken connection looks like that of the file. A proxy may compress what it was
+        asked to send as it is; what is stored compressed has that size.
+        """
+        if found.inspection.size is not None and not response.head.codings:
+            return found
+        there = await self._resources.inspect(self._path)
+        size = found.inspection.size if there is None or there.size is None else there.size
+        return replace(found, inspection=replace(found.inspection, size=size))
 
     async def _begin(self) -> tuple[Found, Response | None]:
         """Return the answer with the whole file, or with its first bytes if the rest can be read. Raises Refused.
@@ -95,6 +110,9 @@ class ResourceOrigin:
                     return found, response
                 await response.body.close()
         response = await self._resources.get(self._path, {})
+        if response.head.status == PARTIAL and content_range(response.head) is None:
+            await response.body.close()
+            raise self._resources.refusals.unnamed_part(self._path)
         return self._resources.found(self._path, response.head), response
 
     def _from(self, offset: int) -> dict[str, str]:
@@ -118,9 +136,10 @@ class ResourceOrigin:
             return ResourceSource(refusals, self._path, inspection, 0, None, 0, 0)
         part = _beginning(found, response, offset)
         ends = size if part is None else part.last + 1
-        stream = ResourceSource(refusals, self._path, inspection, offset, response.body, offset - begins, ends)
+        coded = part is None and bool(response.head.codings)
+        stream = ResourceSource(refusals, self._path, inspection, offset, response.body, offset - begins, ends, coded)
         whole = ends == size and (size is None or size - offset < WORTH)
-        if size is None or ends is None or whole or not ranges_given(response.head) or not found.condition:
+        if size is None or ends is None or whole or coded or not ranges_given(response.head) or not found.condition:
             return stream
         url = response.head.url
 

@@ -79,6 +79,21 @@ class HttpRefusals(Refusals):
             scope=self.side,
         )
 
+    def unnamed_part(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)}: the {self.holder} answers with a part of it and does not tell which (206 without "
+            "Content-Range); have its administrator look why",
+            scope=self.side,
+        )
+
+    def coded(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)}: what arrives is compressed, and is not what is stored: a proxy before the "
+            f"{self.holder} compresses it unasked; have that changed",
+            scope=self.side,
+            retryable=False,
+        )
+
     def damaged(self, path: str, why: str) -> DataMoverError:
         return errors.ChecksumMismatch(f"{self.what(path)}: {why}", scope=self.side)
 

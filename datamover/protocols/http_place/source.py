@@ -17,8 +17,12 @@ class ResourceSource:
         body: BodyStream | None,
         skip: int,
         ends: int | None,
+        coded: bool = False,
     ) -> None:
-        """Read ``body`` (None: it is empty) after dropping ``skip`` bytes; the file's offset at its end is ``ends``."""
+        """Read ``body`` (None: it is empty) after dropping ``skip`` bytes; the file's offset at its end is ``ends``.
+
+        ``coded``: the server says that the body is compressed, although it was asked for the file as it is.
+        """
         self.inspection = inspection
         self.offset = offset
         self._refusals = refusals
@@ -27,6 +31,7 @@ class ResourceSource:
         self._skip = skip
         self._at = offset
         self._ends = ends
+        self._coded = coded
 
     async def read(self) -> bytes:
         if self._body is None:
@@ -38,7 +43,7 @@ class ResourceSource:
                 data = data or await self._body.read()
         self._at += len(data)
         if self._ends is not None and (self._at > self._ends or (not data and self._at < self._ends)):
-            raise self._refusals.changed(self._path)
+            raise self._refusals.coded(self._path) if self._coded else self._refusals.changed(self._path)
         return data
 
     async def close(self) -> None:

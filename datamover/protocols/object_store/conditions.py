@@ -21,6 +21,9 @@ _ONLY_NEW = {"If-None-Match": "*"}
 _ONLY_ANOTHER = {"If-Match": f'"{"0" * 32}"'}
 """An ETag that no object has."""
 
+HIDDEN = 60.0
+"""Seconds for which nothing is stored after a look was forbidden; by then the permission may have been given."""
+
 Make = Callable[[Mapping[str, str]], Awaitable[None]]
 """Makes an object, with these headers; raises Refused."""
 
@@ -38,10 +41,21 @@ class Conditions:
         self._tried: float | None = None
         self._tidied: float | None = None
         """When ``probe`` and ``tidy`` last ran, by ``seconds``."""
+        self._hidden: tuple[float, DestinationForbidden] | None = None
+        """When a look was forbidden at what had been stored, by ``seconds``, and its error."""
         self._trying = False
         self._learnt: Waiters[None] = Waiters()
         self._unknown: set[str] = set()
         """Headers that the service does not accept."""
+
+    def hidden(self, error: DestinationForbidden) -> None:
+        """Record that what was stored may not be looked at."""
+        self._hidden = self._seconds(), error
+
+    def check_visible(self, store: ObjectStore, path: str) -> None:
+        """Raise DestinationForbidden if that was found lately, before another file is stored that cannot be checked."""
+        if self._hidden is not None and self._seconds() - self._hidden[0] < HIDDEN:
+            raise store.refusals.consequence(path, "is not stored, since it could not be checked", self._hidden[1])
 
     async def put(self, store: ObjectStore, path: str, make: Make, *, replace: bool, check: Check = unchecked) -> None:
         """Make an object by calling ``make``, which sends one PUT; without ``replace`` only if there is none.

@@ -1,26 +1,30 @@
 """Send the parts of one upload, several at a time, numbered in the order of the bytes."""
 
+import random
 from collections.abc import Iterable
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from datamover.concurrency.waiters import Waiters
-from datamover.errors import ConnectionLost, DataMoverError, ServerError
+from datamover.errors import ConnectionLost, DataMoverError
+from datamover.protocols.again import pause_before
 from datamover.protocols.object_store.seam import ObjectStore, Part, PartLimits
-
-SENT_AGAIN = (ConnectionLost, ServerError)
-"""Errors after which a part is sent once more before the attempt fails."""
 
 
 class Parts:
-    """Sends parts, at most ``at_once`` at a time."""
+    """Sends parts, at most ``at_once`` at a time; one that fails for the moment is sent again."""
 
-    def __init__(self, store: ObjectStore, path: str, upload: str, done: Iterable[Part], at_once: int) -> None:
+    def __init__(
+        self, store: ObjectStore, path: str, upload: str, done: Iterable[Part], at_once: int, clock: IReactorTime
+    ) -> None:
         self._store = store
         self._path = path
         self._upload = upload
         self._parts: list[Part | None] = list(done)
         self._at_once = at_once
+        self._clock = clock
         self._running: dict[int, Deferred[None]] = {}
         self._changed: Waiters[None] = Waiters()
         self._error: Exception | None = None
@@ -74,10 +78,17 @@ class Parts:
             self._changed.wake(None)
 
     async def _sent(self, number: int, data: bytes) -> Part:
-        try:
-            return await self._store.put_part(self._path, self._upload, number, data)
-        except SENT_AGAIN:
-            return await self._store.put_part(self._path, self._upload, number, data)
+        tries = 0
+        while True:
+            try:
+                return await self._store.put_part(self._path, self._upload, number, data)
+            except DataMoverError as error:
+                tries += 1
+                pause = pause_before(tries, error, random.random)
+                # The upload fails with the first part that does.
+                if pause is None or self._error is not None:
+                    raise
+            await deferLater(self._clock, pause)
 
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error

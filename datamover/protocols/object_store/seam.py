@@ -56,7 +56,7 @@ class Made:
         if self.version and version:
             return self.version == version
         comparable = self.etag and etag and _kind(self.etag) == _kind(etag)
-        return self.etag == etag if comparable else None
+        return self.etag.lower() == etag.lower() if comparable else None
 
 
 def _kind(etag: str) -> str | None:

@@ -39,5 +39,6 @@ class Token:
 
 
 def digest(parts: Iterable[Part]) -> str:
-    """Return a digest over the sizes and ETags of these parts, in order."""
-    return hashlib.sha256("\n".join(f"{part.size} {part.etag}" for part in parts).encode()).hexdigest()
+    """Return a digest over the sizes, ETags and checksums of these parts, in order."""
+    told = (f"{part.size} {part.etag} {part.sha256}".rstrip() for part in parts)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()

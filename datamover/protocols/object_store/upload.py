@@ -6,6 +6,7 @@ the service's list of parts is compared. An ETag stands for bytes whose digest t
 
 import hashlib
 import posixpath
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,11 +14,14 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
-from datamover.errors import ChecksumMismatch, DataMoverError, DestinationExists, ServerError
-from datamover.protocols.base import Lack, Octets, Origin
+from datamover.errors import ChecksumMismatch, DataMoverError, DestinationExists, DestinationForbidden, ServerError
+from datamover.protocols.again import pause_before
+from datamover.protocols.base import Ability, Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.gathered import Gathered
@@ -29,6 +33,10 @@ from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, u
 
 IN_FLIGHT = Buffers(256 * 2**20, least=10 * 2**20, most=80 * 2**20)
 """Bytes of parts that are gathered or in flight, shared among all uploads of the process."""
+COMPLETIONS = 3
+"""Tries to complete an upload within one attempt; the next would have to read the source again."""
+
+_NO_METADATA = Lack(Ability.SET_MODIFIED, "the service does not tell the metadata that it is given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class Tools:
     part_size: int
     """Bytes."""
     origin: Callable[[str], Origin]
+    clock: IReactorTime
 
 
 class MultipartUpload:
@@ -83,6 +92,7 @@ class MultipartUpload:
         if self._leave is None:
             self._leave = IN_FLIGHT.join()
         if not self._token.upload:
+            self._tools.conditions.check_visible(self._store, self._target)
             # Not cancelled: an upload that is begun after its transfer was abandoned would never be aborted.
             await finish_despite_cancel(Deferred.fromCoroutine(self._create()))
             self._listed = []
@@ -91,7 +101,7 @@ class MultipartUpload:
             raise self._store.refusals.gone(self._target)
         assert self._listed is not None
         at_once = max(1, IN_FLIGHT.size // self._part_size(0) - 1)
-        self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once)
+        self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once, self._tools.clock)
 
     async def write(self, data: Octets) -> None:
         self._gathered.add(data)
@@ -128,6 +138,7 @@ class MultipartUpload:
             self._made = await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
         conditions = self._tools.conditions
+        conditions.check_visible(self._store, self._target)
         await (conditions.tidy(self._store) if replace else conditions.ready(self._store))
         try:
             await conditions.put(self._store, self._target, put, replace=replace, check=commit)
@@ -220,19 +231,19 @@ class MultipartUpload:
         if found is None:
             return None
         parts = [found[number] for number in range(1, self._token.parts + 1) if number in found]
-        same = len(parts) == self._token.parts and (not parts or digest(parts) == self._token.digest)
+        # A part may be listed with a checksum that the answer to it did not tell, and not the other way round: an
+        # upload is completed only with all checksums of its parts.
+        known = {digest(parts), digest(changed(part, sha256="") for part in parts)}
+        same = len(parts) == self._token.parts and (not parts or self._token.digest in known)
         return parts if same else None
 
     # The object -----------------------------------------------------------------------------------------------
 
     async def _complete(self, replace: bool, over: str | None) -> None:
-        async def complete(condition: Mapping[str, str]) -> None:
-            parts = self._listed or []
-            upload = self._token.upload
-            self._made = await self._store.complete(self._target, upload, parts, self._metadata(), condition)
-
         try:
-            await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
+            await self._tools.conditions.complete(
+                self._store, self._target, self._put_together, replace=replace, over=over
+            )
         except Refused as refusal:
             # That is no error if our own commit made the object, and its answer was lost.
             if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
@@ -243,6 +254,22 @@ class MultipartUpload:
         except ChecksumMismatch:
             await self._remove(await self._store.head(self._target))
             raise
+
+    async def _put_together(self, condition: Mapping[str, str]) -> None:
+        """Ask the service to complete the upload, again if it refuses that for the moment. Raises Refused."""
+        parts, upload, tries = self._listed or [], self._token.upload, 0
+        while True:
+            try:
+                self._made = await self._store.complete(self._target, upload, parts, self._metadata(), condition)
+            except Refused as refusal:
+                tries += 1
+                error = self._store.refusals.of(refusal, self._target)
+                pause = pause_before(tries, error, random.random, most=COMPLETIONS)
+                if pause is None or refusal.header_unknown:
+                    raise
+            else:
+                return
+            await deferLater(self._tools.clock, pause)
 
     async def _explained(self, error: DataMoverError) -> DataMoverError:
         """Return an error with its likely reason: a directory is in the way, which not all services say."""
@@ -274,7 +301,12 @@ class MultipartUpload:
 
         An object that another wrote meanwhile stays. If the look fails, nothing is removed; the next attempt looks.
         """
-        found = await self._store.head(self._target)
+        try:
+            found = await self._store.head(self._target)
+        except DestinationForbidden as error:
+            self._tools.conditions.hidden(error)
+            stays = "was stored and stays there, but is not known to be whole"
+            raise self._store.refusals.consequence(self._target, stays, error) from error
         if found is not None and self._is_ours(found) is False:
             raise self._store.refusals.overtaken(self._target)
         if found is None or found.inspection.size != size:
@@ -287,7 +319,9 @@ class MultipartUpload:
             except ChecksumMismatch:
                 await self._remove(found)
                 raise
-        return Stored(size, found.inspection.digests if self._is_ours(found) else {})
+        untimed = self._token.modified is not None and self._is_ours(found) is None
+        without = (_NO_METADATA,) if untimed and found.inspection.modified != self._token.modified else ()
+        return Stored(size, found.inspection.digests if self._is_ours(found) else {}, without)
 
     async def _remove(self, wrong: FoundObject | None) -> None:
         """Remove a wrong object, if it is ours and unchanged."""

@@ -2,10 +2,12 @@
 
 import hashlib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from datamover.errors import DataMoverError
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import UNSATISFIABLE, Head
 from datamover.protocols.http.client.response import Response
@@ -13,10 +15,11 @@ from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.found import etag_in, is_object
 from datamover.protocols.object_store.metadata import Metadata, content_type
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
-from datamover.protocols.object_store.trials import BEGINNING, is_probe, is_trial, new_trial
+from datamover.protocols.object_store.trials import is_probe
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.documents import Listing, Pending
+from datamover.protocols.s3.initiator import Initiator
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
@@ -26,12 +29,13 @@ from datamover.protocols.upload import UploadKey
 
 LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 """Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
+_ALGORITHM = {"x-amz-checksum-algorithm": "SHA256"}
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
+_NOT_DONE = frozenset({405, 501})
+"""Status of what a service does not do at all."""
 
 SKEW = 900.0
 """Seconds by which the service's clock and ours may differ; it refuses requests beyond that."""
-FORGOTTEN = 900.0
-"""Seconds after which an upload that was made to learn the initiator is a leftover."""
 
 
 class Bucket:
@@ -58,7 +62,7 @@ class Bucket:
         self._prefix = prefix
         self._storing = storing
         self._writer = writer
-        self._initiator: str | None = None
+        self.initiator = Initiator(self)
 
     def key(self, path: str) -> str:
         """Return the key of a path; raises an error of the side if no service accepts it."""
@@ -141,9 +145,9 @@ class Bucket:
     def found(self, path: str, head: Head) -> FoundObject:
         return found_in(path, head)
 
-    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
-        """Compare the upload's name in the metadata."""
-        return found.upload == kept.upload
+    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
+        """Compare the upload's name in the metadata; None if the service tells neither that nor an ETag (JuiceFS)."""
+        return found.upload == kept.upload if found.upload or found.etag else None
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
@@ -186,32 +190,43 @@ class Bucket:
 
     async def create_upload(self, path: str, headers: Mapping[str, str]) -> str:
         """Begin an upload; return its number."""
-        sent = {**self._stored(path), **headers}
-        algorithm = {"x-amz-checksum-algorithm": "SHA256"} if self._writer.checking.sha256 else {}
+        sent, checking = {**self._stored(path), **headers}, self._writer.checking
+        checked = checking.sha256 and checking.listed is not False
         ask = partial(self.service.ask, "POST", self.key(path), [("uploads", "")], once=True)
         with self.refusals.about(path):
             try:
-                answer = await ask({**sent, **algorithm})
+                answer = await ask({**sent, **_ALGORITHM} if checked else sent)
             except Refused as refusal:
-                if not algorithm or refusal.code not in _CHECKSUM_UNKNOWN:
+                if not checked or refusal.code not in _CHECKSUM_UNKNOWN:
                     raise
-                self._writer.checking.refused()
+                checking.refused()
+                checked = False
                 answer = await ask(sent)
         with self.refusals.reading(path):
-            return documents.upload_of(answer.body)
+            upload = documents.upload_of(answer.body)
+        if checking.sha256 and not checked:
+            self.made.unchecked.add(upload)
+        return upload
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
+        checking, checked = self._writer.checking, upload not in self.made.unchecked
         with self.refusals.about(path):
             query = [("partNumber", str(number)), ("uploadId", upload)]
-            answer, digests = await self._writer.put(path, self.key(path), query, data, {})
+            answer, digests = await self._writer.put(path, self.key(path), query, data, {}, checked=checked)
         etag = etag_in(answer.head)
         with self.refusals.reading(path):
             if not etag:
                 raise Unreadable("it tells no ETag of a part, without which no upload is completed")
-        return Part(len(data), etag, digests.sha256_base64 if not self._writer.checking.md5 else "")
+        part = Part(len(data), etag, digests.sha256_base64 if checked and not checking.md5 else "")
+        if part.sha256 and checking.listed is None:
+            checking.listed = True
+            with suppress(DataMoverError):
+                listed = await self.list_parts(path, upload) or {}
+                checking.listed = number not in listed or bool(listed[number].sha256)
+        return part
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
-        """Return the parts of an upload by number, None if there is no such upload."""
+        """Return the parts of an upload by number, None if there is no such upload, or the service lists none."""
         found: dict[int, Part] = {}
         after: str | None = None
         while True:
@@ -220,15 +235,19 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", self.key(path), query)
                 except Refused as refusal:
-                    if refusal.upload_gone:
+                    if refusal.upload_gone or refusal.status in _NOT_DONE:
                         return None
                     raise
             with self.refusals.reading(path):
                 page, following, _ = documents.parts_of(answer.body)
             found.update(page)
             if following is None or following == after:
-                return found
+                break
             after = following
+        unchecked = self._writer.checking.sha256 and not any(part.sha256 for part in found.values())
+        if unchecked and found and self.made.transfer(upload) is None:
+            self.made.unchecked.add(upload)
+        return found
 
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
@@ -254,9 +273,8 @@ class Bucket:
                     raise
         self.made.forget(upload)
 
-    async def list_uploads(self, prefix: str, path: str) -> list[Pending]:
-        """Return the unfinished uploads of the keys that begin with ``prefix``."""
-        found: list[Pending] = []
+    async def list_uploads(self, prefix: str, path: str) -> AsyncIterator[Pending]:
+        """Yield the unfinished uploads of the keys that begin with ``prefix``, page by page."""
         query = [("uploads", ""), ("prefix", prefix), ("encoding-type", "url")]
         after: tuple[str, str] | None = None
         while True:
@@ -266,17 +284,19 @@ class Bucket:
                     answer = await self.service.ask("GET", "", [*query, *markers])
                 except Refused as refusal:
                     if refusal.upload_gone:  # rclone answers so if there is none.
-                        return found
+                        return
                     raise
             with self.refusals.reading(path):
                 page, following = documents.uploads_of(answer.body)
-            found += [each for each in page if each.key.startswith(prefix)]  # Some services ignore it.
+            for pending in page:
+                if pending.key.startswith(prefix):  # Some services ignore it.
+                    yield pending
             if following is None or following == after:
-                return found
+                return
             after = following
 
     async def abort_lost(self, path: str, since: float) -> None:
-        for pending in await self.list_uploads(self.key(path), path):
+        async for pending in self.list_uploads(self.key(path), path):
             known = pending.key != self.key(path) or self.made.transfer(pending.upload) is not None
             if not known and await self.began(pending, since):
                 await self.abort_upload(path, pending.upload)
@@ -286,27 +306,7 @@ class Bucket:
         initiated = pending.initiated_at
         if since is None or initiated is None or initiated < since - SKEW or not pending.initiator:
             return False
-        return pending.initiator == await self.initiator()
-
-    async def initiator(self) -> str:
-        """Return the service's id of the login, "" if it does not report it; learnt from an upload made for that.
-
-        Such uploads of killed processes, and those of interrupted tests of a destination, are removed.
-        """
-        if self._initiator is None:
-            path = new_trial()
-            upload = await self.create_upload(path, {})
-            try:
-                pending = await self.list_uploads(self.key(BEGINNING), path)
-            finally:
-                await self.abort_upload(path, upload)
-            own = next((each for each in pending if each.upload == upload), None)
-            self._initiator = own.initiator if own else ""
-            for each in pending:
-                path = self.path(each.key)
-                if own is not None and each.initiator == own.initiator and is_trial(path) and _older(each, own):
-                    await self.abort_upload(path, each.upload)
-        return self._initiator
+        return pending.initiator == await self.initiator.get()
 
     # Below ----------------------------------------------------------------------------------------------------
 
@@ -317,9 +317,3 @@ class Bucket:
             # Other classes are paid for by the quarter of a year.
             storing = replace(storing, storage_class=None)
         return {"Content-Type": content_type(path), **storing.headers()}
-
-
-def _older(one: Pending, other: Pending) -> bool:
-    """Tell whether one upload was begun so long before another that it is a leftover."""
-    begun, then = one.initiated_at, other.initiated_at
-    return begun is not None and then is not None and begun < then - FORGOTTEN

@@ -30,6 +30,12 @@ class Checking:
     def __init__(self) -> None:
         self._sha256: bool | None = None
         self._unsigned: bool | None = None
+        self.listed: bool | None = None
+        """Whether the list of an upload's parts tells their checksums; None: unknown.
+
+        An upload whose parts have checksums is completed only with all of them, and those of one that is gone on with
+        come from that list. SeaweedFS lists none: there uploads are begun without.
+        """
 
     @property
     def sha256(self) -> bool:
@@ -49,9 +55,10 @@ class Checking:
         """
         return self._unsigned is False
 
-    def learn(self, sent: "Digests", head: Head) -> None:
-        """Record whether the service supports ``x-amz-checksum-sha256``: its answer then has it, too."""
-        self._sha256 = sent.sha256 is not None and head.header(CHECKSUM) == sent.sha256_base64
+    def learn(self, sent: "Digests", head: Head, *, asked: bool) -> None:
+        """Record whether the service supports ``x-amz-checksum-sha256``, if ``asked``: its answer then has it, too."""
+        if asked:
+            self._sha256 = sent.sha256 is not None and head.header(CHECKSUM) == sent.sha256_base64
         self._unsigned = not sent.signed
 
     def wants_signed(self, refusal: Refused) -> bool:
@@ -62,6 +69,12 @@ class Checking:
         """Return a copy, with bodies signed."""
         other = Checking()
         other._sha256, other._unsigned = self._sha256, False
+        return other
+
+    def unchecked(self) -> "Checking":
+        """Return a copy, without sha256."""
+        other = Checking()
+        other._sha256, other._unsigned = False, self._unsigned
         return other
 
     def refused(self) -> None:

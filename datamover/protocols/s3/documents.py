@@ -71,15 +71,17 @@ def error_of(body: bytes) -> ErrorDocument | None:
     except Unreadable:
         match = _CODE.search(body)
         return ErrorDocument(match[1].decode("ascii", "replace"), "") if match else None
+    if _name(root) in ("ErrorResponse", "Response"):  # Of gateways before the service, in the form of other services.
+        root = next((each for each in root.iter() if _name(each) == "Error"), root)
     if _name(root) != "Error":
         return None
-    code, message, region, endpoint = (_text(root, name) for name in ("Code", "Message", "Region", "Endpoint"))
+    code, message, region, endpoint = (_word(root, name) for name in ("Code", "Message", "Region", "Endpoint"))
     return ErrorDocument(code, message, region or None, endpoint or None)
 
 
 def upload_of(body: bytes) -> str:
     """Return the id of the upload that was begun."""
-    upload = _text(_parse(body), "UploadId")  # Services name the document differently.
+    upload = _word(_parse(body), "UploadId")  # Services name the document differently.
     if not upload:
         raise Unreadable("it names no upload")
     return upload
@@ -87,43 +89,39 @@ def upload_of(body: bytes) -> str:
 
 def completed_of(body: bytes) -> str:
     """Return the ETag in the answer to the completion of an upload, "" if there is none."""
-    return _text(_parse(body), "ETag").strip('"')
+    return _etag(_parse(body))
 
 
 def listing_of(body: bytes) -> Listing:
     """Return a page of keys, requested with encoding-type=url."""
     root = _parse(body, "ListBucket")
-    plain = unquote_plus if _text(root, "EncodingType") == "url" else str
+    plain = unquote_plus if _word(root, "EncodingType") == "url" else str
     keys = tuple(plain(_text(each, "Key")) for each in _all(root, "Contents"))
     prefixes = tuple(plain(_text(each, "Prefix")) for each in _all(root, "CommonPrefixes"))
-    more = _text(root, "IsTruncated") == "true"
-    return Listing(keys, prefixes, _text(root, "NextContinuationToken") if more else None)
+    return Listing(keys, prefixes, _word(root, "NextContinuationToken") if _goes_on(root) else None)
 
 
 def parts_of(body: bytes) -> tuple[dict[int, Part], str | None, str]:
     """Return a page of parts by number, the marker of the next page (None: this is the last), and the initiator."""
     root = _parse(body, "ListParts")
     found = {
-        _number(each, "PartNumber"): Part(
-            _number(each, "Size"), _text(each, "ETag").strip('"'), _text(each, "ChecksumSHA256")
-        )
+        _number(each, "PartNumber"): Part(_number(each, "Size"), _etag(each), _word(each, "ChecksumSHA256"))
         for each in _all(root, "Part")
     }
-    more = _text(root, "IsTruncated") == "true"
-    return found, (_text(root, "NextPartNumberMarker") or None) if more else None, _initiator(root)
+    return found, (_word(root, "NextPartNumberMarker") or None) if _goes_on(root) else None, _initiator(root)
 
 
 def uploads_of(body: bytes) -> tuple[list[Pending], tuple[str, str] | None]:
     """Return a page of uploads, requested with encoding-type=url, and the markers of the next page, None if none."""
     root = _parse(body, "ListMultipartUploads")
-    plain = unquote_plus if _text(root, "EncodingType") == "url" else str
+    plain = unquote_plus if _word(root, "EncodingType") == "url" else str
     found = [
-        Pending(plain(_text(each, "Key")), _text(each, "UploadId"), _initiator(each), _text(each, "Initiated"))
+        Pending(plain(_text(each, "Key")), _word(each, "UploadId"), _initiator(each), _word(each, "Initiated"))
         for each in _all(root, "Upload")
     ]
-    if _text(root, "IsTruncated") != "true":
+    if not _goes_on(root):
         return found, None
-    return found, (plain(_text(root, "NextKeyMarker")), _text(root, "NextUploadIdMarker"))
+    return found, (plain(_text(root, "NextKeyMarker")), _word(root, "NextUploadIdMarker"))
 
 
 def completion(parts: Iterable[Part]) -> bytes:
@@ -138,6 +136,7 @@ def completion(parts: Iterable[Part]) -> bytes:
 
 def _parse(body: bytes, expected: str = "") -> Element:
     """Return the root element, whose name must begin with ``expected``; services differ in the rest of it."""
+    body = body.strip()  # Some services send white space until they are done.
     try:
         try:
             root: Element = fromstring(body)
@@ -163,9 +162,22 @@ def _text(element: Element, name: str) -> str:
     return next((each.text or "" for each in element if _name(each) == name), "")
 
 
+def _word(element: Element, name: str) -> str:
+    """Return the text of an element that is no key, without white space around it: some services indent."""
+    return _text(element, name).strip()
+
+
+def _etag(element: Element) -> str:
+    return _word(element, "ETag").removeprefix("W/").strip('"')
+
+
+def _goes_on(root: Element) -> bool:
+    return _word(root, "IsTruncated").lower() in ("true", "1")
+
+
 def _number(element: Element, name: str) -> int:
     try:
-        return int(_text(element, name))
+        return int(_word(element, name))
     except ValueError:
         raise Unreadable(f"{name} is not a number") from None
 
@@ -173,6 +185,6 @@ def _number(element: Element, name: str) -> int:
 def _initiator(element: Element) -> str:
     for name in ("Initiator", "Owner"):
         for each in _all(element, name):
-            if found := _text(each, "ID"):
+            if found := _word(each, "ID"):
                 return found
     return ""

@@ -9,6 +9,8 @@ class MadeUploads:
 
     def __init__(self) -> None:
         self._transfers: dict[str, str] = {}
+        self.unchecked: set[str] = set()
+        """Uploads, whoever began them, whose parts have no checksums."""
 
     def add(self, upload: str, transfer: str) -> None:
         self._transfers[upload] = transfer
@@ -21,6 +23,7 @@ class MadeUploads:
 
     def forget(self, upload: str) -> None:
         self._transfers.pop(upload, None)
+        self.unchecked.discard(upload)
 
     def clear(self) -> None:
         self._transfers.clear()

@@ -35,7 +35,7 @@ class S3Place(ObjectPlace):
         logged.
         """
         kept = Token.parse(keep).upload if keep else None
-        for pending in await self._bucket.list_uploads(self._bucket.key(target), target):
+        async for pending in self._bucket.list_uploads(self._bucket.key(target), target):
             if pending.upload == kept or not self._belongs(pending, target):
                 continue
             maker = self._bucket.made.transfer(pending.upload)

@@ -1,5 +1,6 @@
 """The connections to the service of one destination, and what was learnt of it."""
 
+from bisect import insort
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,6 +19,7 @@ from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bucket import Bucket
 from datamover.protocols.s3.credentials import KeyReader, KeySource
 from datamover.protocols.s3.digests import Checking
+from datamover.protocols.s3.documents import Pending
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import ARCHIVED, Storing
 from datamover.protocols.s3.place import S3Place
@@ -64,7 +66,7 @@ class S3Pool:
             writer = Writer(service, refusals, checking, self._threads)
             bucket = Bucket(service, prefix, refusals, storing, writer, made)
             origin = partial(ResourceOrigin, bucket, clock=reactor, streams=streams)
-            tools = Tools(bucket, self._conditions, part_size, origin)
+            tools = Tools(bucket, self._conditions, part_size, origin, reactor)
             self._buckets[side] = bucket
             self._places[side] = S3Place(bucket, origin, tools, missing)
 
@@ -81,13 +83,13 @@ class S3Pool:
 
     async def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
         bucket = self._buckets[Scope.DESTINATION]
-        own = await bucket.initiator()
-        pending = await bucket.list_uploads(bucket.inside(""), "")
-        return [
-            UnfinishedUpload(bucket.path(each.key), each.initiated, each.upload)
-            for each in sorted(pending, key=lambda each: each.initiated)
-            if each.initiator == own
-        ][:UPLOADS_TOLD]
+        own = await bucket.initiator.get()
+        oldest: list[Pending] = []
+        async for pending in bucket.list_uploads(bucket.inside(""), ""):
+            if pending.initiator == own:
+                insort(oldest, pending, key=lambda each: each.initiated)
+                del oldest[UPLOADS_TOLD:]
+        return [UnfinishedUpload(bucket.path(each.key), each.initiated, each.upload) for each in oldest]
 
     async def close(self) -> None:
         await self._agent.close()

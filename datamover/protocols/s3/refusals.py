@@ -121,7 +121,9 @@ class S3Refusals(HttpRefusals):
             return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the key {which}")
         if code in ("RequestTimeout", "RequestTimeoutException") or status == 408:
             return errors.ConnectionLost(f"{here}: the request took too long for the service", scope=side)
-        if status >= 500 or status in (200, 409, 425):  # The answer to a completion is 200 with the error inside.
+        if (
+            status >= 500 or status < 300 or status in (409, 425)
+        ):  # The answer to a completion is 200 with the error inside.
             return errors.ServerError(f"{what}: the service could not do it ({code or status})", scope=side)
         return errors.ServerError(
             f"{what}: the service, or a proxy before it, refuses the request ({code or status}); "

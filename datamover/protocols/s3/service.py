@@ -9,7 +9,7 @@ from typing import Any, cast
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.protocols.http.answers import Head
+from datamover.protocols.http.answers import READ, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
@@ -37,6 +37,7 @@ _HOPS = 3
 """Redirects that one request follows, at most."""
 _HEADER_UNKNOWN = frozenset({"", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented", "NotSupported"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_ERROR = re.compile(rb"<(?:[\w.-]+:)?Error(?:Response)?[\s>]")
 _PAGE = re.compile(rb"(?i)<(html|!doctype html)\b")
 
 
@@ -109,13 +110,16 @@ class Service:
         direct = method == "PUT" or once
         response = await self._send(method, key, query, headers or {}, body, sha256, direct=direct, once=once)
         _, content = await whole(response)
-        if b"<Error" in content.lstrip()[:_BEGINNING]:
+        if _ERROR.search(content.lstrip()[:_BEGINNING]):
             raise _refusal(response.head, content)
         return Answer(response.head, content)
 
     async def get(self, key: str, headers: Mapping[str, str]) -> Response:
         """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""
-        return await self._send("GET", key, (), headers, None, EMPTY, direct=True)
+        response = await self._send("GET", key, (), headers, None, EMPTY, direct=True)
+        if response.code not in READ:
+            raise await _refused(response)
+        return response
 
     async def _send(
         self,

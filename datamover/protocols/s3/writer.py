@@ -22,18 +22,19 @@ class Writer:
         self._threads = threads
 
     async def put(
-        self, path: str, key: str, query: Query, data: bytes, headers: Mapping[str, str]
+        self, path: str, key: str, query: Query, data: bytes, headers: Mapping[str, str], *, checked: bool = True
     ) -> tuple[Answer, Digests]:
         """Send ``data``; completes when the service has taken it. Raises Refused, and ChecksumMismatch.
 
-        Cancelled like ``answered``.
+        Without ``checked`` it is sent with its MD5 alone. Cancelled like ``answered``.
         """
+        checking = self.checking if checked else self.checking.unchecked()
         try:
-            return await self._sent(path, key, query, data, headers, self.checking)
+            return await self._sent(path, key, query, data, headers, checking)
         except Refused as refusal:
             if not self.checking.wants_signed(refusal):
                 raise
-        return await self._sent(path, key, query, data, headers, self.checking.signing())
+        return await self._sent(path, key, query, data, headers, checking.signing())
 
     async def _sent(
         self, path: str, key: str, query: Query, data: bytes, headers: Mapping[str, str], checking: Checking
@@ -45,7 +46,7 @@ class Writer:
         sent = {**headers, **digests.headers(checking)}
         body = body_of(data)
         answer = await answered(self._service.ask("PUT", key, query, sent, body, digests.payload), body)
-        self.checking.learn(digests, answer.head)
+        self.checking.learn(digests, answer.head, asked=checking.sha256)
         if digests.contradicts(etag_in(answer.head), answer.head):
             raise self._refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
         return answer, digests

@@ -77,6 +77,8 @@ class Container:
             except Refused as refusal:
                 if refusal.status == 404:
                     return None
+                if refusal.status == 403:
+                    raise self.refusals.unseen(refusal, path) from refusal
                 raise
         if not is_object(answer.head):
             raise self.refusals.foreign(path)

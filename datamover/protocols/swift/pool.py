@@ -74,7 +74,7 @@ class SwiftPool:
                 self._conditions,
             )
             origin = partial(SwiftOrigin, container, clock=reactor, streams=streams)
-            tools = Tools(container, self._conditions, stored.part_size, origin)
+            tools = Tools(container, self._conditions, stored.part_size, origin, reactor)
             self._places[side] = SwiftPlace(container, origin, tools, self._lacks)
 
     def at(self, side: Scope) -> SwiftPlace:

@@ -45,6 +45,14 @@ class SwiftRefusals(HttpRefusals):
             scope=self.side,
         )
 
+    def unseen(self, refusal: Refused, path: str) -> DataMoverError:
+        """Return the error for a look that is forbidden, as it is to a login that may only write."""
+        error = self.of(refusal, path)
+        if self.side is Scope.SOURCE:
+            return error
+        told = f"{self.what(path)} may not be looked at: have the administrator let the login read the container, too"
+        return error.saying(told, full=error.full.replace(error.message, told))
+
     def _of(self, refusal: Refused, path: str) -> DataMoverError:
         what, status, side = self.what(path), refusal.status, self.side
         here = f"destination {self.name!r}"
@@ -88,7 +96,7 @@ class SwiftRefusals(HttpRefusals):
                 "or object servers down",
                 scope=side,
             )
-        if status >= 500 or status == 425:
+        if status >= 500 or status < 300 or status == 425:
             return errors.ServerError(f"{what}: the service could not do it ({status})", scope=side)
         return errors.ServerError(
             f"{what}: the service, or a proxy before it, refuses the request ({status}); "

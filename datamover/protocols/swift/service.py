@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.protocols.http.answers import Head
+from datamover.protocols.http.answers import READ, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
@@ -83,7 +83,10 @@ class Service:
 
     async def get(self, name: Name, headers: Mapping[str, str]) -> Response:
         """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""
-        return await self._send("GET", name, (), headers, None)
+        response = await self._send("GET", name, (), headers, None)
+        if response.code not in READ:
+            raise await _refused(response)
+        return response
 
     async def url_of(self, name: Name) -> str:
         """Return the URL of the account, a container or an object. Raises what ``Session.get`` raises."""
