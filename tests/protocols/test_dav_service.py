@@ -14,7 +14,8 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability
-from datamover.protocols.dav import DAV, files, resources
+from datamover.protocols.dav import DAV, files
+from datamover.protocols.http import steady
 from datamover.protocols.place import Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
@@ -176,7 +177,7 @@ async def test_written_in_place_while_it_is_read(
     server: Rehearsal, monkeypatch: pytest.MonkeyPatch, after: bytes | None, changed: bool
 ) -> None:
     """A file that is another at the end of a long reading was not read as it was at any time."""
-    monkeypatch.setattr(resources, "QUICK", -1.0)
+    monkeypatch.setattr(steady, "QUICK", -1.0)
     server.dav.files["f"] = b"data"
     source = await server.reading.origin("f").open()
     assert await source.read() == b"data"
