@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from datamover import errors
@@ -307,6 +308,63 @@ async def test_closed_at_the_end_of_an_upload(password: Path) -> None:
                 await way()
             await upload.abort()
             assert server.files == {}
+
+
+@pytest.mark.parametrize("greeting", ["220 wayward", "220 vsftpd"])
+@pytest.mark.parametrize("extra", ["226 closed", "426 again", "250 closed", "451 closed", "200 closed", "213 7"])
+@pytest_twisted.ensureDeferred
+async def test_a_word_too_many(password: Path, greeting: str, extra: str) -> None:
+    """What a server says once more of a transfer that was given up is no answer to what is asked next."""
+    large = content(6 * MIB)
+
+    def retrieve(session: Session, path: str) -> None:
+        session.send(session.server.files[path], "226 sent" if path != "/large" else f"426 given up\r\n{extra}")
+
+    def wait(session: Session, _: str) -> None:
+        session.transport.pauseProducing()
+
+        def answer() -> None:
+            session.say("200 here")
+            session.transport.resumeProducing()
+
+        reactor.callLater(0.03, answer)
+
+    async with served(password, greeting=greeting, RETR=retrieve, NOOP=wait) as (server, pool):
+        server.files = {"/large": large, "/b": b"bb", "/c": DATA}
+        reading, writing = pool.at(Scope.SOURCE), pool.at(Scope.DESTINATION)
+        source = await reading.origin("large").open()
+        assert await source.read()
+        await source.close()
+        idle = pool._sessions._idle  # type: ignore[attr-defined]
+        await until(lambda: len(idle) == 1 or not server.sessions)
+        refused = []
+        for name in ("b", "c"):
+            try:
+                assert (await reading.inspect(name)).size == len(server.files[f"/{name}"])  # type: ignore[union-attr]
+            except (errors.ServerError, errors.ConnectionLost) as error:
+                refused.append(error)
+        await put(writing, "b", b"new", replace=True)
+        await writing.remove("c")
+        assert server.files == {"/large": large, "/b": b"new"}
+        assert len(refused) == (extra == "200 closed")
+
+
+@pytest.mark.parametrize("again", ["226 sent", "426 sent"])
+@pytest_twisted.ensureDeferred
+async def test_ends_that_are_told_twice(password: Path, again: str) -> None:
+    """A server that tells the end of each transfer twice is written to and read from."""
+
+    def retrieve(session: Session, path: str) -> None:
+        session.send(session.server.files[path], f"226 sent\r\n{again}")
+
+    def store(session: Session, path: str) -> None:
+        session.take(lambda data: f"{session.keep(path, 0, data)}\r\n{again}")
+
+    async with served(password, RETR=retrieve, STOR=store) as (server, pool):
+        for data in (DATA, b"small"):
+            await put(pool.at(Scope.DESTINATION), "file", data, replace=True)
+            assert server.files == {"/file": data}
+            assert await get(pool.at(Scope.SOURCE), "file") == (0, data)
 
 
 @pytest.mark.parametrize("name", ["a\nDELE file", "a\r", "a\0"])
