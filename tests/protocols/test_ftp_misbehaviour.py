@@ -528,6 +528,33 @@ async def test_end_told_before_the_data(password: Path) -> None:
         assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
 
 
+@pytest.mark.parametrize("sent", [len(DATA), len(DATA) - 1, 0])
+@pytest_twisted.ensureDeferred
+async def test_data_connection_that_is_not_closed(password: Path, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says that it has sent all, and keeps the data connection, is believed where all has come."""
+    monkeypatch.setattr("datamover.protocols.ftp.client.data.LEFT_OPEN", 0.1)
+
+    def keep(session: Session, path: str) -> None:
+        session.say("150 here it comes")
+        assert session.data is not None
+        own = session.data
+
+        def connected(_: object) -> None:
+            own.transport.write(DATA[:sent])
+            session.say("226 sent")
+
+        own.made.addCallback(connected)
+
+    async with served(password, patience=5.0, RETR=keep) as (server, pool):
+        server.files["/file"] = DATA
+        reading = get(pool.at(Scope.SOURCE), "file")
+        if sent == len(DATA):
+            assert await reading == (0, DATA)
+        else:
+            with pytest.raises(errors.SizeMismatch, match=f"{sent}"):
+                await reading
+
+
 @pytest.mark.parametrize("reply", ["226 sent", "426 Connection closed; transfer aborted", "451 disk trouble"])
 @pytest_twisted.ensureDeferred
 async def test_download_cut_short(password: Path, reply: str) -> None:

@@ -116,6 +116,8 @@ class ReplyReader:
             raise MalformedReply(f"a reply has more than {LARGEST} bytes")
         found = _LINE.fullmatch(line)
         if not self._code:
+            if not line.strip():
+                return None  # Some servers end their replies with an empty line.
             if found is None:
                 raise MalformedReply(f"it says {decode(line[:QUOTED])!r}, which is not FTP")
             if found[2] == b"-":
