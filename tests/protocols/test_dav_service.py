@@ -116,6 +116,8 @@ WRITTEN = [
     ),
     (414, b"", {}, errors.DestinationInvalid, "name that is too long"),
     (423, b"", {}, errors.ServerError, "is locked by somebody else"),
+    (423, b"", {"Retry_After": "7"}, errors.ServerError, "is locked by somebody else"),
+    (500, b"", {"Retry_After": "7"}, errors.ServerError, "could not do it"),
     (425, b"", {}, errors.ServerError, "is at work on it still"),
     (429, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
     (500, b"", {}, errors.ServerError, "could not do it"),
@@ -137,7 +139,7 @@ async def test_refused_writes(
         assert re.search(words, caught.value.full)
         assert (caught.value.scope, getattr(caught.value, "retry_after", None)) == (
             Scope.DESTINATION,
-            7.0 if "Retry_After" in headers else None,
+            7.0 if "Retry_After" in headers else 0.0 if status == 423 else None,
         )
     assert server.dav.files == {}
 
