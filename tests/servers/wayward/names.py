@@ -23,7 +23,7 @@ _AT_ONCE = 100
 """Names in one answer to READDIR."""
 _CODES = {
     errno.ENOENT: (sftp.NO_SUCH_FILE, "No such file"),
-    errno.ENOTDIR: (sftp.NO_SUCH_FILE, "No such file"),
+    errno.ENOTDIR: (sftp.FAILURE, "Not a directory"),  # As Green End's server and lsh's say.
     errno.ELOOP: (sftp.NO_SUCH_FILE, "No such file"),
     errno.EACCES: (sftp.PERMISSION_DENIED, "Permission denied"),
     errno.EPERM: (sftp.PERMISSION_DENIED, "Permission denied"),
