@@ -35,8 +35,8 @@ _CODES = {
 @dataclass(slots=True)
 class _Listing:
     path: str
-    names: list[str]
-    """The names that were not listed yet."""
+    names: list[str] | None = None
+    """The names that were not listed yet; None: a directory that is not there shows only when it is read (asyncssh)."""
 
 
 class Channel:
@@ -123,10 +123,11 @@ class Channel:
         path = packet.path()
 
         def act(ways: Ways) -> Answer:
-            above, name = os.path.split(path)
-            # The last segment need not exist.
-            real = os.path.realpath(os.path.join(os.path.realpath(above, strict=True), name))
-            found = os.path.normpath(path) if Way.ECHOES in ways else real
+            found = os.path.normpath(path)
+            if Way.ECHOES not in ways:
+                above, name = os.path.split(path)
+                # The last segment need not exist.
+                found = os.path.realpath(os.path.join(os.path.realpath(above, strict=True), name))
             return NAME, NUMBER.pack(1) + string(os.fsencode(found)) * 2 + Attributes().packed()
 
         return Asked(sftp.REALPATH, [path], act)
@@ -171,7 +172,7 @@ class Channel:
 
         def act(_: Ways) -> Answer:
             key = f"directory {next(self._numbers)}".encode()
-            self._listings[key] = _Listing(path, [".", "..", *os.listdir(path)])
+            self._listings[key] = _Listing(path)
             return HANDLE, string(key)
 
         return Asked(sftp.OPENDIR, [path], act)
@@ -182,6 +183,8 @@ class Channel:
             raise Refused(sftp.FAILURE, "Failure")
 
         def act(ways: Ways) -> Answer:
+            if listing.names is None:
+                listing.names = [".", "..", *os.listdir(listing.path)]
             told, listing.names = listing.names[:_AT_ONCE], listing.names[_AT_ONCE:]
             entries = []
             for name in told if Way.LISTS_NOTHING not in ways else ():

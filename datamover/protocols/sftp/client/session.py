@@ -117,12 +117,20 @@ class SftpSession:
         return looking.addErrback(_nothing)
 
     async def is_directory(self, path: bytes) -> bool:
-        """Tell whether a directory can be opened under a name, for servers that refuse to return attributes."""
+        """Tell whether a directory can be read under a name, for servers that refuse to return attributes.
+
+        Some (asyncssh's) open a directory that is not there.
+        """
         try:
             handle = await self.channel.request(messages.OPENDIR, string(path))
         except SftpError:
             return False
-        self.close_later(handle)
+        try:
+            await self.channel.request(messages.READDIR, string(handle))
+        except SftpError as refusal:
+            return refusal.code == messages.EOF
+        finally:
+            self.close_later(handle)
         return True
 
     async def make_directory(self, path: bytes, mode: int) -> None:
