@@ -66,6 +66,8 @@ class _Generated(File):
     [
         (File(OLD, etag='"1"'), {"etag": '"2"'}, True),
         (File(OLD, modified=LONG_AGO), {"modified": LONG_AGO + 1}, True),
+        (File(OLD, modified=LONG_AGO), {"modified": FAR}, True),
+        (File(OLD, modified=FAR), {"modified": LONG_AGO}, True),
         (File(OLD, etag='W/"1"', modified=LONG_AGO), {"etag": 'W/"2"', "modified": LONG_AGO + 9}, True),
         (File(OLD, modified=FAR, headers=RANGES), {"modified": FAR + 1}, True),
         (File(OLD, etag='"1"', modified=FAR, headers=RANGES), {"etag": '"2"'}, True),

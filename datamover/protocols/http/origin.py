@@ -40,6 +40,8 @@ Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Response]]
 
 _FINAL_FOR_HEAD = frozenset({407, 429, 503})
 """Statuses of a HEAD that a GET would get too; after any other refusal GET is tried."""
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same may be asked again: what was read before is not given up for them."""
 
 
 class WebOrigin:
@@ -161,8 +163,10 @@ class WebOrigin:
             await reply.body.close()
             return None
         await reply.body.discard()
-        if reply.head.status != UNSATISFIABLE:
+        if reply.head.status in _PASSING or reply.head.status == 407:
             raise failure_of(reply.head)
+        if reply.head.status != UNSATISFIABLE:
+            return None  # Some refuse a range only, by any status.
         inspection = await self.inspect()
         if (inspection.identity, inspection.size) == (identity, offset):
             return WebSource(inspection, offset, 0, None, reply.head)

@@ -35,23 +35,25 @@ class Version:
     tag: str | None = None
     """A strong ETag."""
     modified: float | None = None
-    """POSIX seconds; None as well if it may be the time of the answer instead of the file's."""
+    """POSIX seconds."""
     settled: bool = False
-    """Whether a later change gets another ``modified``."""
+    """Whether a later change gets another ``modified``, which is then not the moment of the answer either."""
+    lasting: bool = False
+    """Whether ``modified`` is no moment of an answer, as it is of what is made anew for each."""
 
     @classmethod
     def told(cls, head: Head) -> Self:
         """Return what the answer to a GET or HEAD tells; a coded body has another size than the file."""
-        settled = is_settled(head)
-        modified = http_date(head.header("Last-Modified")) if settled or ranges_given(head) else None
-        return cls(None if head.codings else size_of(head), strong_tag(head), modified, settled)
+        size, modified, settled = size_of(head), http_date(head.header("Last-Modified")), is_settled(head)
+        return cls(None if head.codings else size, strong_tag(head), modified, settled, settled or ranges_given(head))
 
     @classmethod
     def of(cls, inspection: Inspection) -> Self:
         """Return what is known of a file whose server left out what the client knew (RFC 9110 15.3.7)."""
         kind, _, rest = (inspection.identity or "").partition(" ")
         modified = http_date(rest.rpartition(" ")[0]) if kind == "date" else None
-        return cls(inspection.size, modified=modified, settled=modified is not None)
+        known = modified is not None
+        return cls(inspection.size, modified=modified, settled=known, lasting=known)
 
     def differs(self, now: Self) -> bool:
         """Tell whether a later answer shows that the file was changed after this one.
@@ -61,7 +63,7 @@ class Version:
         """
         if self.size and now.size and self.size != now.size:
             return True
-        if self.modified is not None and now.modified is not None:
+        if None not in (self.modified, now.modified) and (self.lasting or now.settled):
             if self.modified != now.modified:
                 return True
             if self.settled:
