@@ -6,6 +6,7 @@ It is written from draft-ietf-secsh-filexfer-02 and OpenSSH's PROTOCOL, and shar
 import errno
 import itertools
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -145,7 +146,15 @@ class Channel:
 
     def _remove(self, packet: Reader) -> Asked:
         path = packet.path()
-        return Asked(sftp.REMOVE, [path], lambda _: os.unlink(path))
+
+        def act(_: Ways) -> None:
+            # As copyparty's does, a directory is removed with all that is in it.
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
+        return Asked(sftp.REMOVE, [path], act)
 
     def _rename(self, packet: Reader) -> Asked:
         old, new = packet.path(), packet.path()

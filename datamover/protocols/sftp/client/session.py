@@ -147,6 +147,14 @@ class SftpSession:
         """Remove an empty directory."""
         await self.channel.request(messages.RMDIR, string(path))
 
+    async def remove_file(self, path: bytes) -> None:
+        """Remove a name, unless a directory has it: some servers (copyparty's) would remove that with all in it."""
+        if not self.openssh:
+            found = await self.find(path)
+            if found is not None and found.directory:
+                raise SftpError(messages.FAILURE, "Is a directory")
+        await self.remove(path)
+
     def rename(self, old: bytes, new: bytes) -> Deferred[None]:
         """Rename to a name that nothing has."""
         return self.channel.request(messages.RENAME, string(old), string(new))
