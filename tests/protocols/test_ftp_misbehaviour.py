@@ -848,6 +848,25 @@ async def test_nothing_there_in_other_words(password: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_directories_that_would_be_removed(password: Path) -> None:
+    """A server that removes a directory as a file, with all that is in it (copyparty's), is not asked to."""
+
+    def remove(session: Session, path: str) -> None:
+        session.server.directories.discard(path)
+        session.do_DELE(path)
+
+    async with served(password, DELE=remove) as (server, pool):
+        server.directories.add("/directory")
+        server.files = {"/file": DATA}
+        place = pool.at(Scope.DESTINATION)
+        with pytest.raises(errors.DestinationInvalid, match="is a directory"):
+            await place.remove("directory")
+        for name in ("file", "none"):
+            await place.remove(name)
+        assert (server.directories, server.files) == ({"/", "/directory"}, {})
+
+
+@pytest_twisted.ensureDeferred
 async def test_sizes_of_directories(password: Path) -> None:
     """A directory of which a size is told (ftp-srv, Twisted) is one still: no file takes its place."""
 
