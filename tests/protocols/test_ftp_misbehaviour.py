@@ -411,6 +411,22 @@ async def test_names_kept_otherwise(password: Path, lists: bool) -> None:
         assert tries == ["STOR /.datamover-1-0a1b.part.trial "] * 2 * lists + ["STOR /.datamover-1-0a1b.part.trial?-"]
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_backslash_that_is_a_slash(password: Path) -> None:
+    """A server that takes "\\" for "/", and makes the directory at a rename (copyparty), gets no such name."""
+
+    def store(session: Session, path: str) -> None:
+        if "\\" in path:
+            session.say("550 no such directory")
+        else:
+            session.do_STOR(path)
+
+    async with served(password, STOR=store, RNTO=lambda s, path: s.do_RNTO(path.replace("\\", "/"))) as (server, pool):
+        with pytest.raises(errors.DestinationInvalid, match="name"):
+            await put(pool.at(Scope.DESTINATION), "a\\b", DATA)
+        assert "/a/b" not in server.files
+
+
 @pytest.mark.parametrize(("word", "times"), [("STOR", 1), ("LIST", 2)])
 @pytest_twisted.ensureDeferred
 async def test_a_name_that_cannot_be_tried_yet(password: Path, word: str, times: int) -> None:
