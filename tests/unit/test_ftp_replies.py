@@ -44,6 +44,25 @@ def test_no_replies(line: bytes) -> None:
         read(line)
 
 
+@pytest.mark.parametrize(
+    ("command", "fitting", "others"),
+    [
+        ("SIZE", ["213 0", "213 many", "200 12", "550 no"], ["226 sent", "250 done", "200 OK"]),
+        ("RNFR", ["350 to", "300 to", "550 no"], ["200 OK", "250 done", "213 12"]),
+        ("RNTO", ["250 done", "200 OK", "553 no"], ["350 to"]),
+        ("EPSV", ["229 (|||1|)", "227 1,2,3,4,5,6", "500 what"], ["200 OK", "213 12"]),
+        ("NOOP", ["200 OK", "502 what"], ["250 done", "226 sent", "213 12"]),
+        ("REST", ["350 from", "250 from", "502 what"], []),
+        ("USER", ["331 password", "230 in", "530 no"], []),
+        ("DELE", ["250 done", "200 OK", "450 busy"], ["350 to"]),
+    ],
+)
+def test_replies_that_fit(command: str, fitting: list[str], others: list[str]) -> None:
+    """A success that answers another command is told from one's own, where servers differ no more than they do."""
+    assert all(told.fits(command) for told in read(*(text.encode() for text in fitting)))
+    assert not any(told.fits(command) for told in read(*(text.encode() for text in others)))
+
+
 def test_large_reply() -> None:
     """A reply of too many bytes is none."""
     with pytest.raises(MalformedReply):

@@ -16,7 +16,6 @@ TELLING = frozenset({"SIZE", "MDTM", "MLST", "EPSV", "PASV", "PWD", "RNFR", "RES
 """Commands that no server answers with the code of a transfer's end."""
 _GOING_ON = frozenset({"USER", "PASS", "AUTH", "REST"})
 """Commands, besides RNFR, that may be answered by a code of 300 and more: another is to follow (RFC 959, 6)."""
-_NUMBERS = frozenset({"SIZE", "MDTM"})
 _PORTS = frozenset({"EPSV", "PASV"})
 _LINE = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
@@ -53,7 +52,7 @@ class Reply:
         """
         if not self.positive or not self.final:
             return True
-        if command in _NUMBERS:
+        if command == "SIZE":
             return self.code == 213 or self.text.strip()[:1].isdigit()
         if command in _PORTS:
             return 220 <= self.code < 230
