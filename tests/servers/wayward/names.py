@@ -28,7 +28,7 @@ _CODES = {
     errno.ELOOP: (sftp.NO_SUCH_FILE, "No such file"),
     errno.EACCES: (sftp.PERMISSION_DENIED, "Permission denied"),
     errno.EPERM: (sftp.PERMISSION_DENIED, "Permission denied"),
-    errno.ENAMETOOLONG: (sftp.BAD_MESSAGE, "Bad message"),
+    errno.ENAMETOOLONG: (sftp.FAILURE, "File name too long"),  # As asyncssh's says.
     errno.EINVAL: (sftp.BAD_MESSAGE, "Bad message"),
 }
 
