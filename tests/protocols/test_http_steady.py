@@ -12,7 +12,7 @@ from datamover.errors import SourceChanged
 from datamover.protocols.http import steady
 from tests.protocols.reading import reading, rest_of, serving, until_broken
 from tests.servers.nginx import Nginx
-from tests.servers.web import Exchange, File
+from tests.servers.web import Exchange, File, redirect
 
 LONG_AGO, FAR = 1_700_000_000.0, 4_000_000_000.0
 OLD, NEW = b"old" * steady.LARGE, b"new" * steady.LARGE
@@ -78,6 +78,7 @@ class _Generated(File):
         (File(OLD, etag='"1"'), {"etag": '"2"', "head": 403}, False),
         (File(OLD, etag='"1"'), {"etag": '"2"', "head": 503}, False),
         (File(OLD, etag='"1"'), {"etag": None}, False),
+        (File(OLD, modified=LONG_AGO), {"modified": None, "content": b"please log in"}, False),
         (_Seldom(OLD, etag='"1"'), {}, False),
         (_Generated(OLD), {}, False),
         (File(OLD), {"content": NEW + NEW}, False),
@@ -95,6 +96,18 @@ async def test_what_is_told_at_the_end(file: File, then: dict[str, Any], changed
         rest, error = await until_broken(source)
         assert received + rest == OLD
         assert isinstance(error, SourceChanged) if changed else error is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_redirected_at_the_end() -> None:
+    """Where a HEAD leads to another page, such as of a login that has expired, nothing is told of the file."""
+    file, moved = File(OLD, etag='"1"'), redirect("/login")
+
+    async with serving() as web, reading() as client:
+        web.route("/f", lambda exchange: (file if exchange.request.method == "GET" else moved)(exchange))
+        web.route("/login", File(b"please log in", etag='"2"'))
+        assert await rest_of(await client.origin(f"{web.url}/f").open()) == OLD
+        assert web.asked("/login")
 
 
 @pytest_twisted.ensureDeferred

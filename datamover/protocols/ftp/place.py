@@ -156,8 +156,10 @@ class FtpPlace(PartFilePlace):
                     return
                 if name.startswith(PREFIX) and name.endswith(SUFFIX):
                     await aside.put_back(self._tree, session, real + aside.ASIDE)
+                found = None
+                with suppress(FtpRefusal):  # Not everybody who may remove files may look at them.
+                    found = await self._tree.find(session, real, path)
                 # Some servers (copyparty's) would remove a directory with all that is in it.
-                found = await self._tree.find(session, real, path)
                 if found is not None and found.kind == "dir":
                     raise self._refusals.directory(path)
                 try:

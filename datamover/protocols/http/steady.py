@@ -125,6 +125,9 @@ async def is_changed(then: Version, ask: Callable[[], Awaitable[Head]]) -> bool:
             head = await ask()
         except DataMoverError:
             return False
-        if not holds_whole(head) or not then.differs(Version.told(head)):
+        now = Version.told(head)
+        # It may be another page, such as for a login that has expired meanwhile.
+        is_file = holds_whole(head) and head.url == head.asked and bool(now)
+        if not is_file or not then.differs(now):
             return False
     return True
