@@ -51,7 +51,7 @@ class DataMoverError(Exception):
         """For administrators and the log."""
         self.scope = scope or self.default_scope
         self.retry_after = retry_after
-        """Seconds that the other side asks to wait, None where it does not ask."""
+        """Seconds that the other side asks to wait, 0 where it lets one choose; None where it does not ask."""
 
     def saying(self, message: str, *, scope: Scope | None = None, full: str | None = None) -> Self:
         """Return a copy of this error with another message."""

@@ -128,6 +128,37 @@ async def test_broken_connections_use_up_no_attempts(rig: Rig, web: Web, tmp_pat
 
 
 @pytest_twisted.ensureDeferred
+async def test_written_in_place_after_it_broke(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A file that is overwritten while the rest of it is sent, under its old tag, is read once more from zero."""
+    await rig.engine()
+    half = 8 * MIB
+    served = File(b"o" * 2 * half, etag='"1"', cut=half, cuts=1)
+
+    def answer(exchange: Exchange) -> None:
+        if exchange.request.headers.get("range") == f"bytes={half}-":
+            served.content = b"n" * 2 * half
+            served(exchange)
+            served.etag = '"2"'
+        else:
+            served(exchange)
+
+    web.route("/f", answer)
+    job, files = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=3)
+
+    assert job.state is State.COMPLETED, job.error
+    assert (tmp_path / "archive/f").read_bytes() == served.content
+    assert files[0].attempt == 2
+    assert [
+        event.details["error"]["code"] for event in await rig.store.events(job=job.id) if event.kind == "retrying"
+    ] == [
+        "CONNECTION_LOST",
+        "SOURCE_CHANGED",
+    ]
+    assert "resumed" in await rig.kinds(job.id)
+    assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
 async def test_cancel(rig: Rig, web: Web, tmp_path: Path) -> None:
     """Cancelling stops a running transfer and removes what it brought; the job says who stopped it."""
     await rig.engine()

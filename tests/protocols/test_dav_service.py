@@ -14,7 +14,8 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability
-from datamover.protocols.dav import DAV, files, resources
+from datamover.protocols.dav import DAV, files
+from datamover.protocols.http import steady
 from datamover.protocols.place import Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
@@ -115,6 +116,8 @@ WRITTEN = [
     ),
     (414, b"", {}, errors.DestinationInvalid, "name that is too long"),
     (423, b"", {}, errors.ServerError, "is locked by somebody else"),
+    (423, b"", {"Retry_After": "7"}, errors.ServerError, "is locked by somebody else"),
+    (500, b"", {"Retry_After": "7"}, errors.ServerError, "could not do it"),
     (425, b"", {}, errors.ServerError, "is at work on it still"),
     (429, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
     (500, b"", {}, errors.ServerError, "could not do it"),
@@ -136,7 +139,7 @@ async def test_refused_writes(
         assert re.search(words, caught.value.full)
         assert (caught.value.scope, getattr(caught.value, "retry_after", None)) == (
             Scope.DESTINATION,
-            7.0 if "Retry_After" in headers else None,
+            7.0 if "Retry_After" in headers else 0.0 if status == 423 else None,
         )
     assert server.dav.files == {}
 
@@ -176,7 +179,7 @@ async def test_written_in_place_while_it_is_read(
     server: Rehearsal, monkeypatch: pytest.MonkeyPatch, after: bytes | None, changed: bool
 ) -> None:
     """A file that is another at the end of a long reading was not read as it was at any time."""
-    monkeypatch.setattr(resources, "QUICK", -1.0)
+    monkeypatch.setattr(steady, "QUICK", -1.0)
     server.dav.files["f"] = b"data"
     source = await server.reading.origin("f").open()
     assert await source.read() == b"data"

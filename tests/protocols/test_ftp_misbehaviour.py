@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from datamover import errors
@@ -309,6 +310,63 @@ async def test_closed_at_the_end_of_an_upload(password: Path) -> None:
             assert server.files == {}
 
 
+@pytest.mark.parametrize("greeting", ["220 wayward", "220 vsftpd"])
+@pytest.mark.parametrize("extra", ["226 closed", "426 again", "250 closed", "451 closed", "200 closed", "213 7"])
+@pytest_twisted.ensureDeferred
+async def test_a_word_too_many(password: Path, greeting: str, extra: str) -> None:
+    """What a server says once more of a transfer that was given up is no answer to what is asked next."""
+    large = content(6 * MIB)
+
+    def retrieve(session: Session, path: str) -> None:
+        session.send(session.server.files[path], "226 sent" if path != "/large" else f"426 given up\r\n{extra}")
+
+    def wait(session: Session, _: str) -> None:
+        session.transport.pauseProducing()
+
+        def answer() -> None:
+            session.say("200 here")
+            session.transport.resumeProducing()
+
+        reactor.callLater(0.03, answer)
+
+    async with served(password, greeting=greeting, RETR=retrieve, NOOP=wait) as (server, pool):
+        server.files = {"/large": large, "/b": b"bb", "/c": DATA}
+        reading, writing = pool.at(Scope.SOURCE), pool.at(Scope.DESTINATION)
+        source = await reading.origin("large").open()
+        assert await source.read()
+        await source.close()
+        idle = pool._sessions._idle  # type: ignore[attr-defined]
+        await until(lambda: len(idle) == 1 or not server.sessions)
+        refused = []
+        for name in ("b", "c"):
+            try:
+                assert (await reading.inspect(name)).size == len(server.files[f"/{name}"])  # type: ignore[union-attr]
+            except (errors.ServerError, errors.ConnectionLost) as error:
+                refused.append(error)
+        await put(writing, "b", b"new", replace=True)
+        await writing.remove("c")
+        assert server.files == {"/large": large, "/b": b"new"}
+        assert len(refused) == (extra == "200 closed")
+
+
+@pytest.mark.parametrize("again", ["226 sent", "426 sent"])
+@pytest_twisted.ensureDeferred
+async def test_ends_that_are_told_twice(password: Path, again: str) -> None:
+    """A server that tells the end of each transfer twice is written to and read from."""
+
+    def retrieve(session: Session, path: str) -> None:
+        session.send(session.server.files[path], f"226 sent\r\n{again}")
+
+    def store(session: Session, path: str) -> None:
+        session.take(lambda data: f"{session.keep(path, 0, data)}\r\n{again}")
+
+    async with served(password, RETR=retrieve, STOR=store) as (server, pool):
+        for data in (DATA, b"small"):
+            await put(pool.at(Scope.DESTINATION), "file", data, replace=True)
+            assert server.files == {"/file": data}
+            assert await get(pool.at(Scope.SOURCE), "file") == (0, data)
+
+
 @pytest.mark.parametrize("name", ["a\nDELE file", "a\r", "a\0"])
 @pytest_twisted.ensureDeferred
 async def test_names_that_are_commands(password: Path, name: str) -> None:
@@ -351,6 +409,22 @@ async def test_names_kept_otherwise(password: Path, lists: bool) -> None:
             await put(place, "plain?", DATA, replace=True)
         tries = [line for line in server.commands("STOR") if ".trial" in line]
         assert tries == ["STOR /.datamover-1-0a1b.part.trial "] * 2 * lists + ["STOR /.datamover-1-0a1b.part.trial?-"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backslash_that_is_a_slash(password: Path) -> None:
+    """A server that takes "\\" for "/", and makes the directory at a rename (copyparty), gets no such name."""
+
+    def store(session: Session, path: str) -> None:
+        if "\\" in path:
+            session.say("550 no such directory")
+        else:
+            session.do_STOR(path)
+
+    async with served(password, STOR=store, RNTO=lambda s, path: s.do_RNTO(path.replace("\\", "/"))) as (server, pool):
+        with pytest.raises(errors.DestinationInvalid, match="name"):
+            await put(pool.at(Scope.DESTINATION), "a\\b", DATA)
+        assert "/a/b" not in server.files
 
 
 @pytest.mark.parametrize(("word", "times"), [("STOR", 1), ("LIST", 2)])
@@ -468,6 +542,33 @@ async def test_end_told_before_the_data(password: Path) -> None:
     async with served(password, RETR=early) as (server, pool):
         server.files["/file"] = DATA
         assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+
+
+@pytest.mark.parametrize("sent", [len(DATA), len(DATA) - 1, 0])
+@pytest_twisted.ensureDeferred
+async def test_data_connection_that_is_not_closed(password: Path, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says that it has sent all, and keeps the data connection, is believed where all has come."""
+    monkeypatch.setattr("datamover.protocols.ftp.client.data.LEFT_OPEN", 0.1)
+
+    def keep(session: Session, path: str) -> None:
+        session.say("150 here it comes")
+        assert session.data is not None
+        own = session.data
+
+        def connected(_: object) -> None:
+            own.transport.write(DATA[:sent])
+            session.say("226 sent")
+
+        own.made.addCallback(connected)
+
+    async with served(password, patience=5.0, RETR=keep) as (server, pool):
+        server.files["/file"] = DATA
+        reading = get(pool.at(Scope.SOURCE), "file")
+        if sent == len(DATA):
+            assert await reading == (0, DATA)
+        else:
+            with pytest.raises(errors.SizeMismatch, match=f"{sent}"):
+                await reading
 
 
 @pytest.mark.parametrize("reply", ["226 sent", "426 Connection closed; transfer aborted", "451 disk trouble"])
@@ -760,6 +861,25 @@ async def test_nothing_there_in_other_words(password: Path) -> None:
         await put(pool.at(Scope.DESTINATION), "file", DATA, replace=True)
         assert server.files == {"/file": DATA}
         assert set(server.commands("CWD")) == {"CWD /"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_directories_that_would_be_removed(password: Path) -> None:
+    """A server that removes a directory as a file, with all that is in it (copyparty's), is not asked to."""
+
+    def remove(session: Session, path: str) -> None:
+        session.server.directories.discard(path)
+        session.do_DELE(path)
+
+    async with served(password, DELE=remove) as (server, pool):
+        server.directories.add("/directory")
+        server.files = {"/file": DATA}
+        place = pool.at(Scope.DESTINATION)
+        with pytest.raises(errors.DestinationInvalid, match="is a directory"):
+            await place.remove("directory")
+        for name in ("file", "none"):
+            await place.remove(name)
+        assert (server.directories, server.files) == ({"/", "/directory"}, {})
 
 
 @pytest_twisted.ensureDeferred

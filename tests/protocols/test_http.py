@@ -72,7 +72,7 @@ async def test_a_slow_reader_is_waited_for(nginx: Nginx) -> None:
     """While nobody reads, no more than the room of one body, and what one read of the socket adds, is taken in."""
     async with reading() as client:
         source = await client.origin(f"{nginx.url}/large").open()
-        body, room = source._stream._body, bodies.ROOMS.size  # type: ignore[attr-defined]
+        body, room = source._source._stream._body, bodies.ROOMS.size  # type: ignore[attr-defined]
         assert await soon(lambda: body.received >= room)
         for _ in range(20):
             await task.deferLater(reactor, 0, lambda: None)

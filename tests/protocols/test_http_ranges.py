@@ -1,5 +1,6 @@
 """One file over several connections: when that begins, what it must not do, and that the file is whole all the same."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, SourceChanged
-from datamover.protocols.http import ranges
+from datamover.protocols.http import ranges, steady
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
 from tests.servers.nginx import Nginx
 from tests.servers.web import Exchange, File, Handler, Web, redirect
@@ -23,7 +24,9 @@ GIVEN = [("Accept-Ranges", "bytes")]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files are split, and early."""
+    """Small files are split, and early; none is looked at once more at its end."""
+    monkeypatch.setattr(steady, "QUICK", math.inf)
+    monkeypatch.setattr(steady, "LARGE", math.inf)
     monkeypatch.setattr(ranges, "WORTH", 2**20)
     monkeypatch.setattr("datamover.protocols.http.origin.WORTH", 2**20)
     monkeypatch.setattr(ranges, "PERIOD", 0.03)

@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.errors import ConnectFailed, ConnectionLost
+from datamover.errors import ConnectFailed, ConnectionLost, ServerError
 from tests.protocols.reading import reading, rest_of, serving, until_broken
 from tests.servers.nginx import Nginx
 from tests.servers.web import Exchange, File
@@ -123,6 +123,28 @@ async def test_a_part_that_is_not_the_one_asked_for(headers: list[tuple[str, str
         source = await client.origin(f"{web.url}/f").open(10, 'tag "1"')
         assert source.offset == 0
         assert await rest_of(source) == b"y" * 100
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("status", [400, 403, 404, 412, 501, 500, 503, 504])
+async def test_a_range_that_is_refused(status: int) -> None:
+    """Where a server refuses the range, the file is read from its beginning; a refusal that may pass is waited for."""
+
+    def handler(exchange: Exchange) -> None:
+        if "range" in exchange.request.headers:
+            exchange.answer(status)
+        else:
+            exchange.answer(200, [("ETag", '"1"')], b"y" * 100)
+
+    async with serving() as web, reading() as client:
+        web.route("/f", handler)
+        opening = client.origin(f"{web.url}/f").open(10, 'tag "1"')
+        if status in (500, 503, 504):
+            with pytest.raises(ServerError):
+                await opening
+        else:
+            source = await opening
+            assert (source.offset, await rest_of(source)) == (0, b"y" * 100)
 
 
 @pytest_twisted.ensureDeferred

@@ -15,13 +15,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover.protocols.sftp import SFTP
-from tests.protocols.conformance import settings
+from tests.protocols.conformance import put, settings
 from tests.protocols.part_files import DiskPremises, PartFileConformance
 from tests.servers.dropbear import Dropbear
 from tests.servers.proftpd import Proftpd
 from tests.servers.rclone import CACHED, DEBIANS, Rclone
 from tests.servers.ssh import SshServer
 from tests.servers.sshd import Sshd, binding
+from tests.servers.wayward.misbehaviour import Misbehaviour, Way
 from tests.servers.wayward.server import Wayward
 
 _NUMBERS = itertools.count()
@@ -93,6 +94,16 @@ class TestWayward(Served):
     """A server that misbehaves when told to, and was told nothing."""
 
     made = Wayward
+
+    @pytest_twisted.ensureDeferred
+    async def test_directories_that_seem_to_be_there(self, premises: DiskPremises, server: Wayward) -> None:
+        """Directories are made where a server tells a path of them, and opens them, though they are missing."""
+        server.misbehave(Misbehaviour("REALPATH", Way.ECHOES))
+        try:
+            await put(premises.writing, "x/y/z/file", b"data")
+        finally:
+            server.misbehave()
+        assert (premises.root / "x/y/z/file").read_bytes() == b"data"
 
 
 def _openssh_without(*requests: str) -> Callable[[Path], SshServer]:

@@ -206,7 +206,8 @@ def main(configuration: Path) -> None:
             "verbose": 1,
         }
     )
-    wsgi.Server(("127.0.0.1", told["port"]), application).start()
+    # By default it queues five connections; Linux drops the others, which then wait for seconds.
+    wsgi.Server(("127.0.0.1", told["port"]), application, request_queue_size=128).start()
 
 
 if __name__ == "__main__":

@@ -30,23 +30,45 @@ def test_replies() -> None:
     """A reply is a line, or ends with the line that has its code and a space; between, anything may stand."""
     assert read(b"220 hello") == [Reply(220, (b"hello",))]
     assert read(b"220") == [Reply(220, (b"",))]
+    assert read(b"220 hello", b"", b"\r", b"331 who") == [Reply(220, (b"hello",)), Reply(331, (b"who",))]
     assert read(b"211-Features:", b" MDTM", b"200 no end", b"211-SIZE", b"", b"211 End", b"226 next") == [
         Reply(211, (b"Features:", b" MDTM", b"200 no end", b"SIZE", b"", b"End")),
         Reply(226, (b"next",)),
     ]
 
 
-@pytest.mark.parametrize("line", [b"SSH-2.0", b"", b"99 x", b"600 x", b"2200 x", b"220_x", b" 220 x"])
+@pytest.mark.parametrize("line", [b"SSH-2.0", b"99 x", b"600 x", b"2200 x", b"220_x", b" 220 x"])
 def test_no_replies(line: bytes) -> None:
     """What begins with no code of a reply is none."""
     with pytest.raises(MalformedReply):
         read(line)
 
 
+@pytest.mark.parametrize(
+    ("command", "fitting", "others"),
+    [
+        ("SIZE", ["213 0", "213 many", "200 12", "550 no"], ["226 sent", "250 done", "200 OK"]),
+        ("RNFR", ["350 to", "300 to", "550 no"], ["200 OK", "250 done", "213 12"]),
+        ("RNTO", ["250 done", "200 OK", "553 no"], ["350 to"]),
+        ("EPSV", ["229 (|||1|)", "227 1,2,3,4,5,6", "500 what"], ["200 OK", "213 12"]),
+        ("NOOP", ["200 OK", "502 what"], ["250 done", "226 sent", "213 12"]),
+        ("REST", ["350 from", "250 from", "502 what"], []),
+        ("USER", ["331 password", "230 in", "530 no"], []),
+        ("DELE", ["250 done", "200 OK", "450 busy"], ["350 to"]),
+    ],
+)
+def test_replies_that_fit(command: str, fitting: list[str], others: list[str]) -> None:
+    """A success that answers another command is told from one's own, where servers differ no more than they do."""
+    assert all(told.fits(command) for told in read(*(text.encode() for text in fitting)))
+    assert not any(told.fits(command) for told in read(*(text.encode() for text in others)))
+
+
 def test_large_reply() -> None:
     """A reply of too many bytes is none."""
     with pytest.raises(MalformedReply):
         read(b"211-", *[bytes(1000)] * (LARGEST // 1000 + 1))
+    with pytest.raises(MalformedReply):
+        read(*[b""] * (LARGEST + 1))
 
 
 def test_words() -> None:
@@ -124,6 +146,8 @@ def test_facts() -> None:
     assert fact_entry("type=pdir;sizd=4096; ..") is None
     assert fact_entry("type=cdir; /srv/d") == Entry("d", "dir")
     assert fact_entry("type=OS.unix=slink:/etc/passwd; p") == Entry("p", "link", target="/etc/passwd")
+    assert fact_entry("type=OS.unix=slink:/a b;size=7; p; q") == Entry("p; q", "link", 7, target="/a b")
+    assert fact_entry("type=file;size=7 p") == Entry("p", "file", 7)
     assert fact_entry("type=OS.unix=symlink;size=7; p") == Entry("p", "link", 7)
     assert fact_entry("type=OS.unix=chr-1/3; null") == Entry("null", "other")
     assert fact_entry("type=file;size=many; f") == Entry("f", "file")
@@ -139,6 +163,11 @@ def test_facts() -> None:
         ("-rw-r--r--   1 owner 12 Nov 29 00:34 no group", Entry("no group", "file", 12)),
         ("-rw-r--r--   1 Domain Users 12 Nov 29 00:34 f", Entry("f", "file", 12)),
         ("-rw-r--r--   1 u g 12 2024-11-29 00:34 iso", Entry("iso", "file", 12)),
+        ("-rw-r--r--   1 u g 12 M\xe4r 29 00:34 german", Entry("german", "file", 12)),
+        ("-rw-r--r--   1 u g 12 29. Mai 00:34 dot", Entry("dot", "file", 12)),
+        ("-rw-r--r--   1 u g 12 f\udce9vr. 29  2024 latin", Entry("latin", "file", 12)),
+        ("-rw-r--r--   1 1000 1000 12 11月 29 00:34 wide", Entry("wide", "file", 12)),
+        ("-rw-r--r--   1 1000 1000 12 11月 29日 2024年 all wide", Entry("all wide", "file", 12)),
         ("drwxr-xr-x   2 u g 4096 Nov 29 00:34 d", Entry("d", "dir")),
         ("drwxrws--T   2 u g 4096 29 Nov 00:34 d", Entry("d", "dir")),
         ("lrwxrwxrwx   1 u g 11 Nov 29 00:34 passwd -> /etc/passwd", Entry("passwd", "link", target="/etc/passwd")),

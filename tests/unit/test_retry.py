@@ -80,6 +80,8 @@ def test_who_is_asked_to_come_later_waits() -> None:
     assert verdict(errors.RateLimited("x"), claims=PATIENT + 1) == RetryDecision(State.PENDING, 1, 600)
     assert verdict(errors.RateLimited("x"), claims=PATIENT + 5, failures=4) == RetryDecision(State.FAILED, 5)
     # What it brought forward shows that it is served: the next attempt comes soon.
+    assert verdict(errors.ServerError("x", retry_after=0), claims=3) == RetryDecision(State.PENDING, 0, 20)
+    assert verdict(errors.SizeMismatch("x", retry_after=0), claims=3) == RetryDecision(State.PENDING, 1, 20)
     assert verdict(errors.RateLimited("x"), claims=9, forward=True) == RetryDecision(State.PENDING, 0, 5)
 
 
@@ -122,5 +124,6 @@ def test_bounds(
         assert found.pause == 0
     else:
         assert error.retryable
-        assert found.failures < max_attempts or (error is errors.RateLimited and claims <= PATIENT)
+        asked = error is errors.RateLimited or retry_after is not None
+        assert found.failures < max_attempts or (asked and not error.bounded and claims <= PATIENT)
         assert min(base, cap) / 2 <= found.pause <= max(cap, min(retry_after or 0, LONGEST_PAUSE))

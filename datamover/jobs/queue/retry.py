@@ -53,8 +53,8 @@ def judge(
     ``claims`` tells how often the transfer was begun or gone on with, this time included; ``forward``, whether the
     attempt left more in place than it found; ``random`` returns numbers from 0 to 1.
     """
-    later = isinstance(error, RateLimited)
-    free = (forward and not error.bounded) or (later and claims <= PATIENT)
+    later = isinstance(error, RateLimited) or error.retry_after is not None
+    free = not error.bounded and (forward or (later and claims <= PATIENT))
     failures += 0 if free and error.retryable else 1
     if not error.retryable or failures >= max_attempts:
         return RetryDecision(State.FAILED, failures)

@@ -65,6 +65,7 @@ class MultistatusParser:
     def __init__(self, take: Callable[[Member], None]) -> None:
         self._take = take
         self._parser = DefusedXMLParser(target=self, forbid_dtd=True)
+        self._begun = False
         self._path: list[str] = []
         self._text: list[str] | None = None
         self._length = 0
@@ -75,6 +76,10 @@ class MultistatusParser:
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes. Raises Unreadable."""
+        if not self._begun:
+            # PHP files leave empty lines before the document, where XML allows none.
+            data = data.lstrip()
+            self._begun = bool(data)
         try:
             self._parser.feed(data)
         except (ParseError, DefusedXmlException, ValueError) as error:

@@ -99,7 +99,9 @@ class DavRefusals(HttpRefusals):
         if status == TOO_LARGE:
             return self.unusable(path, "is larger than the server takes; raise its limit for the bodies of requests")
         if status == LOCKED:
-            return errors.ServerError(f"{what} is locked by somebody else there", scope=side)
+            # A lock ends by itself (RFC 4918 6.6), or the server's own does, which some put on a file at work.
+            wait = refusal.retry_after or 0.0
+            return errors.ServerError(f"{what} is locked by somebody else there", scope=side, retry_after=wait)
         if status == FULL:
             return errors.NoSpace(f"{here}: its room or its quota is used up; raise it or free space", scope=side)
         if status == 408:

@@ -3,20 +3,18 @@
 import posixpath
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
-from datamover.protocols.base import Inspection, Octets, Source
+from datamover.protocols.base import Inspection, Source
 from datamover.protocols.dav.files import MAYBE_A_DIRECTORY, DavFiles
 from datamover.protocols.dav.looks import look_in, size_told, strong
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import Refused
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.steady import SteadySource
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.http_place.seam import Found
-from datamover.protocols.http_place.source import AroundSource
-
-QUICK = 1.0
-"""Seconds in which a file is read without a look whether it is still the same: servers' times tell no less."""
 
 
 class DavResources:
@@ -97,10 +95,6 @@ class DavResources:
         same = now.identity == then.identity or len(kinds) > 1  # HEAD may tell less.
         return same and (None in (now.size, then.size) or now.size == then.size)
 
-    def seconds(self) -> float:
-        """Return the time of a monotonic clock."""
-        return self._files.service.seconds()
-
 
 class DavOrigin(ResourceOrigin):
     """``protocols.base.Origin`` of one file, which others may write in place while it is read."""
@@ -108,21 +102,9 @@ class DavOrigin(ResourceOrigin):
     _resources: DavResources
 
     async def open(self, offset: int = 0, identity: str | None = None) -> Source:
-        return _SteadySource(await super().open(offset, identity), self._resources, self._path)
+        source = await super().open(offset, identity)
+        return SteadySource(source, self._clock, partial(self._check, source.inspection))
 
-
-class _SteadySource(AroundSource):
-    """A source that must be at its end what it was when it was opened."""
-
-    def __init__(self, source: Source, resources: DavResources, path: str) -> None:
-        super().__init__(source)
-        self._resources = resources
-        self._path = path
-        self._since = resources.seconds()
-
-    async def read(self) -> Octets:
-        data = await super().read()
-        slow = self._resources.seconds() - self._since > QUICK
-        if not data and slow and not await self._resources.same(self._path, self.inspection):
+    async def _check(self, then: Inspection) -> None:
+        if not await self._resources.same(self._path, then):
             raise self._resources.refusals.changed(self._path)
-        return data

@@ -59,7 +59,8 @@ class OddNames:
         try:
             await _touch(session, real)
         except FtpRefusal as refusal:
-            if refusal.code == 553:
+            # Where "\\" is taken for "/", the trial is in a directory that is missing; copyparty makes it at a rename.
+            if refusal.code == 553 or (refusal.code >= 500 and "\\" in signs):
                 raise self._refusals.no_name(path, str(refusal)) from refusal
             if refusal.code < 500:
                 raise

@@ -156,15 +156,17 @@ class FtpPlace(PartFilePlace):
                     return
                 if name.startswith(PREFIX) and name.endswith(SUFFIX):
                     await aside.put_back(self._tree, session, real + aside.ASIDE)
+                found = None
+                with suppress(FtpRefusal):  # Not everybody who may remove files may look at them.
+                    found = await self._tree.find(session, real, path)
+                # Some servers (copyparty's) would remove a directory with all that is in it.
+                if found is not None and found.kind == "dir":
+                    raise self._refusals.directory(path)
                 try:
                     await session.ask("DELE", real)
                 except FtpRefusal:
-                    found = await self._tree.find(session, real, path)
-                    if found is None:
-                        return
-                    if found.kind == "dir":
-                        raise self._refusals.directory(path) from None
-                    raise
+                    if await self._tree.find(session, real, path) is not None:
+                        raise
 
     async def list(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; bytes that are not UTF-8 become lone surrogates."""

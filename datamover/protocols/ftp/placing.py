@@ -97,7 +97,8 @@ class FtpPlacement:
         If the server refuses that, the error says so.
         """
         try:
-            if self._named and await self._tree.find(self.session, self._name) is not None:
+            found = await self._tree.find(self.session, self._name) if self._named else None
+            if found is not None and found.kind != "dir":
                 await self.session.ask("DELE", self._name)
             if self._aside:
                 await aside.put_back(self._tree, self.session, self._aside_name)

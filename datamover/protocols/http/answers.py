@@ -144,21 +144,38 @@ def inspection_of(head: Head) -> Inspection:
     modified = http_date(head.header("Last-Modified"))
     if head.codings:
         return Inspection(name=head.name, modified=modified)
-    if head.status == PARTIAL:
-        found = content_range(head)
-        size = found.total if found else None
-    else:
-        size = head.length
-    return Inspection(head.name, size, _identity(head, size, modified), modified, _digests(head))
+    size = size_of(head)
+    return Inspection(head.name, size, _identity(head, size), modified, _digests(head))
 
 
-def _identity(head: Head, size: int | None, modified: float | None) -> str | None:
+def size_of(head: Head) -> int | None:
+    """Return the bytes of the whole file, as coded, of which an answer holds all or a part; None if it does not say."""
+    if head.status != PARTIAL:
+        return head.length
+    found = content_range(head)
+    return found.total if found else None
+
+
+def strong_tag(head: Head) -> str | None:
+    """Return the ETag if it is a strong one (RFC 9110 8.8.1)."""
     tag = (head.header("ETag") or "").strip()
-    if _STRONG_TAG.fullmatch(tag):
+    return tag if _STRONG_TAG.fullmatch(tag) else None
+
+
+def is_settled(head: Head) -> bool:
+    """Tell whether a change after the answer gets another Last-Modified.
+
+    A file that changed in the very second in which it was sent may change in it once more (RFC 9110 8.8.2.2).
+    """
+    modified, sent = http_date(head.header("Last-Modified")), http_date(head.header("Date"))
+    return modified is not None and sent is not None and sent - modified >= 1
+
+
+def _identity(head: Head, size: int | None) -> str | None:
+    if tag := strong_tag(head):
         return f"tag {tag}"
-    sent = http_date(head.header("Date"))
-    # A file that changed in the very second in which it was sent may change in it once more (RFC 9110 8.8.2.2).
-    if size is None or modified is None or sent is None or sent - modified < 1 or not tag.isprintable():
+    tag = (head.header("ETag") or "").strip()
+    if size is None or not is_settled(head) or not tag.isprintable():
         return None
     changed = (head.header("Last-Modified") or "").strip()
     return f"weak {tag} {changed} {size}" if tag else f"date {changed} {size}"

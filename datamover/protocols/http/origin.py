@@ -1,7 +1,7 @@
 """A file on a web server: inspect it, open it, resume an earlier read.
 
 A read resumes at an offset only if the server proves that the file has not changed: its answer to the range carries
-the same identity, or size and If-Range imply it.
+the same identity, or size and If-Range imply it. Nor may the file have changed at the end of the read.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +30,7 @@ from datamover.protocols.http.client.body import IGNORABLE, BodyStream
 from datamover.protocols.http.client.decoding import check_codings, decoded
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource
+from datamover.protocols.http.steady import SteadySource, Version, is_changed
 from datamover.protocols.http.streams import Streams
 from datamover.text.quantities import count
 from datamover.web.url import WebUrl
@@ -39,6 +40,8 @@ Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Response]]
 
 _FINAL_FOR_HEAD = frozenset({407, 429, 503})
 """Statuses of a HEAD that a GET would get too; after any other refusal GET is tried."""
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same may be asked again: what was read before is not given up for them."""
 
 
 class WebOrigin:
@@ -82,8 +85,27 @@ class WebOrigin:
 
         Raises what ``inspect`` raises. Cancelling drops the connection.
         """
-        source = await self._resume(offset, identity) if offset > 0 and identity is not None else None
-        return self._splittable(source or _whole(*await self._get()))
+        first = await self._resume(offset, identity) if offset > 0 and identity is not None else None
+        first = first or _whole(*await self._get())
+        source = self._splittable(first)
+        # Where the content has a digest, that tells more.
+        if not first.version or first.inspection.digests:
+            return source
+        return SteadySource(source, self._clock, partial(self._check, first))
+
+    async def _check(self, first: "WebSource") -> None:
+        """Raise SourceChanged if the server tells another version of the file than ``first`` is of."""
+
+        async def look() -> Head:
+            reply = await self._ask(b"HEAD", first.url, {})
+            await reply.body.close()
+            return reply.head
+
+        if await is_changed(first.version, look):
+            raise self._changed()
+
+    def _changed(self) -> SourceChanged:
+        return SourceChanged(f"{self._url.told} changed while it was read", scope=Scope.SOURCE)
 
     def _splittable(self, source: "WebSource") -> Source:
         """Return a source that may use several connections, if the file is large and the server serves ranges.
@@ -115,7 +137,7 @@ class WebOrigin:
             await reply.body.discard()
             raise failure_of(reply.head)
         await reply.body.close()
-        raise SourceChanged(f"{self._url.told} changed while it was read", scope=Scope.SOURCE)
+        raise self._changed()
 
     async def _get(self) -> tuple[Head, BodyStream]:
         reply = await self._ask(b"GET", self._url, {})
@@ -141,8 +163,10 @@ class WebOrigin:
             await reply.body.close()
             return None
         await reply.body.discard()
-        if reply.head.status != UNSATISFIABLE:
+        if reply.head.status in _PASSING or reply.head.status == 407:
             raise failure_of(reply.head)
+        if reply.head.status != UNSATISFIABLE:
+            return None  # Some refuse a range only, by any status.
         inspection = await self.inspect()
         if (inspection.identity, inspection.size) == (identity, offset):
             return WebSource(inspection, offset, 0, None, reply.head)
@@ -159,7 +183,9 @@ class WebSource:
         self.offset = offset
         self._length = length
         self._body = body
-        self._url = head.url
+        self.url = head.url
+        """The URL that answered."""
+        self.version = Version() if body is None else Version.told(head) or Version.of(inspection)
         self.ranges = ranges_given(head) and head.url == head.asked
         """The requested URL itself serves ranges."""
         self._read = 0
@@ -174,7 +200,7 @@ class WebSource:
         self._read += len(data)
         if self._length is not None and (self._read > self._length or (not data and self._read < self._length)):
             raise SizeMismatch(
-                f"{self._url.told} announced {count(self._length, 'byte')} and sent "
+                f"{self.url.told} announced {count(self._length, 'byte')} and sent "
                 f"{'' if data else 'only '}{self._read}",
                 scope=Scope.SOURCE,
             )

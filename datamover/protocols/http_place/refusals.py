@@ -50,6 +50,8 @@ class HttpRefusals(Refusals):
     def of(self, refusal: Refused, path: str) -> DataMoverError:
         """Return the error for a refusal. The server's own words are for administrators."""
         error = self._of(refusal, path)
+        if error.retryable and error.retry_after is None:
+            error.retry_after = refusal.retry_after
         words = refusal.said.removeprefix(f"{refusal.status} ")  # The titles of many pages begin with it.
         said = f"{error.message} (the {self.holder} answers {refusal.status} {words}".rstrip()
         return error.saying(error.message, full=f"{said})")

@@ -2,6 +2,7 @@
 
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.body import BodyStream
+from datamover.protocols.http.steady import AroundSource
 from datamover.protocols.http_place.refusals import HttpRefusals
 
 
@@ -49,27 +50,6 @@ class ResourceSource:
     async def close(self) -> None:
         if self._body is not None:
             await self._body.close()
-
-
-class AroundSource:
-    """A source around another one, for classes that override ``read``."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    @property
-    def inspection(self) -> Inspection:
-        return self._source.inspection
-
-    @property
-    def offset(self) -> int:
-        return self._source.offset
-
-    async def read(self) -> Octets:
-        return await self._source.read()
-
-    async def close(self) -> None:
-        await self._source.close()
 
 
 class WordedSource(AroundSource):

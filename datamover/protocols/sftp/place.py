@@ -191,7 +191,7 @@ class SftpPlace(PartFilePlace):
                         return
                     if not session.can(messages.POSIX_RENAME):
                         await aside.put_back(session, real + aside.ASIDE)
-                    await session.remove(real)
+                    await session.remove_file(real)
                 except SftpError as refusal:
                     found = None if real is None else await session.find(real)
                     nothing = real is not None and found is None and refusal.code != messages.PERMISSION_DENIED

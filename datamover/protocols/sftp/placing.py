@@ -140,7 +140,7 @@ class SftpPlacement:
             await self._session.replace(self._old, self.name)
             self._old_linked = False
         elif self._named and await self._session.find(self.name) is not None:
-            await self._session.remove(self.name)
+            await self._session.remove_file(self.name)
         if self._old_linked:
             await self._session.remove(self._old)
         if self._aside:

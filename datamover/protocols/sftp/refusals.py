@@ -44,7 +44,7 @@ class ServerRefusals(FileServerRefusals):
             return self.full(path)
         if code == messages.QUOTA or "quota" in words:
             return self.quota(path)
-        if code == messages.BAD_MESSAGE:
+        if code == messages.BAD_MESSAGE or "name too long" in words:
             return errors.missing(self.side, f"{what} is a name that the server does not take ({said}); shorten it")
         return self.answers(path, said)
 

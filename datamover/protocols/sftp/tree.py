@@ -61,14 +61,18 @@ class Tree:
             resolving,
             looking,
         ):
-            root, real = await finding, await resolving
+            root = await finding
+            try:
+                real = await resolving
+            except SftpError as refusal:
+                raise await self._meant(session, absolute, refusal) from None
             self._check_inside(path, real, root)
             try:
                 return real, await looking
-            except SftpError:
+            except SftpError as refusal:
                 found = await session.find(real)
                 if found is None:
-                    raise
+                    raise await self._meant(session, real, refusal) from None
                 return real, found
 
     async def space(self, session: SftpSession) -> Space | None:
@@ -124,6 +128,15 @@ class Tree:
         if found is None:
             return None
         return found.directory if found.mode is not None else await session.is_directory(real)
+
+    async def _meant(self, session: SftpSession, path: bytes, refusal: SftpError) -> SftpError:
+        """Return a refusal, as NO_SUCH_FILE if the path leads through a file: some servers say FAILURE then."""
+        above = None
+        while refusal.code == messages.FAILURE and above is None and path != b"/":
+            path = posixpath.dirname(path)
+            above = await session.find(path)
+        is_file = above is not None and above.regular
+        return SftpError(messages.NO_SUCH_FILE, "Not a directory") if is_file else refusal
 
     async def _make(self, session: SftpSession, real: bytes, *, above: bool = True) -> None:
         """Make a directory, and those above it, since some servers return a real path for missing directories."""

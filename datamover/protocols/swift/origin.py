@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.steady import AroundSource
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.http_place.seam import Found
-from datamover.protocols.http_place.source import AroundSource
 from datamover.protocols.swift.objects import SwiftObject
 
 

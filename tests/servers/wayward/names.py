@@ -6,6 +6,7 @@ It is written from draft-ietf-secsh-filexfer-02 and OpenSSH's PROTOCOL, and shar
 import errno
 import itertools
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,11 +24,11 @@ _AT_ONCE = 100
 """Names in one answer to READDIR."""
 _CODES = {
     errno.ENOENT: (sftp.NO_SUCH_FILE, "No such file"),
-    errno.ENOTDIR: (sftp.NO_SUCH_FILE, "No such file"),
+    errno.ENOTDIR: (sftp.FAILURE, "Not a directory"),  # As Green End's server and lsh's say.
     errno.ELOOP: (sftp.NO_SUCH_FILE, "No such file"),
     errno.EACCES: (sftp.PERMISSION_DENIED, "Permission denied"),
     errno.EPERM: (sftp.PERMISSION_DENIED, "Permission denied"),
-    errno.ENAMETOOLONG: (sftp.BAD_MESSAGE, "Bad message"),
+    errno.ENAMETOOLONG: (sftp.FAILURE, "File name too long"),  # As asyncssh's says.
     errno.EINVAL: (sftp.BAD_MESSAGE, "Bad message"),
 }
 
@@ -35,8 +36,8 @@ _CODES = {
 @dataclass(slots=True)
 class _Listing:
     path: str
-    names: list[str]
-    """The names that were not listed yet."""
+    names: list[str] | None = None
+    """The names that were not listed yet; None: a directory that is not there shows only when it is read (asyncssh)."""
 
 
 class Channel:
@@ -123,10 +124,11 @@ class Channel:
         path = packet.path()
 
         def act(ways: Ways) -> Answer:
-            above, name = os.path.split(path)
-            # The last segment need not exist.
-            real = os.path.realpath(os.path.join(os.path.realpath(above, strict=True), name))
-            found = os.path.normpath(path) if Way.ECHOES in ways else real
+            found = os.path.normpath(path)
+            if Way.ECHOES not in ways:
+                above, name = os.path.split(path)
+                # The last segment need not exist.
+                found = os.path.realpath(os.path.join(os.path.realpath(above, strict=True), name))
             return NAME, NUMBER.pack(1) + string(os.fsencode(found)) * 2 + Attributes().packed()
 
         return Asked(sftp.REALPATH, [path], act)
@@ -144,7 +146,15 @@ class Channel:
 
     def _remove(self, packet: Reader) -> Asked:
         path = packet.path()
-        return Asked(sftp.REMOVE, [path], lambda _: os.unlink(path))
+
+        def act(_: Ways) -> None:
+            # As copyparty's does, a directory is removed with all that is in it.
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
+        return Asked(sftp.REMOVE, [path], act)
 
     def _rename(self, packet: Reader) -> Asked:
         old, new = packet.path(), packet.path()
@@ -171,7 +181,7 @@ class Channel:
 
         def act(_: Ways) -> Answer:
             key = f"directory {next(self._numbers)}".encode()
-            self._listings[key] = _Listing(path, [".", "..", *os.listdir(path)])
+            self._listings[key] = _Listing(path)
             return HANDLE, string(key)
 
         return Asked(sftp.OPENDIR, [path], act)
@@ -182,6 +192,8 @@ class Channel:
             raise Refused(sftp.FAILURE, "Failure")
 
         def act(ways: Ways) -> Answer:
+            if listing.names is None:
+                listing.names = [".", "..", *os.listdir(listing.path)]
             told, listing.names = listing.names[:_AT_ONCE], listing.names[_AT_ONCE:]
             entries = []
             for name in told if Way.LISTS_NOTHING not in ways else ():

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from datamover import errors
 from datamover.errors import DataMoverError
-from datamover.protocols.ftp.client.replies import LONGEST, FtpRefusal, MalformedReply, Reply, ReplyReader
+from datamover.protocols.ftp.client.replies import LONGEST, TELLING, FtpRefusal, MalformedReply, Reply, ReplyReader
 from datamover.protocols.tls.verified import VerifiedTLS
 
 _IAC = b"\xff"
@@ -237,6 +237,16 @@ class Control(LineReceiver):
         if not self._commands:
             return  # Some servers say a second time that a transfer ended.
         command = self._commands[0]
+        if reply.of_a_transfer and command.shown in TELLING:
+            return  # The same, while something else is asked already.
+        if not reply.fits(command.shown):
+            self.fail(
+                errors.ServerError(
+                    f"{self._host} answers {command.shown} with {reply.code} {reply.words}, which is the answer to "
+                    "something else"
+                )
+            )
+            return
         if not reply.final:
             if command.began is not None and command.line:
                 command.due = False

@@ -40,6 +40,10 @@ JOINED = 2**18
 """Bytes; smaller pieces are joined before they are returned."""
 
 
+LEFT_OPEN = 5.0
+"""Seconds for which nothing comes any more of a connection over which the server has sent all, by its own words."""
+
+
 @implementer(IHandshakeListener)
 class Data(Protocol):
     """A data connection; ``gone`` fires when it is closed, ``ready`` when bytes may move, or it is closed.
@@ -60,6 +64,8 @@ class Data(Protocol):
         self.moved: Deferred[None] = Deferred()
         self.gone: Deferred[None] = Deferred()
         self.ended = False
+        self.left_open = False
+        """Whether it was given up since the server has sent all, and does not close it."""
         self.reason: BaseException | None = None
         """What ended it; None where the other side closed it in order."""
 
@@ -95,6 +101,8 @@ class Data(Protocol):
     @property
     def trouble(self) -> str | None:
         """What went wrong with the connection, as a clause; None where it ended in order, or did not end."""
+        if self.left_open:
+            return "the server did not close it"
         if self.reason is None:
             return None
         if isinstance(self.reason, OpenSSLError):
@@ -124,6 +132,7 @@ class Receiving(Data):
         self._room = 0
         self._paused = False
         self._soon: Any = None
+        self._sent = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -154,6 +163,11 @@ class Receiving(Data):
         if not self.moved.called:
             self.moved.callback(None)
 
+    def all_sent(self) -> None:
+        """Take note that the server has sent all: what it does not close soon then, it never does."""
+        self._sent, self._idle_timeout = True, min(self._idle_timeout, LEFT_OPEN)
+        self._wake()
+
     def _come(self) -> None:
         self._soon = None
         self._wake()
@@ -164,7 +178,14 @@ class Receiving(Data):
     async def read(self) -> bytes:
         """Return the next bytes, b"" when the connection has ended, however. Raises Stalled."""
         while not self._pieces and not self.ended:
-            await self._wait("nothing came over the data connection")
+            try:
+                await self._wait("nothing came over the data connection")
+            except errors.Stalled:
+                if not self._sent:
+                    raise
+                self.left_open = True
+                self.abort()
+                return b""
         if not self._pieces:
             return b""
         taken = [self._pieces.popleft()]

@@ -6,10 +6,13 @@ from calendar import timegm
 from dataclasses import dataclass
 
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.(\d+))?")
-# Mode, links, user, group (which may be missing), size, month, day, time or year, name. The user may have spaces.
+# Mode, links, user, group (which may be missing), size, month, day, time or year, name. The user may have spaces, and
+# the month be in any language ("Mär", "févr.", "11月").
 _UNIX = re.compile(
     r"([-dlbcpsD])[-rwxsStTlL]{9}[.+@]?\s+(?:\d+\s+)?(?:\S.*?\s+)??(?:(\d+)|\d+,\s*\d+)\s+"
-    r"(?:[A-Za-z]{3}\s+\d{1,2}|\d{1,2}\s+[A-Za-z]{3}|\d{4}-\d\d-\d\d)\s+(?:\d{1,2}:\d\d(?::\d\d)?|\d{4})\s(.*)",
+    r"(?:MONTH\s+\d{1,2}[.日]?|\d{1,2}\.?\s+MONTH|\d{4}-\d\d-\d\d)\s+(?:\d{1,2}:\d\d(?::\d\d)?|\d{4}年?)\s(.*)".replace(
+        "MONTH", r"(?:[^\s\d]\S{1,7}|\d{1,2}[月월])"
+    ),
     re.DOTALL,
 )
 _DOS = re.compile(r"\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AaPp][Mm])?\s+(<[A-Z]+>|[\d,.]+)\s+(.*)", re.DOTALL)
@@ -52,7 +55,8 @@ def time_of(text: str) -> float | None:
 
 def fact_entry(line: str) -> Entry | None:
     """Return what a line of MLST or MLSD tells; None for "." and "..", and for what is no such line."""
-    facts, space, name = line.lstrip(" ").partition(" ")
+    # A link's target may have spaces.
+    facts, space, name = line.lstrip(" ").partition("; " if "; " in line else " ")
     if not space or "=" not in facts:
         return None
     told = {}

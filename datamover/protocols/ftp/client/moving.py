@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from datamover import errors
 from datamover.concurrency.waiters import Waiters
 from datamover.protocols.ftp.client.control import Control, again, checked
-from datamover.protocols.ftp.client.data import Data, Sending
+from datamover.protocols.ftp.client.data import Data, Receiving, Sending
 from datamover.protocols.ftp.client.replies import Reply
 
 GRACE = 1.0
@@ -81,6 +81,8 @@ class Moving:
             stalled = isinstance(reply, Failure) and isinstance(reply.value, errors.Stalled)
             self.unexplained = stalled and isinstance(self.data, Sending) and self.data.cut_off
             self.data.abort()
+        elif isinstance(self.data, Receiving):
+            self.data.all_sent()
         self.begin()
         self._waiting.wake(None)
 

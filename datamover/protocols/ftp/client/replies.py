@@ -12,6 +12,11 @@ LARGEST = 2**20
 QUOTED = 200
 """Characters of a server's words that messages quote."""
 
+TELLING = frozenset({"SIZE", "MDTM", "MLST", "EPSV", "PASV", "PWD", "RNFR", "REST", "NOOP"})
+"""Commands that no server answers with the code of a transfer's end."""
+_GOING_ON = frozenset({"USER", "PASS", "AUTH", "REST"})
+"""Commands, besides RNFR, that may be answered by a code of 300 and more: another is to follow (RFC 959, 6)."""
+_PORTS = frozenset({"EPSV", "PASV"})
 _LINE = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
@@ -34,6 +39,26 @@ class Reply:
     @property
     def positive(self) -> bool:
         return self.code < 400
+
+    @property
+    def of_a_transfer(self) -> bool:
+        """Whether it can only be the end of a transfer; some servers tell that twice, above all of one given up."""
+        return self.code in (226, 426)
+
+    def fits(self, command: str) -> bool:
+        """Tell whether it may be the answer to a command: if not, the replies are out of step with the commands.
+
+        Only what would be taken for a success matters. Many servers have codes of their own within a kind.
+        """
+        if not self.positive or not self.final:
+            return True
+        if command == "SIZE":
+            return self.code == 213 or self.text.strip()[:1].isdigit()
+        if command in _PORTS:
+            return 220 <= self.code < 230
+        if command == "NOOP":  # It is sent to find that out.
+            return self.code == 200
+        return self.code >= 300 if command == "RNFR" else self.code < 300 or command in _GOING_ON
 
     @property
     def text(self) -> str:
@@ -90,6 +115,8 @@ class ReplyReader:
             raise MalformedReply(f"a reply has more than {LARGEST} bytes")
         found = _LINE.fullmatch(line)
         if not self._code:
+            if not line.strip():
+                return None  # Some servers end their replies with an empty line.
             if found is None:
                 raise MalformedReply(f"it says {decode(line[:QUOTED])!r}, which is not FTP")
             if found[2] == b"-":

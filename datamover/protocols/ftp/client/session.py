@@ -105,11 +105,7 @@ class FtpSession:
                 raise
             return told.size
         text = reply.text.strip()
-        if text.isascii() and text.isdigit():
-            return int(text)
-        if reply.code != 213:
-            raise errors.ServerError(f"the server's answer to SIZE is not a size: {reply.code} {reply.words}")
-        return None
+        return int(text) if text.isascii() and text.isdigit() else None
 
     async def sizes_directories(self, directory: str) -> bool:
         """Tell whether the server tells a size of a directory, too; it is asked once."""

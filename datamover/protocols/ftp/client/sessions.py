@@ -100,7 +100,7 @@ class Sessions:
         """Take a session back; one whose transfer is not over is kept once it is."""
         control = session.control
         if control.failure is None and not control.quiet:
-            control.ask("NOOP").addCallbacks(lambda _: self._returned(session), lambda _: self._died())
+            Deferred.fromCoroutine(self._settle(session))
             return
         if control.failure is not None:
             self._died()
@@ -191,12 +191,7 @@ class Sessions:
         control = session.control
         if control.failure is None and self._doubtful(session):
             try:
-                await session.ask("NOOP")
-            except FtpRefusal as refusal:
-                if not refusal.unsupported:
-                    control.fail(errors.ConnectionLost(f"the server answers NOOP with {refusal}"))
-            except errors.DataMoverError:
-                pass  # It is lost, as is seen below.
+                await self._asked(session)
             except BaseException:
                 self.give(session)
                 raise
@@ -204,6 +199,21 @@ class Sessions:
             self._died()
             self._drop_idle()
         return control.failure is None
+
+    async def _settle(self, session: FtpSession) -> None:
+        """Take back a session whose transfer was given up, once the server answers what was asked behind it."""
+        await self._asked(session)
+        self._returned(session)
+
+    async def _asked(self, session: FtpSession) -> None:
+        """Ask whether a login is there still; its control has failed afterwards if it is not, or is out of step."""
+        try:
+            await session.ask("NOOP")
+        except FtpRefusal as refusal:
+            if not refusal.unsupported:
+                session.control.fail(errors.ConnectionLost(f"the server answers NOOP with {refusal}"))
+        except errors.DataMoverError:
+            pass  # It is lost.
 
     def _drop_idle(self) -> None:
         """Close unused logins: they have been silent for as long as one that was found to be lost."""

@@ -117,12 +117,20 @@ class SftpSession:
         return looking.addErrback(_nothing)
 
     async def is_directory(self, path: bytes) -> bool:
-        """Tell whether a directory can be opened under a name, for servers that refuse to return attributes."""
+        """Tell whether a directory can be read under a name, for servers that refuse to return attributes.
+
+        Some (asyncssh's) open a directory that is not there.
+        """
         try:
             handle = await self.channel.request(messages.OPENDIR, string(path))
         except SftpError:
             return False
-        self.close_later(handle)
+        try:
+            await self.channel.request(messages.READDIR, string(handle))
+        except SftpError as refusal:
+            return refusal.code == messages.EOF
+        finally:
+            self.close_later(handle)
         return True
 
     async def make_directory(self, path: bytes, mode: int) -> None:
@@ -138,6 +146,14 @@ class SftpSession:
     async def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory."""
         await self.channel.request(messages.RMDIR, string(path))
+
+    async def remove_file(self, path: bytes) -> None:
+        """Remove a name, unless a directory has it: some servers (copyparty's) would remove that with all in it."""
+        if not self.openssh:
+            found = await self.find(path)
+            if found is not None and found.directory:
+                raise SftpError(messages.FAILURE, "Is a directory")
+        await self.remove(path)
 
     def rename(self, old: bytes, new: bytes) -> Deferred[None]:
         """Rename to a name that nothing has."""
