@@ -176,11 +176,12 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
        active.own_destination AS own_active, active.own_host AS own_host_active,
        (SELECT count(*) FILTER (WHERE next_attempt_at <= now()) FROM (
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
-                AND p.leader = p.index AND NOT p.paused AND p.priority > t.priority
+                AND p.leader = p.index AND NOT p.paused AND p.priority > 0 AND p.priority > t.priority
              ORDER BY p.priority DESC, p.job, p.index LIMIT %(counted)s)
             UNION ALL
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
-                AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
+                AND p.leader = p.index AND NOT p.paused AND p.priority > 0 AND p.priority = t.priority
+                AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
        behind.job AS behind, behind.owner AS behind_owner,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
