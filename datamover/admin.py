@@ -22,7 +22,7 @@ from datamover import __version__
 from datamover.app.arguments import host_and_port, seconds
 from datamover.app.inspection import check_named
 from datamover.app.options import read_config
-from datamover.app.summary import not_held, summary, try_destinations
+from datamover.app.summary import database_away, not_held, summary, try_destinations
 from datamover.config.documentation import sample
 from datamover.config.schema import Config
 from datamover.errors import ConfigError, DataMoverError, Problems, StartError
@@ -90,7 +90,8 @@ def parser() -> argparse.ArgumentParser:
     load = command("restore", restore, "Read a backup into an empty database.")
     load.add_argument("file", metavar="FILE", type=Path, help="a file that `backup` has written")
     check = command("check-config", check_config, "Check the configuration and what it names, and print a summary.")
-    check.add_argument("--connect", action="store_true", help="also try each destination with a small file")
+    told = "also try each destination with a small file; it fails, too, if the database is away"
+    check.add_argument("--connect", action="store_true", help=told)
     command("sample-config", print_sample, "Print a commented sample of the configuration, with every key.")
     command("hash-password", print_hash, "Read a password and print its hash for password_hash.")
     rotate = command("rotate-key", rotate_key, "Replace the key that seals rows; services may be running.")
@@ -220,12 +221,13 @@ def check_config(options: argparse.Namespace) -> None:
     with problems.collect():
         check_named(settings)
     problems.check()
-    for line in summary(settings):
+    away = database_away(settings)
+    for line in summary(settings, away):
         print(line)
     for line in not_held(settings, reactor):
         print(line)
     if options.connect:
-        _with_reactor(lambda reactor: try_destinations(reactor, settings, print))
+        _with_reactor(lambda reactor: try_destinations(reactor, settings, print, away))
 
 
 def print_sample(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""How many calls each caller may make in an hour, where a call leaves rows behind: an event, a line of the trail."""
+"""How much each caller may do in an hour that leaves rows behind: calls that change jobs, files that are submitted."""
 
 from collections.abc import Callable
 
@@ -7,21 +7,31 @@ HOUR = 3600.0
 
 
 class Allowance:
-    """So many calls of each caller in an hour. They come back little by little."""
+    """So many units of each caller in an hour. They come back little by little."""
 
     def __init__(self, seconds: Callable[[], float], most: Callable[[], int]) -> None:
-        """``seconds`` is a clock; ``most`` returns the calls that there are now."""
+        """``seconds`` is a clock; ``most`` returns the units that there are now."""
         self._seconds = seconds
         self._most = most
         self._used: dict[str, tuple[float, float]] = {}
-        """By caller, the calls that have not come back, and when that was so. Callers are few: those with a login."""
+        """By caller, the units that have not come back, and when that was so. Callers are few: those with a login."""
 
-    def take(self, who: str) -> float:
-        """Take one call and return 0; where none is left, return in how many seconds there will be one."""
+    def take(self, who: str, amount: int = 1) -> float:
+        """Take units and return 0; where too few are left, return in how many seconds there will be enough.
+
+        Whoever has all of them left may take more than there are.
+        """
         most, now = self._most(), self._seconds()
+        amount = min(amount, most)
         used, at = self._used.get(who, (0.0, now))
         used = max(used - (now - at) * most / HOUR, 0.0)
-        if used + 1 > most:
-            return (used + 1 - most) * HOUR / most
-        self._used[who] = used + 1, now
+        if used + amount > most:
+            return (used + amount - most) * HOUR / most
+        self._used[who] = used + amount, now
         return 0.0
+
+    def give(self, who: str, amount: int) -> None:
+        """Give back units that were taken and not used."""
+        if who in self._used:
+            used, at = self._used[who]
+            self._used[who] = max(used - amount, 0.0), at

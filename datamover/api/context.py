@@ -5,6 +5,7 @@ The context holds the job store and the runtime that was in force when the call 
 
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
@@ -16,7 +17,7 @@ from datamover.api.xmlrpc import records
 from datamover.audit.trail import AuditTrail
 from datamover.concurrency.fair_share import FairPlace, FairRoom
 from datamover.config.schema import Config
-from datamover.errors import NotPermitted, SourceNotAllowed
+from datamover.errors import NotPermitted, SourceNotAllowed, Unavailable
 from datamover.jobs.store import JobStore
 from datamover.jobs.values import JobRecord, NewJob, Submitted
 from datamover.protocols.http import HttpClient
@@ -110,6 +111,8 @@ class CallContext:
     """The room for this call's answer."""
     changes: Allowance
     """What each client may change in an hour."""
+    submitted: Allowance
+    """The files that each client may submit in an hour."""
     who: str
     """The key in whose turns long work is done."""
     began: float = 0.0
@@ -151,9 +154,17 @@ class CallContext:
         )
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
-        """Store jobs and log them; completes when they are on disk."""
-        answers = await self.store.submit(jobs)
-        made = [(job, answer.id) for job, answer in zip(jobs, answers, strict=True) if answer.created]
+        """Store jobs and log them; completes when they are on disk.
+
+        Raises Unavailable for a client that has submitted too many files.
+        """
+        asked = self._take_submitted(jobs)
+        made: list[tuple[NewJob, int]] = []
+        try:
+            answers = await self.store.submit(jobs)
+            made = [(job, answer.id) for job, answer in zip(jobs, answers, strict=True) if answer.created]
+        finally:
+            self.submitted.give(jobs[0].owner, asked - sum(len(job.files) for job, _ in made))
         if len(made) == 1:
             [(job, id_)] = made
             log.info(
@@ -176,6 +187,17 @@ class CallContext:
                 what=count(files, "file"),
             )
         return answers
+
+    def _take_submitted(self, jobs: Sequence[NewJob]) -> int:
+        """Count the files of jobs for their owner, and return how many there are."""
+        owner, files = jobs[0].owner, sum(len(job.files) for job in jobs)
+        client = self.config.clients.get(owner)
+        if client is not None and not client.admin and (wait := self.submitted.take(owner, files)):
+            raise Unavailable(
+                f"this client has submitted {self.config.limits.submitted:,} files within an hour ([limits] "
+                f"submitted): ask again in {ceil(wait)} s"
+            )
+        return files
 
     def job_struct(self, record: JobRecord, caller: Caller) -> dict[str, Any]:
         """Return the struct that describes a job to ``caller``."""

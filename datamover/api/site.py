@@ -100,10 +100,11 @@ def make_site(
     places = FairQueue(FairShare(lambda: max(1, runtimes.now.settings.database.connections // 2)))
 
     changes = Allowance(reactor.seconds, lambda: limits().changes)
+    submitted = Allowance(reactor.seconds, lambda: limits().submitted)
 
     def context(runtime: Runtime, who: str) -> CallContext:
         place, room = FairPlace(places, who), FairRoom(answers, who, SMALL_ANSWER)
-        shared = turns, place, room, changes, who
+        shared = turns, place, room, changes, submitted, who
         return CallContext(runtime, store, reactor, methods, reload, audit, *shared, reactor.seconds(), database_back)
 
     resource = RpcResource(runtimes, context, audit, calls)

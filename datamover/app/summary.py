@@ -11,11 +11,15 @@ from datamover.registry.destinations import Destination, Registry
 from datamover.text.quantities import count, size
 
 
-def summary(settings: Config) -> Iterator[str]:
-    """Yield what a configuration says, a line each; a given database is logged in to, which blocks."""
+def database_away(settings: Config) -> str | None:
+    """Log in to a given database, which blocks; return why that fails for now. None: it succeeds, or it is embedded."""
+    return None if settings.database.url is None else ExternalPostgres(settings.database).look()
+
+
+def summary(settings: Config, away: str | None) -> Iterator[str]:
+    """Yield what a configuration says, a line each; ``away`` is what ``database_away`` returned."""
     database = f"embedded, in {settings.service.data_directory}"
     if settings.database.url is not None:
-        away = ExternalPostgres(settings.database).look()
         database = f"{settings.database.url}{'' if away is None else f' (away: {away})'}"
     yield f"configuration  {settings.path or 'built in'}"
     yield f"database       {database}"
@@ -45,8 +49,13 @@ def _not_held(destination: Destination) -> Iterator[str]:
         yield from (f"not held       {destination.name}: {lack.sentence}" for lack in untold)
 
 
-async def try_destinations(reactor: Any, settings: Config, tell: Callable[[str], object]) -> None:
-    """Try each destination as a transfer would, and tell how it went; raises StartError if any fails."""
+async def try_destinations(
+    reactor: Any, settings: Config, tell: Callable[[str], object], away: str | None = None
+) -> None:
+    """Try each destination as a transfer would, and tell how it went.
+
+    Raises StartError if any fails, or if the database is ``away``.
+    """
     failed = []
     registry = Registry.from_config(settings, reactor)
     try:
@@ -65,5 +74,8 @@ async def try_destinations(reactor: Any, settings: Config, tell: Callable[[str],
             tell(f"failed         {name}: {steps[-1]['step']}: {error['code']}: {error.get('full', error['message'])}")
     finally:
         await registry.close()
+    problems = [] if away is None else [f"the database is away: {away}"]
     if failed:
-        raise StartError(f"{count(len(failed), 'destination')} cannot be used: {', '.join(failed)}")
+        problems.append(f"{count(len(failed), 'destination')} cannot be used: {', '.join(failed)}")
+    if problems:
+        raise StartError("; ".join(problems))

@@ -30,8 +30,9 @@ from datamover.concurrency.threads import Threads
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import Scope, TimedOut
 
-AT_ONCE = 64
-"""Look-ups that run at a time, not counting those that were written off."""
+AT_ONCE = 256
+"""Look-ups that run at a time, not counting those that were written off. One client has fewer transfers, notices and
+inspections at once ([limits] per_owner), so that names of its that hang leave threads for those of others."""
 MOST = 512
 """Threads in all, including those of look-ups that were written off."""
 PATIENCE = 5.0

@@ -146,6 +146,8 @@ class Limits(Section):
     """``jobs.check`` calls at once."""
     changes: Count = 10_000
     """Calls of one client in an hour that change jobs."""
+    submitted: Count = 3_000_000
+    """Files that one client submits in an hour: more than one machine moves."""
     url: Annotated[
         Size, within(f"at most {LONGEST_URL}: every status, event and line of the log tells it", most=LONGEST_URL)
     ] = 8 * 2**10

@@ -131,6 +131,8 @@ class Guarded(Protocol):
     _left = b""
     """What was sent before the login and is not read yet."""
     _reading: IDelayedCall | None = None
+    unread = False
+    """What was sent waits, and fills more than the buffers below."""
 
     def farewell(self, why: str) -> None:
         """Tell the peer why its connection is closed."""
@@ -139,6 +141,20 @@ class Guarded(Protocol):
     def let_in(self) -> None:
         """Take note that somebody has logged in."""
         self.connections.let_in(self)
+        transport: Any = self.transport
+        transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        self.unread = True
+
+    def resumeProducing(self) -> None:
+        self.unread = False
+        transport: Any = self.transport
+        if transport.disconnecting:
+            transport.unregisterProducer()  # It waits for its producer otherwise.
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection has ended."""
 
     def end(self, why: str) -> None:
         """Close the connection; data that still arrives is ignored."""

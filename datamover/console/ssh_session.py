@@ -3,17 +3,20 @@
 # ruff: noqa: N802 - the names of what is overridden are conch's
 
 import struct
+from functools import partial
 from typing import Any
 
 from twisted.conch.avatar import ConchUser
 from twisted.conch.ssh.channel import SSHChannel
 from twisted.conch.ssh.common import getNS
+from twisted.conch.ssh.connection import EXTENDED_DATA_STDERR
 from twisted.conch.ssh.session import parseRequest_pty_req, parseRequest_window_change
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.console.backend import ConsoleBackend
+from datamover.console.outlet import Outlet
 from datamover.console.shell import Shell
 from datamover.console.tables import PLAIN, Page, Screen, render
 from datamover.console.terminal.display import USUAL
@@ -55,6 +58,12 @@ class _Channel(SSHChannel):
         self._terminal: Any = None
         self._line: _Line | None = None
         self._ended = False
+        self.outlet = Outlet(self.write, self._waits)
+        self.errors = Outlet(partial(self.writeExtended, EXTENDED_DATA_STDERR), self._waits)
+
+    def _waits(self) -> bool:
+        connection: Any = self.conn
+        return bool(self.buf or self.extBuf or connection.transport.unread)
 
     def request_pty_req(self, data: bytes) -> bool:
         kind, window, _ = parseRequest_pty_req(data)
@@ -85,7 +94,7 @@ class _Channel(SSHChannel):
         self._terminal = ConsoleTerminal(
             ConsoleSession, user.backend, user.visitor, self._size, self._kind or "", self._environment
         )
-        self._terminal.makeConnection(self)
+        self._terminal.makeConnection(_Screen(self))
         return True
 
     def request_exec(self, data: bytes) -> bool:
@@ -100,9 +109,11 @@ class _Channel(SSHChannel):
         """End the session, with an exit status."""
         if not self._ended:
             self._ended = True
+            self.outlet.tell()
+            self.errors.tell()
             connection: Any = self.conn
             connection.sendRequest(self, b"exit-status", struct.pack(">L", status))
-            super().loseConnection()
+            self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         if self._terminal is not None:
@@ -114,10 +125,6 @@ class _Channel(SSHChannel):
         if self._terminal is not None:
             self._terminal.terminalProtocol.hangUp()
 
-    def loseConnection(self) -> None:
-        """End the session: the visitor has left the prompt."""
-        self.leave(0)
-
     def closed(self) -> None:
         self._ended = True
         leaving, self._terminal = self._terminal, None
@@ -125,6 +132,20 @@ class _Channel(SSHChannel):
             leaving.connectionLost(Failure(ConnectionResetError("the session is over")))
         if self._line is not None:
             self._line.stop()
+
+
+class _Screen:
+    """What a terminal is connected to."""
+
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes) -> None:
+        self._channel.outlet.write(data)
+
+    def loseConnection(self) -> None:
+        """End the session: the visitor has left the prompt."""
+        self._channel.leave(0)
 
 
 class _Line:
@@ -145,11 +166,11 @@ class _Line:
             return
         data = text.encode("utf-8", "replace")
         if self._columns is not None:
-            self._channel.write(data.replace(b"\n", b"\r\n"))
+            self._channel.outlet.write(data.replace(b"\n", b"\r\n"))
         elif error:
-            self._channel.writeExtended(1, data)
+            self._channel.errors.write(data)
         else:
-            self._channel.write(data)
+            self._channel.outlet.write(data)
 
     def show(self, page: Page) -> None:
         self.write(render(page, self.screen) + "\n")

@@ -32,6 +32,7 @@ from twisted.python.failure import Failure
 from datamover.console.backend import ConsoleBackend
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.logins import PasswordChecker, Realm
+from datamover.console.outlet import Outlet
 from datamover.console.terminal.display import USUAL
 from datamover.console.terminal.keys import ConsoleTerminal
 from datamover.console.terminal.session import ConsoleSession
@@ -121,6 +122,7 @@ class _Prompt(TelnetProtocol):
         self._terminal = ConsoleTerminal(ConsoleSession, backend, visitor, USUAL, "", self._environment)
 
     def connectionMade(self) -> None:
+        self._outlet = Outlet(self.transport.transport.write, lambda: self.transport.unread)
         self.transport.negotiationMap[NAWS] = self._resized
         self.transport.negotiationMap[TERMINAL_TYPE] = self._named
         self.transport.negotiationMap[ENVIRONMENT] = self._told_environment
@@ -153,9 +155,10 @@ class _Prompt(TelnetProtocol):
 
     def write(self, data: bytes) -> None:
         """Send what the terminal is to show; ends of lines are whole already."""
-        self.transport.transport.write(data.replace(IAC, IAC + IAC))
+        self._outlet.write(data.replace(IAC, IAC + IAC))
 
     def loseConnection(self) -> None:
+        self._outlet.tell()
         self.transport.loseConnection()
 
     def _resized(self, data: list[bytes]) -> None:

@@ -6,7 +6,7 @@ worker moves files; the recorder writes their progress.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -164,8 +164,9 @@ class Dispatcher:
             if self._unsure:
                 await self._log_and_continue(self._reclaim_unknown)
             active = Counter(run.lease.leader.destination for run in self._runs.values())
-            room = min(self._share.part(self._max_active()) - len(self._runs), most)
-            limits, asked = self._share.room(self._limits(), active, room)
+            here = self._share.part(self._max_active())
+            room = min(here - len(self._runs), most)
+            limits, asked = self._share.room(replace(self._limits(), here=here), active, room)
             taken = await self._log_and_continue(self._take, limits, asked) if asked > 0 else 0
             self._claims.turned()
             if asked <= 0 or taken < asked:

@@ -176,11 +176,12 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
        active.own_destination AS own_active, active.own_host AS own_host_active,
        (SELECT count(*) FILTER (WHERE next_attempt_at <= now()) FROM (
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
-                AND p.leader = p.index AND NOT p.paused AND p.priority > t.priority
+                AND p.leader = p.index AND NOT p.paused AND p.priority > 0 AND p.priority > t.priority
              ORDER BY p.priority DESC, p.job, p.index LIMIT %(counted)s)
             UNION ALL
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
-                AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
+                AND p.leader = p.index AND NOT p.paused AND p.priority > 0 AND p.priority = t.priority
+                AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
        behind.job AS behind, behind.owner AS behind_owner,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
@@ -525,7 +526,8 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 -- name: claim
 -- prepared: destinations text[], limits integer[], limits_of_one integer[], max_active integer, per_owner integer
 -- prepared: owners text[], quotas integer[], over_quota text[], per_source_host integer, per_source_host_of_one integer
--- prepared: room integer, node uuid, lease double precision, only bigint[], passed_over bigint[], told boolean
+-- prepared: here_of_one integer, room integer, node uuid, lease double precision, only bigint[], passed_over bigint[]
+-- prepared: told boolean
 -- The queue consists of lanes: the transfers of one owner from one endpoint to one destination. Each lane is read from
 -- its front, so a lane that is full, held or whose breaker is open costs the others nothing. At most 1000 lanes of one
 -- owner to one destination are read, so that an owner with many source hosts does not slow down the others. Of owners
@@ -533,10 +535,10 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 --
 -- Owners have shares: free slots of a destination, of a source host and of the whole cluster go to the owner that has
 -- the fewest there, and among equals to the one that was served longest ago (turns). Priority orders the transfers of
--- one owner, and owners that are equal in all that. One owner has at most limits_of_one and per_source_host_of_one, so
--- that there are slots for others at once, whatever it moves. No more of a lane is read than its owner's share of the free slots
--- of its destination, unless slots would stay free. The limits are applied one after the other, so that something is
--- left if anything can be claimed, however they conflict.
+-- one owner, and owners that are equal in all that. One owner has at most limits_of_one, per_source_host_of_one and, of
+-- this node, here_of_one, so that there are slots for others at once, whatever it moves. No more of a lane is read than
+-- its owner's share of the free slots of its destination, unless slots would stay free. The limits are applied one after
+-- the other, so that something is left if anything can be claimed, however they conflict.
 --
 -- Where a breaker is open (sides: for all owners, breakers: for one), one transfer at a time is a probe, and owners take
 -- turns regardless of priority.
@@ -567,13 +569,15 @@ WITH RECURSIVE lanes AS (
          ORDER BY t.destination, t.owner, t.source_host LIMIT 1)) AS next
 ), active AS MATERIALIZED (
     SELECT destination, owner, source_host,
-           CASE WHEN source_host LIKE 'web %%' THEN 'web ' || split_part(source_host, ' ', 2) ELSE source_host END AS host
+           CASE WHEN source_host LIKE 'web %%' THEN 'web ' || split_part(source_host, ' ', 2) ELSE source_host END AS host,
+           CASE WHEN node = %(node)s THEN 'here' END AS here
     FROM transfers WHERE node IS NOT NULL
 ), known AS MATERIALIZED (
     -- JSON maps, keyed by side or by side and owner: a look-up costs the same whatever the plan.
     SELECT (SELECT jsonb_object_agg(c.side || coalesce(E'\n' || c.owner, ''), c.files) FROM (
                 SELECT u.side, a.owner, count(*) AS files
-                FROM active a CROSS JOIN LATERAL (VALUES ('to ' || a.destination), (a.host), ('')) AS u (side)
+                FROM active a CROSS JOIN LATERAL (VALUES ('to ' || a.destination), (a.host), (''), (a.here)) AS u (side)
+                WHERE u.side IS NOT NULL
                 GROUP BY GROUPING SETS ((u.side, a.owner), (u.side))) AS c) AS used,
            (SELECT jsonb_object_agg(side || E'\n' || owner, turn) FROM turns) AS turns,
            (SELECT jsonb_object_agg(name, extract(epoch FROM closed_until)) FROM (
@@ -584,14 +588,15 @@ WITH RECURSIVE lanes AS (
 ), named AS (
     SELECT l.*, 'place ' || l.destination || E'\n' || l.owner AS own_place, 'to ' || l.destination AS there,
            l.source_host || E'\n' || l.owner AS own_source, 'to ' || l.destination || E'\n' || l.owner AS own_there,
-           l.host || E'\n' || l.owner AS own_host, E'\n' || l.owner AS own
+           l.host || E'\n' || l.owner AS own_host, E'\n' || l.owner AS own, E'here\n' || l.owner AS own_here
     FROM (SELECT destination, owner, source_host,
                  CASE WHEN source_host LIKE 'web %%' THEN 'web ' || split_part(source_host, ' ', 2) ELSE source_host END AS host
           FROM lanes) AS l
 ), counted AS (
     SELECT n.destination, n.owner, n.source_host, n.host,
            limits.max_active - coalesce((used -> there)::integer, 0) AS destination_free,
-           coalesce(q.max_active, %(per_owner)s) - coalesce((used -> own)::integer, 0) AS owner_free,
+           least(coalesce(q.max_active, %(per_owner)s) - coalesce((used -> own)::integer, 0),
+                 %(here_of_one)s - coalesce((used -> own_here)::integer, 0)) AS owner_free,
            %(per_source_host)s - coalesce((used -> n.host)::integer, 0) AS host_free,
            limits.of_one - coalesce((used -> own_there)::integer, 0) AS own_there_free,
            %(per_source_host_of_one)s - coalesce((used -> own_host)::integer, 0) AS own_host_free,

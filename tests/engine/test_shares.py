@@ -144,7 +144,7 @@ async def test_a_host_is_one_whatever_its_ports(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_one_owner_leaves_slots_to_others(tmp_path: Path) -> None:
-    """Where there are several owners, one that came first does not have all of a destination or a host."""
+    """Where there are several owners, one that came first does not have all of a destination, a host or a process."""
     async with queue(tmp_path, replace(WIDE, per_source_host=4, shared=True)) as shared:
         await shared.node.queue.heartbeat(0)
         for n in range(3):
@@ -165,6 +165,12 @@ async def test_one_owner_leaves_slots_to_others(tmp_path: Path) -> None:
         await shared.ask("bob", "many", host="other")
         await shared.ask("ann", "one")
         assert await shared.take() == {"ann": 6, "bob": 2, "cat": 3}
+
+        shared.rig.limits = replace(shared.rig.limits, here=8)
+        await shared.ask("ann", "many", host="more")
+        await shared.ask("bob", "many", host="more")
+        assert await shared.take() == {"ann": 6, "bob": 3, "cat": 3}
+        assert replace(WIDE, total=8, shared=True).active_of("ann") == 6
 
 
 @pytest_twisted.ensureDeferred

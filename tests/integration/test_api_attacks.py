@@ -20,9 +20,10 @@ from argon2 import PasswordHasher
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
+from twisted.logger import LogLevel, capturedLogs
 
 from datamover.api.http.channel import FIRST_LINE, HEADER_SIZE, HEADERS
-from datamover.api.http.connections import CROWDED
+from datamover.api.http.connections import CROWDED, RESERVED
 from datamover.api.http.pace import ConnectionTimeouts
 from datamover.config.schema import Client, Limits, Tls
 from datamover.errors import Unavailable
@@ -317,7 +318,10 @@ async def test_a_thousand_connections(door: Door) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_too_many_over_tls(tmp_path: Path) -> None:
-    """Over TLS one too many is told so too, and who does not even begin the handshake is dropped."""
+    """Over TLS one too many is told so too, and who does not even begin the handshake is dropped.
+
+    When many are told so already, the next one is closed at once.
+    """
     authority = Authority(tmp_path)
     certificate, key = authority.issue()
     config = config_of(
@@ -326,17 +330,24 @@ async def test_too_many_over_tls(tmp_path: Path) -> None:
     door = Door(config)
     door.site.pace = ConnectionTimeouts(head=1.0)
 
-    def run() -> tuple[bytes, bytes]:
+    def run() -> tuple[bytes, bytes, bytes]:
         context = ssl.create_default_context(cafile=str(authority.file))
         with connected(door, "127.0.0.1") as silent, connected(door, "127.0.0.1"):
             with context.wrap_socket(connected(door, "127.0.0.1"), server_hostname="localhost") as one_too_many:
                 refused = answer(one_too_many)
-            return refused, answer(silent)
+            with ExitStack() as stack:
+                for _ in range(2 + RESERVED + RESERVED):
+                    last = stack.enter_context(connected(door, "127.0.0.1"))
+                closed = answer(last)
+            return refused, closed, answer(silent)
 
     try:
-        refused, silent = await deferToThread(run)
+        with capturedLogs() as log:
+            refused, closed, silent = await deferToThread(run)
     finally:
         await door.close()
+    assert [event for event in log if event["log_level"] >= LogLevel.warn] == []
+    assert closed == b""
     assert told(refused) == (503, f"{CROWDED}\n".encode())
     assert silent == b""
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ProtocolError, loads
+from xmlrpc.client import Fault, ProtocolError, dumps, loads
 
 import pytest
 import pytest_twisted
@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from datamover.api.http import closed
 from datamover.api.site import LARGE_AT_ONCE, SMALL
 from datamover.config.schema import Limits
-from tests.servers.door import Door, config_of, faulted, one, told
+from tests.servers.door import WAIT, Door, config_of, faulted, one, told
 
 LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></methodCall>"
 
@@ -277,6 +277,14 @@ async def test_who_sends_nothing_more_is_answered(door: Door, calls: int) -> Non
     answer = await door.raw(keeping * calls, ending=True)
     assert answer.count(b"HTTP/1.1 200") == calls
     assert told(answer)[0] == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_sends_nothing_more_is_waited_for_briefly(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that takes long ends soon after its client has closed its half: most of those have gone."""
+    monkeypatch.setattr(closed, "PATIENCE", 0.1)
+    job = (await door.ask(lambda s: s.jobs.submit(one())))["id"]
+    assert await door.raw(door.post(dumps((job, WAIT), "jobs.wait").encode()), ending=True) == b""
 
 
 @pytest_twisted.ensureDeferred

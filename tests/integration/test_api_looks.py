@@ -2,14 +2,17 @@
 
 import os
 import socket
+from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from xmlrpc.client import dumps
 
 import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import LogLevel, capturedLogs
 
 from datamover.api.methods.check import AT_ONCE
 from datamover.config.schema import Client, Limits, Sources
@@ -103,3 +106,23 @@ async def test_what_is_no_regular_file(door: Door, tmp_path: Path) -> None:
     assert file == []
     assert into == ["destination 'archive': 'pipe' is not a regular file: remove it or take another name"]
     assert not answer["ok"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_leaves_amid_a_look(door: Door) -> None:
+    """A check that nobody waits for any more ends, and is no error in the log."""
+    asked: list[Exchange] = []
+    async with serving() as web:
+        web.route("/silent", lambda exchange: asked.append(exchange))
+        files = [{"source": f"{web.url}/silent", "destination": "archive", "path": f"{number}"} for number in range(20)]
+        body = dumps(({"files": files},), "jobs.check").encode()
+        login = f"Authorization: Basic {b64encode(b'one:one').decode()}"
+        with capturedLogs() as log:
+            with door.socket() as client:
+                client.sendall(door.post(body, "Content-Type: text/xml", login))
+                while len(asked) < AT_ONCE:
+                    await task.deferLater(reactor, 0.01)
+            while door.runtimes.now.looks:
+                await task.deferLater(reactor, 0.01)
+    assert [event for event in log if event["log_level"] >= LogLevel.error] == []
+    assert len(asked) == AT_ONCE

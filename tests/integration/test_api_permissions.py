@@ -191,6 +191,24 @@ async def test_changes_in_an_hour(tmp_path: Path) -> None:
         assert [event["kind"] for event in events].count("paused") == 2
 
 
+@pytest_twisted.ensureDeferred
+async def test_files_in_an_hour(tmp_path: Path) -> None:
+    """A client that submits without end fills the tables so far and no further; others go on, whatever is repeated."""
+    limits, logins = Limits(submitted=5), PlainLogins({name: name for name in CLIENTS})
+    door = Door(config_of(tmp_path, clients=CLIENTS, limits=limits), logins=logins)
+    try:
+        both = [one(path="a"), one(path="b", request_id="b")]
+        answers = [await told(door, "portal", lambda s: s.jobs.submit_many(both)) for _ in range(4)]
+        assert [type(answer) for answer in answers] == [list, list, list, tuple]
+        assert answers[3][0] == 1012
+        refusal = r"this client has submitted 5 files within an hour \(\[limits\] submitted\): ask again in 7[012]\d s"
+        assert re.fullmatch(refusal, answers[3][1])
+        for who in ("other", "boss", "boss"):
+            assert len(await told(door, who, lambda s: s.jobs.submit_many([one(path=f"{n}") for n in range(5)]))) == 5
+    finally:
+        await door.close()
+
+
 def test_changes_come_back() -> None:
     """Little by little, so that no hour sees more than twice of them, and what was not used is not saved."""
     clock = Clock()

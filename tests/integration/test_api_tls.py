@@ -1,13 +1,15 @@
 """The door over TLS: who is let in, by what, and what happens when certificates are renewed."""
 
+import gc
 import http.client
 import shutil
 import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import ProtocolError, ServerProxy
@@ -17,13 +19,19 @@ import pytest_twisted
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from twisted.internet import reactor
+from twisted.internet import reactor, task
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import provider
 
 from datamover.admin import main as admin
-from datamover.api.http.tls import LOOK, ServerTLS
+from datamover.api.http.channel import AHEAD
+from datamover.api.http.tls import LOOK, PIECE, ServerTLS, over_tls
+from datamover.api.http.turns import Turns
 from datamover.config.schema import Client, Tls
 from datamover.errors import ConfigError
 from datamover.security.passwords import hash_password
@@ -253,6 +261,100 @@ async def test_noise_finds_no_answer(door: Door) -> None:
         answer = b""
     assert b"HTTP/" not in answer
     assert (await deferToThread(handshake, door, weaker()))[1] == "TLSv1.3"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_ended_is_freed_at_once(door: Door) -> None:
+    """A connection leaves nothing to the garbage collector, which would free those of a flood in one go."""
+    context = weaker()
+
+    def come_and_go(*, whole: bool) -> None:
+        with door.socket() as plain:
+            if whole:
+                with context.wrap_socket(plain):
+                    return
+            begun = ssl.MemoryBIO()
+            with suppress(ssl.SSLWantReadError):
+                context.wrap_bio(ssl.MemoryBIO(), begun).do_handshake()
+            plain.sendall(begun.read())
+            plain.recv(1)
+
+    def left() -> list[Any]:
+        return [each for each in gc.get_objects() if isinstance(each, TLSMemoryBIOProtocol)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        for whole in (True, False):
+            await deferToThread(come_and_go, whole=whole)
+            while door.site._connections.all:
+                await task.deferLater(reactor, 0.01)
+            assert left() == []
+    finally:
+        gc.enable()
+
+
+class Heard(Protocol):
+    """What is served over TLS: remembers what was received; a record takes ten microseconds."""
+
+    who = "somebody"
+
+    def __init__(self, clock: Clock) -> None:
+        self.data = b""
+        self._clock = clock
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self.data += data
+        self._clock.rightNow += 0.00001
+
+
+class Other:
+    """Another's work, which never ends: remembers what was received before each turn of it."""
+
+    who = "other"
+
+    def __init__(self, turns: Turns, heard: Heard, size: int) -> None:
+        self.seen = [0]
+        self._turns, self._heard, self._size = turns, heard, size
+        turns.ask(self)
+
+    def advance(self) -> None:
+        self.seen.append(len(self._heard.data))
+        if self.seen[-1] < self._size:
+            self._turns.ask(self)
+
+
+def test_a_byte_in_a_record(pair: Pair) -> None:
+    """Records are decrypted in turns, few in each, however small; meanwhile none comes in, and none is lost."""
+    clock = Clock()
+    turns, heard = Turns(clock), Heard(clock)
+    site: Any = Factory()
+    site.turns, site.buildProtocol = turns, lambda _: heard
+    serving = over_tls(ServerTLS(Tls(certificate_file=pair[0], key_file=pair[1]), clock.seconds), site, clock)
+    served: Any = serving.buildProtocol(None)
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    served.makeConnection(transport)
+    come, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = weaker().wrap_bio(come, sent)
+    while client.version() is None or sent.pending:
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        served.dataReceived(sent.read())
+        clock.advance(0)
+        come.write(transport.value())
+        transport.clear()
+
+    size = 2 * AHEAD // 22
+    for _ in range(size):
+        client.write(b"x")
+    served.dataReceived(sent.read())
+    assert transport.producerState == "paused"
+    other = Other(turns, heard, size)
+    clock.advance(0)
+    assert heard.data == b"x" * size
+    assert max(after - before for before, after in pairwise(other.seen)) <= 2 * PIECE // 22
+    assert transport.producerState == "producing"
+    served.connectionLost(connectionDone)
 
 
 @pytest_twisted.ensureDeferred

@@ -80,9 +80,19 @@ class Ssh:
     port: int
 
     def run(self, *arguments: str, key: str = "key", user: str = "operator") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments, key=key, user=user),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def command(self, *arguments: str, key: str = "key", user: str = "operator") -> list[str]:
         options = [each for each in arguments if each.startswith("-")]
         line = [each for each in arguments if not each.startswith("-")]
-        command = [
+        return [
             "ssh",
             "-F/dev/null",
             f"-p{self.port}",
@@ -96,14 +106,6 @@ class Ssh:
             f"{user}@127.0.0.1",
             *line,
         ]
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,12 @@ import resource
 import shutil
 import socket
 import struct
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -22,6 +24,9 @@ __all__ = ["ssh"]
 LOGIN = 1.0
 """Seconds that a login may take."""
 CONNECTIONS = 2 * WITHOUT_LOGIN + 4
+SHOWN = 60_000_000
+"""Bytes that one line shows."""
+Terminal = TypeVar("Terminal", bound=Telnet)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,10 @@ def ends(one: socket.socket, within: float = PATIENCE) -> bytes:
 
 
 def logged_in(port: int) -> Telnet:
-    terminal = Telnet(port)
+    return log_in(Telnet(port))
+
+
+def log_in(terminal: Terminal) -> Terminal:
     terminal.until("Username: ")
     terminal.ask("operator", "Password: ")
     terminal.ask(PASSWORD, ">>> ")
@@ -214,6 +222,43 @@ class Contrary(Telnet):
         for option in range(40):
             for verb in (b"\xfc", b"\xfe", b"\xfb", b"\xfd", b"\xfc"):
                 self._socket.sendall(b"\xff" + verb + bytes([option]))
+
+
+class Stopped(Telnet):
+    """A terminal that is stopped for a while (Ctrl-S)."""
+
+    def go_on(self, expected: bytes) -> bytes:
+        """Read what came meanwhile, and type something whenever nothing more comes, until ``expected`` is shown."""
+        said, deadline = b"", time.monotonic() + PATIENCE
+        while expected not in said[-100_000:]:
+            assert time.monotonic() < deadline, said[-1000:]
+            try:
+                said += self._socket.recv(2**20)
+            except TimeoutError:
+                self.type("2 + 2")
+        return said
+
+
+@pytest.mark.parametrize("way", ["telnet", "ssh"])
+def test_what_nobody_reads(service: Service, port: int, ssh: Ssh, way: str) -> None:
+    """What is shown and not read has a bound; whoever reads again is told how much is left out."""
+    line = f"[print('y' * 10**6) for _ in range({SHOWN // 10**6})] and None"
+    before = service.resident()
+    if way == "telnet":
+        terminal = log_in(Stopped(port))
+        terminal.type(line)
+    else:
+        showing = subprocess.Popen(ssh.command(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    time.sleep(1)
+    logged_in(port).close()
+    assert service.resident() - before < SHOWN / 2
+    if way == "telnet":
+        said = terminal.go_on(b"left out")
+        terminal.close()
+    else:
+        said, _ = showing.communicate(timeout=PATIENCE)
+    assert b"bytes that were not read in time are left out" in said
+    assert len(said) < SHOWN / 2
 
 
 @pytest.mark.parametrize("client", [Plain, Contrary])

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -184,7 +185,10 @@ authorized_keys_file = "{open_directory}/no-keys"
 
 
 def test_destinations_are_tried(open_directory: Path) -> None:
-    """``--connect`` writes, reads and removes a file at each destination, and says which cannot be used, and why."""
+    """``--connect`` writes, reads and removes a file at each destination, and says what cannot be used, and why.
+
+    It fails, too, if the database is away, which a look at the file alone tells without failing.
+    """
     file = open_directory / "datamover.toml"
     (open_directory / "known_hosts").touch()
     tables = f"""
@@ -210,6 +214,12 @@ known_hosts_file = "{open_directory}/known_hosts"
     assert bad.returncode == 1
     assert "failed         away: connect: CONNECT_FAILED: " in bad.stdout
     assert bad.stderr == "datamover-admin: 1 destination cannot be used: away\n"
+    file.write_text(f'{tables}[database]\nurl = "postgresql://mover@127.0.0.1:{free_port()}/mover"\n')
+    bad = command("check-config", "--connect", "--config", str(file))
+    assert bad.returncode == 1
+    assert "connected      disk: " in bad.stdout
+    assert re.fullmatch(r"datamover-admin: the database is away: connection to .+ refused.*\n", bad.stderr)
+    assert command("check-config", "--config", str(file)).returncode == 0
 
 
 def test_the_sample_is_printed() -> None:

@@ -16,6 +16,7 @@ from tests.servers.postgres import address, shared
 LARGE = {"jobs", "transfers", "events", "notices"}
 AGAIN_AND_AGAIN = [query for name in QUERIES.names() if isinstance(query := QUERIES[name], Prepared)]
 AGAIN_AND_AGAIN += [listing.JOB, listing.STATUS]
+CLAIM = next(query for query in AGAIN_AND_AGAIN if query.name == "claim")
 
 SOME_JOBS = """
     INSERT INTO jobs (owner, method, label, overwrite, max_attempts, priority, stop_on_failure, files_total,
@@ -64,7 +65,10 @@ async def plan(database: Database, query: Prepared) -> dict[str, Any]:
 @pytest.mark.parametrize("filled", ["empty", "few", "few counted"])
 @pytest_twisted.ensureDeferred
 async def test_rows_are_looked_up(filled: str) -> None:
-    """No plan reads a large table from end to end: it would be kept when the table has grown."""
+    """No plan reads a large table from end to end, or a destination's queue for each lane.
+
+    It would be kept when the table has grown.
+    """
     database = Database(reactor, address(shared().fresh()), 2)
     try:
         await database.open()
@@ -82,5 +86,9 @@ async def test_rows_are_looked_up(filled: str) -> None:
             if (found := [step for step in steps(await plan(database, query)) if reads_it_all(step, partial)])
         }
         assert whole == {}
+        read = {step.get("Index Name") for step in steps(await plan(database, CLAIM))}
+        assert "transfers_claimable" in read
+        assert "transfers_ahead" not in read
+        assert "transfers_ahead" in {step.get("Index Name") for step in steps(await plan(database, listing.STATUS))}
     finally:
         await database.close()

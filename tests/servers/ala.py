@@ -51,6 +51,8 @@ class Prepared:
     cancelled: bool = False
     forgotten: bool = False
     """Its status is 404."""
+    word: str | None = None
+    """Its status, whatever would be usual."""
 
 
 @dataclass(slots=True)
@@ -239,7 +241,9 @@ class FakeAla(Web):
             _send_json(exchange, 404, {"message": "The download was not found"})
             return
         prepared.looks += 1
-        if self.script:
+        if prepared.word is not None:
+            _send_json(exchange, 200, {"status": prepared.word})
+        elif self.script:
             _send_json(exchange, 200, self.script[min(prepared.looks, len(self.script)) - 1])
         else:
             _send_json(exchange, 200, self._state(prepared))

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.request import request_of
-from datamover.protocols.http.cookies import LARGEST, LARGEST_HEADER, MOST, Jar
+from datamover.protocols.http.cookies import LARGEST, LARGEST_HEADER, MOST, MOST_READ, Jar
 from datamover.web.url import WebUrl
 
 DATE = b"Tue, 14 Nov 2023 22:13:20 GMT"
@@ -145,6 +145,8 @@ def test_how_many_are_kept() -> None:
     for number in range(5):
         set_by(kept, "http://example.org/a/b", b"%d=" % number + b"x" * (LARGEST - 10))
     assert len(kept.header(url)) <= LARGEST_HEADER
+    kept = jar(b"first=x", *(b"same=%d" % number for number in range(MOST_READ)))
+    assert kept.header(url) == f"same={MOST_READ - 1}"
 
 
 @given(

@@ -5,7 +5,7 @@ used, that is logged and the previous certificate stays in use.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.api.http.turns import Turns
 from datamover.config.schema import Tls
 from datamover.errors import ConfigError
-from datamover.security.login_throttle import client_network
 from datamover.security.secret_files import exposure
 
 log = Logger()
@@ -33,6 +34,9 @@ LOOK = 1.0
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2, those with forward secrecy and authenticated encryption. Every cipher of TLS 1.3 has both."""
+
+PIECE = 4 * 1024
+"""Received bytes that are decrypted at once; one byte in a record takes 22."""
 
 _TOLD = b"this listener speaks TLS: use https://\n"
 _PLAIN = (
@@ -161,59 +165,96 @@ class ServerTLS:
 
 def over_tls(tls: ServerTLS, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
     """Return a factory that serves ``factory``, a site with ``turns``, over TLS, and refuses plain HTTP."""
-    served = TLSMemoryBIOFactory(tls, False, factory, reactor)
-    served.protocol = _PlainHttpDetector
-    return served
+    return _OverTLS(tls, False, factory, reactor)
 
 
-class _PlainHttpDetector(BufferingTLSTransport):
-    """One TLS connection. If it begins with an HTTP method, it is answered in plain text and closed."""
+class _OverTLS(TLSMemoryBIOFactory):
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
+        """Return the protocol for a connection, or None, which closes it, if the site has no channel for it."""
+        channel = self.wrappedFactory.buildProtocol(addr)
+        return None if channel is None else _Connection(self, channel)
 
-    who = ""
-    """The client's network, in whose turns the handshake is done."""
+
+class _Connection(BufferingTLSTransport):
+    """One TLS connection. If it begins with an HTTP method, it is answered in plain text and closed.
+
+    A handshake takes a millisecond of CPU time, and each record some microseconds, however small it is: what is
+    received waits for its turn, and nothing more is received meanwhile.
+    """
+
+    factory: Any
     _begun = False
     _refused = False
+    _working = False
+    """What was received is being decrypted, in turns."""
+    _held = False
+    """The channel wants nothing more for now."""
 
     def connectionMade(self) -> None:  # noqa: N802
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._come = bytearray()
-        peer: Any = self.transport
-        self.who = client_network(getattr(peer.getPeer(), "host", ""))
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if not self._begun and data:
             self._begun = True
             self._refused = data[:1].isupper()
             if self._refused:
-                transport: Any = self.transport
-                transport.write(_PLAIN)
+                self._received.write(_PLAIN)
                 # The rest is thrown away, so that the client gets the answer; the HTTP channel's timeout ends it.
-                transport.loseWriteConnection()
-        if self._refused:
+                self._received.loseWriteConnection()
+        if not self._refused:
+            self._come += data
+            self._go_on()
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._held = True
+        self._received.pauseProducing()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._held = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Decrypt what has come, or receive more."""
+        if self._held or self._working or not self.connected:
             return
-        if self._handshakeDone and not self._come:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
-            return
-        # A handshake takes a millisecond of CPU time: it waits for its turn, and nothing more is received meanwhile.
         if not self._come:
-            self._received().pauseProducing()
-            self._turns().ask(self)
-        self._come += data
+            self._received.resumeProducing()
+            return
+        self._working = True
+        self._received.pauseProducing()
+        channel: Any = self.wrappedProtocol
+        turns: Turns = self.factory.wrappedFactory.turns
+        turns.run(channel.who, self._decrypt()).addBoth(self._decrypted)
 
-    def advance(self) -> None:
-        """Go on with the handshake."""
-        come, self._come = bytes(self._come), bytearray()
-        if self.connected:
-            self._received().resumeProducing()
-            super().dataReceived(come)  # type: ignore[no-untyped-call]
+    def _decrypt(self) -> Generator[None, None, None]:
+        while self._come and self.connected and not self._held:
+            piece = bytes(self._come[:PIECE])
+            del self._come[:PIECE]
+            super().dataReceived(piece)  # type: ignore[no-untyped-call]
+            yield
 
+    def _decrypted(self, result: Failure | None) -> None:
+        self._working = False
+        if result is not None:
+            log.failure("a TLS connection", result)
+            self._received.abortConnection()
+        self._go_on()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        super().connectionLost(reason)
+        self._producer = None  # The channel, which refers to the connection.
+
+    def _tlsShutdownFinished(self, reason: Any) -> None:  # noqa: N802
+        super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
+        if reason is not None:
+            # Its frames refer to it and to the connection: the memory of many would be freed at once, later.
+            reason.tb = reason.value.__traceback__ = None
+
+    @property
     def _received(self) -> Any:
+        """The connection below TLS."""
         return self.transport
-
-    def _turns(self) -> Turns:
-        factory: Any = self.factory
-        turns: Turns = factory.wrappedFactory.turns
-        return turns
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

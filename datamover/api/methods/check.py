@@ -8,10 +8,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
-
 from datamover.api.context import CallContext, Caller
 from datamover.api.xmlrpc.records import measure, tested
+from datamover.concurrency.gather import gather
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceForbidden, SourceNotFound
 from datamover.jobs.endpoints import host_of, source_host
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
@@ -53,12 +52,7 @@ async def _all(context: CallContext, caller: Caller, calls: Sequence[_Look]) -> 
         async with context.runtime.looks.held(caller.name, AT_ONCE):
             return await call()
 
-    looking = [Deferred.fromCoroutine(look_in_turn(call)) for call in calls]
-    try:
-        return await gatherResults(looking, consumeErrors=True)
-    finally:
-        for one in looking:
-            one.cancel()
+    return await gather([partial(look_in_turn, call) for call in calls], AT_ONCE)
 
 
 async def _trial(context: CallContext, caller: Caller, name: str) -> dict[str, Any]:

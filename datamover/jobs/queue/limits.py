@@ -23,6 +23,8 @@ class QueueLimits:
     destinations: Mapping[str, int] = field(default_factory=dict)
     """The limit of each registered destination."""
     total: int = 256
+    here: int = 1_000_000
+    """Those of this process alone."""
     per_owner: int = 128
     per_source_host: int = 32
     queued: int = 1_000_000
@@ -30,7 +32,7 @@ class QueueLimits:
     owners: Mapping[str, Quota] = field(default_factory=dict)
     """The limits of owners that have limits of their own."""
     shared: bool = False
-    """Whether there are several owners, of whom none may take all of a destination or a source's host."""
+    """Whether there are several owners, of whom none may take all of a destination, a source's host or a process."""
 
     def quota(self, owner: str) -> Quota:
         """Return an owner's limits."""
@@ -38,11 +40,12 @@ class QueueLimits:
 
     def active_of(self, owner: str) -> int:
         """Return the number of transfers of an owner that may be active."""
+        most = min(self.per_owner, self.one_of(self.total))
         own = self.quota(owner).max_active
-        return self.per_owner if own is None else min(own, self.per_owner)
+        return most if own is None else min(own, most)
 
     def one_of(self, most: int) -> int:
-        """Return how many of ``most`` transfers to a destination, or from a host, one owner may have.
+        """Return how many of ``most`` transfers to a destination, from a host or of a process one owner may have.
 
         A quarter is kept for others, who would wait for transfers that may take hours.
         """
