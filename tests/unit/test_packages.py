@@ -1,6 +1,8 @@
 """The packages and their order: what imports what, wherever an import stands."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -138,6 +140,20 @@ def test_the_engine_knows_no_protocol() -> None:
         if module.rpartition(".")[0] != "datamover.engine.groups" or "protocols.local" not in target
     }
     assert others == set()
+
+
+def test_a_start_imports_what_every_process_needs() -> None:
+    """The pools of the protocols, the console and conch are imported once a configuration names one that needs them."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, datamover.tap; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    pools = {module for module in MODULES if module.startswith("datamover.protocols.") and module.endswith(".pool")}
+    later = pools - {"datamover.protocols.http.client.pool"} | {"datamover.console", "twisted.conch"}
+    assert len(later) >= 7
+    assert later & set(told.stdout.split()) == set()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import ConnectionLost, DataMoverError, ServerError
-from datamover.protocols.object_store.seam import ObjectStore, Part, PartLimits
+from datamover.protocols.object_store.limits import PartLimits
+from datamover.protocols.object_store.seam import ObjectStore, Part
 
 SENT_AGAIN = (ConnectionLost, ServerError)
 """Errors after which a part is sent once more before the attempt fails."""

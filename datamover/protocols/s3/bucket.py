@@ -12,11 +12,12 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.found import etag_in, is_object
 from datamover.protocols.object_store.metadata import Metadata, content_type
-from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.object_store.trials import BEGINNING, is_probe, is_trial, new_trial
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.documents import Listing, Pending
+from datamover.protocols.s3.limits import LIMITS
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
@@ -24,8 +25,6 @@ from datamover.protocols.s3.service import Refused, Service
 from datamover.protocols.s3.writer import Writer
 from datamover.protocols.upload import UploadKey
 
-LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
-"""Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 
 SKEW = 900.0
