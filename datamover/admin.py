@@ -250,7 +250,8 @@ def print_hash(options: argparse.Namespace) -> None:
 
 
 def scan_host(options: argparse.Namespace) -> None:
-    from datamover.protocols.sftp import fingerprint, scan_host_key
+    from datamover.protocols.sftp.ssh.known_hosts import fingerprint
+    from datamover.protocols.sftp.ssh.scan import scan_host_key
 
     host, port = options.host
 

@@ -37,17 +37,6 @@ from datamover.app.terminal import Terminal
 from datamover.concurrency.host_names import HostNames
 from datamover.config.layout import Layout
 from datamover.config.schema import Config
-from datamover.console import (
-    ConsoleAccess,
-    ConsoleBackend,
-    ConsoleConnections,
-    ConsoleLimits,
-    ConsoleServices,
-    Histories,
-    SshFactory,
-    TelnetFactory,
-    host_key,
-)
 from datamover.engine.attempt import AttemptContext
 from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
@@ -302,6 +291,19 @@ def _pages(components: Components) -> dict[str, WebPage]:
 
 def _console(components: Components, account: Account, level: Level) -> Iterator[Service]:
     console, runtimes = components.settings.console, components.runtimes
+    if console.telnet is None and console.ssh is None:
+        return
+    from datamover.console import (
+        ConsoleAccess,
+        ConsoleBackend,
+        ConsoleConnections,
+        ConsoleLimits,
+        ConsoleServices,
+        Histories,
+        SshFactory,
+        TelnetFactory,
+        host_key,
+    )
 
     async def ready() -> str:
         status, _, body = await components.watching.ready()

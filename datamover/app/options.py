@@ -9,7 +9,6 @@ from twisted.logger import FileLogObserver, ILogObserver
 from twisted.python import usage
 
 from datamover import __version__
-from datamover.api import check_callers
 from datamover.config.load import find, load
 from datamover.config.schema import Config
 from datamover.datasets.configured import CONFIG
@@ -65,6 +64,8 @@ def read_config(explicit: str | None = None, *checks: Check) -> Config:
         return read()
     except ConfigError:
         from twisted.internet import reactor
+
+        from datamover.api import check_callers
 
         return load_whole(read, reactor, check_callers, *checks)
 

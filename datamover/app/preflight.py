@@ -4,7 +4,6 @@ from twisted.application.service import Service
 
 from datamover.config.layout import Layout
 from datamover.config.schema import Config
-from datamover.console import host_key
 from datamover.postgres.embedded.server import EmbeddedPostgres
 from datamover.postgres.external import ExternalPostgres
 from datamover.sealing.keyring import KeyFile
@@ -41,4 +40,6 @@ class Preflight(Service):
             make_staging(self._layout.staging)
         self._key.check()
         if self._settings.console.ssh is not None:
+            from datamover.console.keys import host_key
+
             host_key(self._layout.console_host_key)

@@ -34,7 +34,7 @@ HASH = hash_password("x")
 
 def with_tides(directory: Path) -> dict[str, str]:
     """Copy datamover, name the package in the one tuple, and return the environment in which the copy is run."""
-    shutil.copytree(CHECKOUT / "datamover", directory / "datamover", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CHECKOUT / "datamover", directory / "datamover")  # Compiled, as it is: starts are many.
     page = directory / "datamover/datasets/__init__.py"
     text = page.read_text()
     assert text.count('"datamover.datasets.gbif"') == 1

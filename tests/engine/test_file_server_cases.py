@@ -1,10 +1,12 @@
 """What servers were met to do: each alone, as it was reported."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import pytest_twisted
@@ -49,11 +51,25 @@ def running(server: SshServer) -> Iterator[None]:
         server.stop()
 
 
-@pytest_twisted.async_yield_fixture
-async def wayward(open_directory: Path) -> AsyncIterator[Wayward]:
-    server = Wayward(open_directory)
+@pytest.fixture(scope="module")
+def started() -> Iterator[Wayward]:
+    """One for all cases: to start one takes longer than most of them."""
+    directory = Path(tempfile.mkdtemp(prefix="datamover-test-"))
+    directory.chmod(0o755)
+    server = Wayward(directory)
     with running(server):
         yield server
+    rmtree(directory)
+
+
+@pytest.fixture
+def wayward(started: Wayward) -> Wayward:
+    """A server that behaves so far, with nothing below its root."""
+    started.misbehave()
+    started.announce(started.user, without=())
+    for left in started.root.iterdir():
+        rmtree(left) if left.is_dir() else left.unlink()
+    return started
 
 
 @pytest.mark.parametrize("overwrite", [Overwrite.NEVER, Overwrite.ALWAYS])

@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.errors import Scope
 from datamover.jobs.values import Checksum, Overwrite, State
-from datamover.protocols.s3.bucket import LIMITS
+from datamover.protocols.s3.limits import LIMITS
 from datamover.registry.strays import with_strays
 from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files

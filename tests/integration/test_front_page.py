@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from datamover.security.passwords import hash_password
+from tests.servers import postgres
 from tests.servers.service import Service
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -34,7 +35,8 @@ def service() -> Iterator[Service]:
     open_directory = Path(tempfile.mkdtemp())
     open_directory.chmod(0o755)
     hashed = hash_password("secret")
-    service = Service(open_directory, f'[clients.portal]\npassword_hash = "{hashed}"\n')
+    tables = f'[database]\nurl = "{postgres.shared().fresh()}"\n[clients.portal]\npassword_hash = "{hashed}"\n'
+    service = Service(open_directory, tables)
     service.start_behind_a_login()
     yield service
     service.stop()

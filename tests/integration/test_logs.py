@@ -18,6 +18,7 @@ from xmlrpc.client import ServerProxy
 import pytest
 
 from datamover.app.announcing import PATH
+from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.service import TWISTD, Service
 from tests.waiting import wait_until
@@ -96,6 +97,11 @@ def test_sighup_by_its_name(service: Service) -> None:
     wait_until(lambda: "SIGHUP" in [one["who"] for one in trail()["entries"] if one["action"] == "service.reload"])
 
 
+def given() -> str:
+    """Return the table of a database that is there, where a test is of the log alone: an embedded one takes longer."""
+    return f'[database]\nurl = "{postgres.shared().fresh()}"\n'
+
+
 def into_a_file(directory: Path) -> Service:
     """Return a service whose log is a file of its own, as the sample for logrotate has it."""
 
@@ -104,7 +110,7 @@ def into_a_file(directory: Path) -> Service:
         return [str(TWISTD), *options, "datamover", "--config", str(config)]
 
     (directory / "log").mkdir()
-    return Service(directory, "", command=command)
+    return Service(directory, given(), command=command)
 
 
 def rotate(directory: Path, *options: str, clock: tuple[str, ...] = ()) -> None:
@@ -189,7 +195,8 @@ def test_twisted_rotates(open_directory: Path) -> None:
 def test_twist_writes_text(open_directory: Path, told: tuple[str, ...], text: bool) -> None:
     """The other runner writes text where its output is no terminal, unless it is told otherwise."""
     twist = str(TWISTD.with_name("twist"))
-    service = Service(open_directory, "", command=lambda config: [twist, *told, "datamover", "--config", str(config)])
+    command = [twist, *told, "datamover", "--config"]
+    service = Service(open_directory, given(), command=lambda config: [*command, str(config)])
     service.start()
     service.stop()
     line = next(line for line in service.log.read_text().splitlines() if "data directory" in line)

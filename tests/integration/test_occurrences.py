@@ -4,6 +4,7 @@ import csv
 import json
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -198,11 +199,17 @@ async def test_killed(portal: Portal, ala: FakeAla, open_directory: Path, step: 
     assert sorted(path.name for path in (open_directory / "archive/ALA").iterdir()) == sorted(NAMES)
 
 
+@cache
+def many_records() -> bytes:
+    """Return an archive that takes seconds to make, and to clean."""
+    return records_zip(records_csv(GOOD_ROWS * 200_000))
+
+
 @pytest.mark.parametrize("stage", ["cleaning", "moving"])
 @pytest_twisted.ensureDeferred
 async def test_killed_later(portal: Portal, ala: FakeAla, open_directory: Path, stage: str) -> None:
     """Killed while it cleans, or moves what it made, the service asks ALA for nothing new, and places all or none."""
-    ala.archive = records_zip(records_csv(GOOD_ROWS * 200_000))
+    ala.archive = many_records()
     asked = await portal.ask(lambda mover: mover.pullOccurrenceFromALA(LSID, "slow"))
     deadline = reactor.seconds() + PATIENCE
     while not (await portal.ask(lambda mover: mover.jobs.status(asked["id"]))).get("stage", "").startswith(stage):

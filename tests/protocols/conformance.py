@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections.abc import Coroutine
 from contextlib import nullcontext, suppress
+from functools import lru_cache
 from typing import Any, Protocol
 
 import pytest
@@ -103,6 +104,11 @@ def settings(url: str) -> PlaceSettings:
 
 def content(size: int) -> bytes:
     """Return ``size`` bytes that no shift or gap leaves the same."""
+    return _counted(max(16 * MIB, size))[:size]
+
+
+@lru_cache(maxsize=2)
+def _counted(size: int) -> bytes:
     numbers = array("I", range((size + 3) // 4))
     if sys.byteorder == "little":
         numbers.byteswap()

@@ -13,13 +13,15 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.object_store.limits import PartLimits
 from datamover.protocols.object_store.parts import may_end_early, part_size
-from datamover.protocols.object_store.seam import Part, PartLimits
+from datamover.protocols.object_store.seam import Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploads
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress, amazon
-from datamover.protocols.s3.bucket import LIMITS, Bucket
+from datamover.protocols.s3.bucket import Bucket
+from datamover.protocols.s3.limits import LIMITS
 from datamover.protocols.s3.place import S3Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl

@@ -19,7 +19,7 @@ from datamover.app.services import NameResolution
 from datamover.concurrency.host_names import AddressInfo, HostNames
 from datamover.concurrency.pending import pending
 from datamover.errors import Scope
-from datamover.protocols.sftp import scan_host_key
+from datamover.protocols.sftp.ssh.scan import scan_host_key
 from tests.protocols.sftp import opened, send, sha256, writing
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd

@@ -39,11 +39,12 @@ def clients(tmp_path: Path) -> Authority:
 
 @asynccontextmanager
 async def asking(
-    url: str, authority: Authority, pair: Pair | None, seconds: Callable[[], float] = reactor.seconds
+    url: str, authority: Authority | None, pair: Pair | None, seconds: Callable[[], float] = reactor.seconds
 ) -> AsyncIterator[PolicyAgent]:
     """An agent for one host, that shows this certificate."""
     named = {} if pair is None else {"certificate_file": str(pair[0]), "key_file": str(pair[1])}
-    options = TlsOptions.model_validate({"ca_file": str(authority.file), **named})
+    trusted = {} if authority is None else {"ca_file": str(authority.file)}
+    options = TlsOptions.model_validate({**trusted, **named})
     agent = PolicyAgent(
         reactor,
         SourcePolicy(rules=()).trusting([url]),
@@ -181,6 +182,16 @@ def test_keys_that_cannot_be(tmp_path: Path, table: str, words: str) -> None:
     """A certificate without its key, and the other way round, is told when the configuration is read."""
     with pytest.raises(ConfigError, match=words):
         registered(tmp_path, table)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_authorities_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a table names no file they are trusted, as they are when the first connection is made."""
+    server = Authority(tmp_path, "servers")
+    async with serving(ServerTLS(*server.issue())) as web, asking(web.url_of("localhost"), None, None) as agent:
+        web.route("/f", File(b"public"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.file))
+        assert (await ask(agent, f"{web.url_of('localhost')}/f")).code == 200
 
 
 def test_name_in_other_letters() -> None:

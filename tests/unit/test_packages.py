@@ -1,6 +1,8 @@
 """The packages and their order: what imports what, wherever an import stands."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -138,6 +140,27 @@ def test_the_engine_knows_no_protocol() -> None:
         if module.rpartition(".")[0] != "datamover.engine.groups" or "protocols.local" not in target
     }
     assert others == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        ("tap", {"datamover.console", "twisted.conch"}),
+        ("admin", {"datamover.api", "datamover.engine", "twisted.conch"}),
+    ],
+)
+def test_a_start_imports_what_every_process_needs(module: str, others: set[str]) -> None:
+    """The pools of the protocols are imported once a configuration names one; so is the console, and with it conch."""
+    told = subprocess.run(
+        [sys.executable, "-c", f"import sys, datamover.{module}; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    pools = {name for name in MODULES if name.startswith("datamover.protocols.") and name.endswith(".pool")}
+    pools.remove("datamover.protocols.http.client.pool")
+    assert len(pools) >= 5
+    assert (pools | others) & set(told.stdout.split()) == set()
 
 
 @pytest.mark.parametrize(

@@ -18,21 +18,20 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalle
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
+from datamover.protocols.dav.limits import LIMITS
 from datamover.protocols.dav.looks import TAG, Look, look_of, time_header
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import PATIENCE, PAUSE, DavService, Refused, answer_lost
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.part_files.names import part_path, prefix
 from datamover.protocols.upload import UploadKey
 from datamover.web.url import WebUrl
 
 SUFFIX = ".partial"
 """The end of hidden files' names; Nextcloud and ownCloud refuse ".part" and ".filepart"."""
-LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
-"""Of version 2, where the server keeps its files in an object store."""
 REMEMBERED = 1000
 """Uploads that became files, and what these are known by."""
 

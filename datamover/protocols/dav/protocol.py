@@ -9,11 +9,9 @@ from datamover.config.types import Size, within
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.dav.address import SCHEMES, DavAddress, decoded
-from datamover.protocols.dav.chunks import LIMITS
-from datamover.protocols.dav.login import LoginFiles
-from datamover.protocols.dav.pool import DavPool
+from datamover.protocols.dav.limits import LIMITS
 from datamover.protocols.http_place.agent import agent_for
-from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.protocols.place import DestinationPool, PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
 from datamover.web.paths import LONGEST_NAME
@@ -93,8 +91,11 @@ class DavProtocol:
     def user(self, url: str) -> str | None:
         return None
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DavPool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         """Return the pool; it connects when first used."""
+        from datamover.protocols.dav.login import LoginFiles
+        from datamover.protocols.dav.pool import DavPool
+
         self.check_url(settings.url)
         address = DavAddress.parse(settings.url)
         agent = agent_for(settings, [address.root.text], options.tls(settings.name, reactor.seconds), reactor)

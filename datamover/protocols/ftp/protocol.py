@@ -6,10 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from datamover.protocols.base import Ability
-from datamover.protocols.ftp.client.login import Server
-from datamover.protocols.ftp.pool import FtpPool
 from datamover.protocols.part_files.accounts import AccountUrls
-from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.protocols.place import DestinationPool, PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
 from datamover.web.paths import LONGEST_NAME
@@ -57,8 +55,11 @@ class Ftp(AccountUrls):
     longest_name: ClassVar[int] = LONGEST_NAME
     options: ClassVar[type[ProtocolOptions]] = FtpOptions
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> FtpPool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         """Return the pool; it connects when first used."""
+        from datamover.protocols.ftp.client.login import Server
+        from datamover.protocols.ftp.pool import FtpPool
+
         self.check_url(settings.url)
         parts = urlsplit(settings.url)
         implicit = parts.scheme == "ftps"

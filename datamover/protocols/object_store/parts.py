@@ -10,7 +10,8 @@ from twisted.internet.task import deferLater
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import ConnectionLost, DataMoverError
 from datamover.protocols.again import pause_before
-from datamover.protocols.object_store.seam import ObjectStore, Part, PartLimits
+from datamover.protocols.object_store.limits import PartLimits
+from datamover.protocols.object_store.seam import ObjectStore, Part
 
 
 class Parts:

@@ -8,24 +8,13 @@ from typing import Protocol
 
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.http_place.seam import Found, Resources
+from datamover.protocols.object_store.limits import PartLimits
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.upload import UploadKey
 
 _DIGEST = re.compile(r"[0-9a-fA-F]{32}(-[0-9]+)?")
 
 NO_CONDITION: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class PartLimits:
-    """The limits of one kind of service."""
-
-    least: int
-    """Bytes of the smallest part, the last one excepted."""
-    largest: int
-    """Bytes of the largest part."""
-    most: int
-    """Parts of an upload, at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.found import etag_in, is_object
 from datamover.protocols.object_store.metadata import Metadata, content_type
-from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.object_store.trials import is_probe
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.initiator import Initiator
+from datamover.protocols.s3.limits import LIMITS
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
@@ -27,8 +28,6 @@ from datamover.protocols.s3.service import Refused, Service
 from datamover.protocols.s3.writer import Writer
 from datamover.protocols.upload import UploadKey
 
-LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
-"""Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
 _ALGORITHM = {"x-amz-checksum-algorithm": "SHA256"}
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 _NOT_DONE = frozenset({405, 501})

@@ -11,12 +11,9 @@ from datamover.errors import ConfigError, DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.object_store.urls import check_prefix, container_of, prefix_of
-from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.protocols.place import DestinationPool, PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.s3.address import LONGEST_KEY, BucketAddress, amazon
-from datamover.protocols.s3.bucket import LIMITS
-from datamover.protocols.s3.credentials import KeyFiles, KeySource, SharedFile
-from datamover.protocols.s3.objects import ARCHIVED, Storing
-from datamover.protocols.s3.pool import S3Pool
+from datamover.protocols.s3.limits import LIMITS
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
 from datamover.web.url import WebUrl
@@ -87,15 +84,6 @@ class S3Options(TlsOptions):
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     encryption_key_id: Word | None = None
 
-    @property
-    def key(self) -> KeySource:
-        """Where the key is."""
-        if self.credentials_file is not None:
-            return SharedFile(self.credentials_file, self.profile)
-        assert self.access_key_id is not None
-        assert self.secret_key_file is not None
-        return KeyFiles(self.access_key_id, self.secret_key_file, self.session_token_file)
-
     @model_validator(mode="after")
     def _has_key(self) -> Self:
         if self.credentials_file is None:
@@ -141,8 +129,12 @@ class S3Protocol:
     def user(self, url: str) -> str | None:
         return None
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> S3Pool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         """Return the pool; it connects when first used."""
+        from datamover.protocols.s3.credentials import KeyFiles, SharedFile
+        from datamover.protocols.s3.objects import ARCHIVED, Storing
+        from datamover.protocols.s3.pool import S3Pool
+
         self.check_url(settings.url)
         if settings.read_back and options.storage_class in ARCHIVED:
             raise ConfigError(
@@ -154,12 +146,17 @@ class S3Protocol:
         address = BucketAddress(endpoint, container_of(settings.url), path_style)
         urls = [address.url("").text, endpoint.text]
         agent = agent_for(settings, urls, options.tls(settings.name, reactor.seconds), reactor, below=True)
+        key = (
+            KeyFiles(options.access_key_id, options.secret_key_file, options.session_token_file)
+            if options.credentials_file is None
+            else SharedFile(options.credentials_file, options.profile)
+        )
         return S3Pool(
             agent,
             address,
             options.region,
             prefix_of(settings.url),
-            options.key,
+            key,
             Storing(options.storage_class, options.encryption, options.encryption_key_id),
             options.part_size,
             settings.name,

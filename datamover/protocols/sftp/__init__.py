@@ -7,7 +7,5 @@ requests in flight, and ``ssh`` the transport, the login and the host keys below
 """
 
 from datamover.protocols.sftp.protocol import SFTP
-from datamover.protocols.sftp.ssh.known_hosts import fingerprint
-from datamover.protocols.sftp.ssh.scan import scan_host_key
 
-__all__ = ["SFTP", "fingerprint", "scan_host_key"]
+__all__ = ["SFTP"]

@@ -8,10 +8,7 @@ from pydantic import model_validator
 from datamover.config.schema import AbsolutePath
 from datamover.protocols.base import Ability
 from datamover.protocols.part_files.accounts import AccountUrls
-from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
-from datamover.protocols.sftp.client.link import LinkSettings
-from datamover.protocols.sftp.pool import SftpPool
-from datamover.protocols.sftp.ssh.login import SecretFiles
+from datamover.protocols.place import DestinationPool, PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.security.secret_files import SecretPath
 from datamover.web.paths import LONGEST_NAME
 
@@ -55,8 +52,12 @@ class Sftp(AccountUrls):
         if not urlsplit(url).path:
             raise ValueError(self.expected)
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> SftpPool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         """Return the pool; it connects when first used."""
+        from datamover.protocols.sftp.client.link import LinkSettings
+        from datamover.protocols.sftp.pool import SftpPool
+        from datamover.protocols.sftp.ssh.login import SecretFiles
+
         self.check_url(settings.url)
         server = LinkSettings(
             host=self.host(settings.url) or "",

@@ -10,20 +10,16 @@ from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.found import is_object
 from datamover.protocols.object_store.metadata import Metadata, content_type
-from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
+from datamover.protocols.swift.limits import LIMITS
 from datamover.protocols.swift.listing import Entry
 from datamover.protocols.swift.objects import PREFIX, SwiftObject, found_in
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import ACCOUNT, Name, Service
 from datamover.protocols.swift.writer import Writer
 from datamover.protocols.upload import UploadKey
-
-LARGEST = 5 * 2**30
-"""Bytes of a plain object or a segment (Swift's API, "Object Storage API overview")."""
-LIMITS = PartLimits(least=2**20, largest=LARGEST, most=1_000_000)
-"""A manifest names a thousand manifests of a thousand segments. Small segments would be slow to read."""
 
 _ONLY_NEW = {"If-None-Match": "*"}
 _SEGMENTS_LOST = ("not found", "etag mismatch", "size mismatch")

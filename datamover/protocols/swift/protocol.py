@@ -15,14 +15,8 @@ from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.http_place.secrets import secret_line
 from datamover.protocols.object_store.urls import container_of, prefix_of
-from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
-from datamover.protocols.swift.container import LARGEST, LIMITS
-from datamover.protocols.swift.login.access import Login
-from datamover.protocols.swift.login.keystone import ApplicationCredential, Endpoint, Keystone, Password
-from datamover.protocols.swift.login.session import Session
-from datamover.protocols.swift.login.tempauth import TempAuth
-from datamover.protocols.swift.pool import Stored, SwiftPool
-from datamover.protocols.swift.refusals import LONGEST_NAME
+from datamover.protocols.place import DestinationPool, PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.protocols.swift.limits import LARGEST, LIMITS, LONGEST_NAME
 from datamover.protocols.swift.urls import check_container, check_url, path_in
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
@@ -114,16 +108,6 @@ class SwiftOptions(TlsOptions):
         return self.auth_url.rstrip("/").endswith("/v3")
 
     @property
-    def identity(self) -> Password | ApplicationCredential:
-        """Who logs in at Keystone."""
-        if self.application_credential_id is not None:
-            return ApplicationCredential(self.application_credential_id)
-        assert self.username is not None
-        assert self.project is not None
-        user_domain, project_domain = self.user_domain or self.domain, self.project_domain or self.domain
-        return Password(self.username, user_domain, self.project, project_domain)
-
-    @property
     def secret_file(self) -> tuple[str, Path]:
         """The option that names the secret's file, and the file."""
         if self.application_credential_secret_file is not None:
@@ -188,8 +172,12 @@ class SwiftProtocol:
             return None
         return path_in(container_of(destination), path, unquote(storage.path) if storage is not None else "")
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> SwiftPool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         """Return the pool; it logs in when first used."""
+        from datamover.protocols.swift.login.kinds import login_of
+        from datamover.protocols.swift.login.session import Session
+        from datamover.protocols.swift.pool import Stored, SwiftPool
+
         self.check_url(settings.url)
         container = container_of(settings.url)
         segments = options.segments_container or f"{container}_segments"
@@ -206,18 +194,9 @@ class SwiftProtocol:
         async def secret() -> str:
             return await threads.run(secret_line, *options.secret_file)
 
-        login: Login
-        if options.is_keystone:
-            whole = storage is not None and storage.path.strip("/") != ""
-            endpoint = None if whole else Endpoint(options.region, options.interface)
-            base = WebUrl(auth_url.scheme, auth_url.host, auth_url.port, auth_url.path.rstrip("/"), None)
-            login = Keystone(treq, base, options.identity, secret, endpoint)
-        else:
-            user = options.username if options.project is None else f"{options.project}:{options.username}"
-            login = TempAuth(treq, auth_url, user, secret)
         return SwiftPool(
             agent,
-            Session(login, auth_url, storage, reactor.seconds),
+            Session(login_of(options, treq, secret), auth_url, storage, reactor.seconds),
             Stored(container, prefix_of(settings.url), segments, options.part_size),
             settings.name,
             ABILITIES,

@@ -7,9 +7,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.http_place.refused import Refused
-
-LONGEST_NAME = 1024
-"""Bytes of an object's name (Swift's API, "Object Storage API overview")."""
+from datamover.protocols.swift.limits import LONGEST_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,11 @@ class TlsFiles:
     file: str = ""
     """The configuration file, for messages; "" if the caller adds it."""
 
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """The files that the table names."""
+        return tuple(path for path in (self.authorities, self.certificate, self.key) if path is not None)
+
     def context(self) -> Context:
         """Return an OpenSSL context with these files; blocks. Raises ConfigError, which names the key and the file."""
         context: Context = CertificateOptions().getContext()
@@ -65,7 +70,7 @@ class TlsFiles:
 
     def stamp(self) -> Stamp:
         """Return the state of the files, to recognise a change; blocks."""
-        return tuple(_stamp(path) for path in (self.authorities, self.certificate, self.key) if path is not None)
+        return tuple(map(_stamp, self.named))
 
     def _certificates(self, path: Path) -> list[x509.Certificate]:
         expected = "expected a readable file of PEM certificates"

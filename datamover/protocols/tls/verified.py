@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from OpenSSL.crypto import X509
-from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection, Context
+from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection
 from OpenSSL.SSL import Error as OpenSSLError
 from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
@@ -50,7 +50,8 @@ class VerifiedTLS:
     """Makes TLS connections that check the host name and trust the authorities of the system and of ``files``.
 
     The files are read again when they have changed. If they are unusable then, that is logged, and new connections
-    still use what was read before.
+    still use what was read before. The system's authorities alone are read by the first connection, since that takes
+    longer than all else that making a client does.
     """
 
     def __init__(self, files: TlsFiles, seconds: Callable[[], float]) -> None:
@@ -58,7 +59,7 @@ class VerifiedTLS:
         self._files = files
         self._seconds = seconds
         self._stamp = files.stamp()
-        self._context: Context = files.context()
+        self._context = files.context() if files.named else None
         self._looked = seconds()
 
     def creator(self, host: str) -> IOpenSSLClientConnectionCreator:
@@ -68,6 +69,8 @@ class VerifiedTLS:
 
     def connection(self, tls: TLSMemoryBIOProtocol, host: str, identity: DNS_ID | IPAddress_ID) -> Connection:
         """Return the OpenSSL connection of ``tls`` to ``host``."""
+        if self._context is None:
+            self._context = self._files.context()
         connection = Connection(self._context, None)
         connection.set_app_data(tls)
         if isinstance(identity, DNS_ID):
