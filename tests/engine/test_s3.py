@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.errors import Scope
 from datamover.jobs.values import Checksum, Overwrite, State
-from datamover.protocols.s3.limits import LIMITS
+from datamover.protocols.object_store.limits import S3_LIMITS
 from datamover.registry.strays import with_strays
 from tests.engine.rig import Rig, file, large, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
@@ -263,7 +263,7 @@ async def test_paused(rig: Rig, web: Web, swift: S3Account) -> None:
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
-    assert resumed["resent"] < LIMITS.least
+    assert resumed["resent"] < S3_LIMITS.least
     assert BucketOutside(swift, "slow").read("f") == middle()
 
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.object_store.limits import PartLimits
+from datamover.protocols.object_store.limits import S3_LIMITS, PartLimits
 from datamover.protocols.object_store.parts import may_end_early, part_size
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.object_store.token import Token, digest
@@ -21,7 +21,6 @@ from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploa
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress, amazon
 from datamover.protocols.s3.bucket import Bucket
-from datamover.protocols.s3.limits import LIMITS
 from datamover.protocols.s3.place import S3Place
 from datamover.protocols.upload import Saved, Stored, UploadKey
 from datamover.web.url import WebUrl
@@ -1010,7 +1009,7 @@ async def test_checksums_that_are_not_listed(bucket: Rehearsal, tmp_path: Path, 
 )
 def test_part_sizes(size: int | None, number: int, expected: int) -> None:
     """A file of any size that S3 takes fits into its ten thousand parts, with room for those that end early."""
-    assert part_size(LIMITS, 16 * MIB, size, number, 0) == expected
+    assert part_size(S3_LIMITS, 16 * MIB, size, number, 0) == expected
     if size is not None:
         assert -(-size // expected) <= 9000
 
@@ -1019,14 +1018,14 @@ def test_part_sizes(size: int | None, number: int, expected: int) -> None:
 def test_parts_that_end_early(size: int | None) -> None:
     """Checkpoints of a slow source end no more parts early than leaves numbers for the rest, in parts as planned."""
     number = done = early = largest = 0
-    while done < (size or 2**39) and number <= LIMITS.most:
+    while done < (size or 2**39) and number <= S3_LIMITS.most:
         wanted = (16 if number % 100 else 5) * MIB  # As where many files are written for a while.
-        planned = part_size(LIMITS, wanted, size, number, done)
+        planned = part_size(S3_LIMITS, wanted, size, number, done)
         largest = max(largest, planned)
-        ended = may_end_early(LIMITS, wanted, size, number + 1, done + LIMITS.least)
+        ended = may_end_early(S3_LIMITS, wanted, size, number + 1, done + S3_LIMITS.least)
         early += ended
-        number, done = number + 1, done + (LIMITS.least if ended else planned)
-    assert number <= LIMITS.most
+        number, done = number + 1, done + (S3_LIMITS.least if ended else planned)
+    assert number <= S3_LIMITS.most
     assert early >= 900
     assert size is None or largest <= max(16 * MIB, size // 9000 + 1)
 

@@ -18,12 +18,12 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalle
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.limits import LIMITS
 from datamover.protocols.dav.looks import TAG, Look, look_of, time_header
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import PATIENCE, PAUSE, DavService, Refused, answer_lost
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.object_store.limits import S3_LIMITS
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.part_files.names import part_path, prefix
@@ -72,7 +72,7 @@ class Chunking:
 class DavStore:
     """``object_store.seam.ObjectStore`` of one collection, with the errors of one side."""
 
-    limits = LIMITS
+    limits = S3_LIMITS
 
     def __init__(self, files: DavFiles, chunking: Chunking, reactor: Any) -> None:
         self._files = files

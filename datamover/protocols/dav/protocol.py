@@ -9,8 +9,8 @@ from datamover.config.types import Size, within
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.dav.address import SCHEMES, DavAddress, decoded
-from datamover.protocols.dav.limits import LIMITS
 from datamover.protocols.http_place.agent import agent_for
+from datamover.protocols.object_store.limits import S3_LIMITS
 from datamover.protocols.place import DestinationPool, PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
@@ -38,7 +38,7 @@ class DavOptions(TlsOptions):
     username: str | None = None
     password_file: SecretPath | None = None
     token_file: SecretPath | None = None
-    chunk_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=LIMITS.least, most=LIMITS.largest)] = (
+    chunk_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=S3_LIMITS.least, most=S3_LIMITS.largest)] = (
         16 * 2**20
     )
 

@@ -13,3 +13,8 @@ class PartLimits:
     """Bytes of the largest part."""
     most: int
     """Parts of an upload, at most."""
+
+
+S3_LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
+"""Amazon S3 User Guide, "Amazon S3 multipart upload limits". Nextcloud's and ownCloud's chunks have the same, since
+these servers may keep their files in S3."""

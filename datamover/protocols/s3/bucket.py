@@ -13,6 +13,7 @@ from datamover.protocols.http.answers import UNSATISFIABLE, Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.found import etag_in, is_object
+from datamover.protocols.object_store.limits import S3_LIMITS
 from datamover.protocols.object_store.metadata import Metadata, content_type
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.object_store.trials import is_probe
@@ -20,7 +21,6 @@ from datamover.protocols.s3 import documents
 from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.initiator import Initiator
-from datamover.protocols.s3.limits import LIMITS
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
@@ -43,7 +43,7 @@ class Bucket:
     It is ``http_place.seam.Resources`` and ``object_store.seam.ObjectStore``.
     """
 
-    limits = LIMITS
+    limits = S3_LIMITS
     serves_ranges = True
 
     def __init__(

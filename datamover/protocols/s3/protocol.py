@@ -10,10 +10,10 @@ from datamover.config.types import Size, within
 from datamover.errors import ConfigError, DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
+from datamover.protocols.object_store.limits import S3_LIMITS
 from datamover.protocols.object_store.urls import check_prefix, container_of, prefix_of
 from datamover.protocols.place import DestinationPool, PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.s3.address import LONGEST_KEY, BucketAddress, amazon
-from datamover.protocols.s3.limits import LIMITS
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
 from datamover.web.url import WebUrl
@@ -79,7 +79,9 @@ class S3Options(TlsOptions):
     """Of ``credentials_file``."""
     path_style: bool | None = Field(default=None, strict=True)
     """None: true if an endpoint is given."""
-    part_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=LIMITS.least, most=LIMITS.largest)] = 16 * 2**20
+    part_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=S3_LIMITS.least, most=S3_LIMITS.largest)] = (
+        16 * 2**20
+    )
     storage_class: Word | None = None
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     encryption_key_id: Word | None = None
