@@ -257,8 +257,8 @@ class Cluster:
         self.database.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'")
 
     def parts(self) -> list[Path]:
-        """Return the part files that stand anywhere."""
-        return list(self.directory.rglob(".datamover-*"))
+        """Return the part files that stand anywhere but in staging directories, of which ``staged`` tells."""
+        return [path for path in self.directory.rglob(".datamover-*") if "staging" not in path.parts]
 
     def staged(self) -> list[Path]:
         """Return what stands in the staging directories of engines that live: the dead are swept by who comes after."""
