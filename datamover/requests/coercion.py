@@ -32,8 +32,13 @@ class WrittenInt(int):
     @classmethod
     def read(cls, text: str) -> int:
         """Return the value of an int element; raises ValueError."""
-        if text.isdecimal() and text.isascii() and text[0] != "0":
-            return int(text)
+        if text.isdecimal() and text.isascii():
+            if text[0] != "0":
+                return int(text)
+            if len(text) > 1:
+                other = cls(text)
+                other.written = text
+                return other
         digits = text.strip(" \t\r\n")
         if not _WRITTEN.fullmatch(digits):
             raise ValueError(f"{text[:40]!r} is no int")

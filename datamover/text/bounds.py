@@ -18,8 +18,10 @@ MOST_ODD = 1_250
 """Comments, CDATA sections, and tags with attributes, prefixes or white space, in 64 KiB of a body."""
 ODD_TAG = 3
 """How many comments such a tag counts for; it costs as much."""
-MOST_NESTING = 700
-"""Arrays and structs that hold others, or nothing, in 64 KiB of a body. Files, requests and calls have some 600."""
+FREE_NESTING = 2_500
+"""Arrays and structs that hold others, or nothing, of any body. As many calls as a multicall may have are 2,000."""
+MOST_NESTING = 500
+"""How many more there may be for each 64 KiB. Files and requests, however short, have some 450."""
 MOST_MEMBERS = 100
 """Members of a struct: no method takes as many keys."""
 LONGEST_NAME = 256

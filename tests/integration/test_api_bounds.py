@@ -113,9 +113,7 @@ STRUCTS = {
         f"<value>{struct(files=array(struct(source=PLACE, destination='a', path='b')))}</value>",
         ARRAY[1],
     ),
-    "calls": filled(
-        ARRAY[0], f"<value>{struct(methodName='jobs.status', params=array('<int>1</int>'))}</value>", ARRAY[1]
-    ),
+    "calls": just(MOST_NESTING, 2, f"<value>{struct(methodName='jobs.status', params=array('<int>1</int>'))}</value>"),
     "deep": just(MOST_NESTING, 28, f"<value>{deep(29)}</value>"),
     "wide": just(
         MOST_NESTING, 12, f"<value>{struct(**{f'k{index}': '<struct></struct>' for index in range(11)})}</value>"

@@ -17,6 +17,7 @@ from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import WrittenInt
 from datamover.text.bounds import (
     DEEPEST,
+    FREE_NESTING,
     LONGEST_NAME,
     LONGEST_VALUE,
     MOST_MEMBERS,
@@ -171,15 +172,20 @@ class Unmarshaller:
         """By level, a long array and how many of its values ``check`` has seen."""
         self._left = ""
         """What has not ended yet."""
-        self._odd = self._nesting = 0
-        """What the last piece has of what ``MOST_ODD`` and ``MOST_NESTING`` bound."""
+        self._odd = 0
+        """What the last piece has of what ``MOST_ODD`` bounds."""
+        self._nesting = 0
+        """Arrays and structs, plain ones excepted."""
+        self._come = 0
+        """Characters."""
 
     def read(self, piece: str) -> None:
         """Make the values of what has ended with the next piece of the document.
 
         Raises InvalidRequest, and errors of any kind for what is no value.
         """
-        self._odd = self._nesting = 0
+        self._odd = 0
+        self._come += len(piece)
         whole, begun = self._left + piece, ""
         if "<!" in whole or "<?" in whole or whole.endswith("<"):
             whole, self._odd = _ASIDE.subn(_as_text, whole)
@@ -199,9 +205,9 @@ class Unmarshaller:
         self._read(part, last=True)
         if self._odd > MOST_ODD:
             raise InvalidRequest("the body has too many comments, attributes or unknown elements: leave them out")
-        if self._nesting > MOST_NESTING:
-            which = f"more than {MOST_NESTING} arrays and structs in each other"
-            raise RequestTooLarge(f"the body has {which} in 64 KiB: send several requests")
+        if self._nesting > FREE_NESTING + MOST_NESTING * self._come // 65536:
+            which = f"{self._nesting:,} arrays and structs in each other, too many for its length"
+            raise RequestTooLarge(f"the body has {which}: send several requests")
 
     def _add_plain(self, members: str) -> None:
         """Make a struct of members as ``_PLAIN`` has them."""
