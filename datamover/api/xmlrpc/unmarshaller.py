@@ -103,18 +103,22 @@ _MEMBER = re.compile(
 _TEXTS = frozenset(("", "string"))
 _NAMED = ("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")
 _NUMBERS = re.compile("&#((?:[^;]*+;&#)*+[^;]*+);")
-_MOST_NUMBERS = 256
+_REMEMBERED = 4096
 
 
 class _Numbered(dict[str, str]):
-    """The characters that references by number stand for, as they are written without."""
+    """The text that runs of references by number stand for, as it is written without."""
 
-    def __missing__(self, number: str) -> str:
-        char = chr(int(number[1:], 16) if number[0] == "x" else int(number))
-        written = next((name for name, meant in _NAMED if meant == char), char)
-        if len(self) < _MOST_NUMBERS:
-            self[number] = written
-        return written
+    def __missing__(self, numbers: str) -> str:
+        first, *more = numbers.split(";&#")
+        if more:
+            text = "".join(map(self.__getitem__, (first, *more)))
+        else:
+            char = chr(int(first[1:], 16) if first[0] == "x" else int(first))
+            text = next((name for name, meant in _NAMED if meant == char), char)
+        if len(self) < _REMEMBERED and len(numbers) <= LONGEST_NAME:
+            self[numbers] = text
+        return text
 
 
 _NUMBERED = _Numbered()
@@ -123,7 +127,7 @@ _NUMBERED = _Numbered()
 def _without_numbers(text: str) -> str:
     """Return a piece of the document without references by number, which some clients write for all but ASCII."""
     parts = _NUMBERS.split(text)
-    parts[1::2] = ["".join(map(_NUMBERED.__getitem__, numbers.split(";&#"))) for numbers in parts[1::2]]
+    parts[1::2] = map(_NUMBERED.__getitem__, parts[1::2])
     return "".join(parts)
 
 
