@@ -237,7 +237,8 @@ class _Connection(BufferingTLSTransport):
     def _decrypted(self, result: Failure | None) -> None:
         self._working = False
         if result is not None:
-            log.failure("a TLS connection", result)
+            log.failure("a TLS connection failed, and is closed", result)
+            self._come.clear()
             self._received.abortConnection()
         self._go_on()
 

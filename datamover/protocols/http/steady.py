@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.answers import Head, holds_whole, is_settled, ranges_given, size_of, strong_tag
+from datamover.protocols.http.around import AroundSource
 from datamover.protocols.http.dates import http_date
 
 QUICK = 1.0
@@ -73,27 +74,6 @@ class Version:
     def __bool__(self) -> bool:
         """Tell whether a change can show."""
         return self.tag is not None or self.modified is not None
-
-
-class AroundSource:
-    """A source around another one, for classes that override ``read``."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    @property
-    def inspection(self) -> Inspection:
-        return self._source.inspection
-
-    @property
-    def offset(self) -> int:
-        return self._source.offset
-
-    async def read(self) -> Octets:
-        return await self._source.read()
-
-    async def close(self) -> None:
-        await self._source.close()
 
 
 class SteadySource(AroundSource):

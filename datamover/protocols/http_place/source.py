@@ -1,8 +1,8 @@
 """One file that is read from an answer's body, with the errors of one side."""
 
 from datamover.protocols.base import Inspection, Octets, Source
+from datamover.protocols.http.around import AroundSource
 from datamover.protocols.http.client.body import BodyStream
-from datamover.protocols.http.steady import AroundSource
 from datamover.protocols.http_place.refusals import HttpRefusals
 
 

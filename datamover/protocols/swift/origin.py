@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from datamover.protocols.base import Inspection, Octets, Source
+from datamover.protocols.http.around import AroundSource
 from datamover.protocols.http.client.response import Response
-from datamover.protocols.http.steady import AroundSource
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.http_place.seam import Found
 from datamover.protocols.swift.objects import SwiftObject
