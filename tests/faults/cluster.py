@@ -24,7 +24,7 @@ from tests.faults import process
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.path import Path as TcpPath
-from tests.servers.service import Service
+from tests.servers.service import Command, Service
 from tests.servers.sshd import Sshd
 from tests.waiting import wait_until
 
@@ -36,7 +36,6 @@ UNAVAILABLE = 1012
 BANDWIDTH = "15MB/s"
 """Of each destination: so that big files are caught on their way. Each place has two names, so two of them."""
 
-Command = Callable[[Path], list[str]]
 """Returns what runs a process, given its configuration file."""
 
 _TABLES = """\

@@ -7,12 +7,13 @@ FAULTS is JSON: ``points`` has the points and signals of ``points``, ``gate`` is
 import json
 import signal
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tests.faults import broken
+from tests.servers.preloaded import Program
+from tests.servers.service import Command
 
 SOON = 1.0
 """Seconds until what was left at a destination that was away is looked for."""
@@ -22,18 +23,24 @@ SWEEPING = 5.0
 
 def command(
     point: str | None = None, number: int = signal.SIGKILL, *, then: str | None = None, gate: Path | None = None
-) -> Callable[[Path], list[str]]:
+) -> Command:
     """Return what runs an engine that sends itself a signal at ``point`` and moves no further than ``gate`` lets it.
 
     If it goes on after that signal, it kills itself at the point ``then``.
     """
     points = [(each, int(sent)) for each, sent in ((point, number), (then, signal.SIGKILL)) if each is not None]
     faults = json.dumps({"points": points, "gate": None if gate is None else str(gate)})
-    return lambda config: [sys.executable, "-m", __name__, faults, str(config)]
+    return lambda config: Program(__name__, (sys.executable, "-m", __name__), (faults, str(config)))
 
 
-def _main(faults: dict[str, Any], config: str) -> None:
+def prepare() -> None:
+    """Have the protocol ``broken``; before the registry is imported."""
     broken.install()
+
+
+def run() -> None:
+    """Run datamover with the faults that the command line names."""
+    faults, config = json.loads(sys.argv[1]), sys.argv[2]
     # These import the registry.
     maintenance: Any = import_module("datamover.engine.maintenance")
     work: Any = import_module("datamover.jobs.work")
@@ -50,4 +57,5 @@ def _main(faults: dict[str, Any], config: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(json.loads(sys.argv[1]), sys.argv[2])
+    prepare()
+    run()

@@ -20,7 +20,7 @@ from tests.faults.work import MIB, sha256, write_noise
 from tests.servers import postgres
 from tests.servers.gbif import DATASET, Gbif, record
 from tests.servers.mounts.mount import mounted
-from tests.servers.service import Service, twistd
+from tests.servers.service import Command, Service, program, twistd
 from tests.servers.ssh import children, send_signal
 from tests.servers.sshd import Sshd
 from tests.servers.web import Web, status
@@ -56,7 +56,7 @@ class World:
 
     directory: Path
     more: str = ""
-    command: Callable[[Path], list[str]] = twistd
+    command: Command = program
     jobs: dict[str, int] = field(default_factory=dict)
     """By what each is about."""
 
@@ -221,7 +221,7 @@ async def test_all_around_it_hangs(open_directory: Path, gbif: Gbif) -> None:
         web.port = port
         web.route("/told", status(200))
         await web.start()
-        world.service.command = twistd
+        world.service.command = program
 
         def go_on() -> None:
             world.service.start()

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from xmlrpc.client import ServerProxy
 
 from tests.servers.ports import free_port
+from tests.servers.preloaded import Forked, Program, preloaded
 
 TWISTD = Path(sys.executable).with_name("twistd")
+Command = Callable[[Path], list[str] | Program]
 PATIENCE = 60.0
 """Seconds that a start, a stop or a job may take."""
 
@@ -29,18 +31,18 @@ class Moment(NamedTuple):
 class Service:
     """``twistd -n datamover`` with a configuration file of ``tables``; all its files are below ``directory``.
 
-    ``command`` replaces twistd, and is given the options of datamover.
+    ``command`` replaces it, and is given the configuration file; a command line is run as it is.
     """
 
-    def __init__(self, directory: Path, tables: str, *, command: Callable[[Path], list[str]] | None = None) -> None:
+    def __init__(self, directory: Path, tables: str, *, command: Command | None = None) -> None:
         self.directory = directory
         self.port = free_port()
         self.config = directory / "datamover.toml"
         self.log = directory / "datamover.log"
         listen = f'listen = ["tcp:{self.port}:interface=127.0.0.1"]'
         self.config.write_text(f'[service]\n{listen}\ndata_directory = "{directory}/data"\n{tables}')
-        self.command = command or twistd
-        self._process: subprocess.Popen[bytes] | None = None
+        self.command: Command = command or program
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._proxy: ServerProxy | None = None
 
     @property
@@ -71,15 +73,17 @@ class Service:
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it without waiting."""
+        command = self.command(self.config)
+        line = command.line if isinstance(command, Program) else command
+        everything = {**os.environ, **(environment or {})}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(self.config),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env={**os.environ, **(environment or {})},
-            )
+            # An environment of its own may be meant for the interpreter, or for the loader.
+            if isinstance(command, Program) and not environment:
+                self._process = preloaded(command.module).start(command, self.directory, everything, log)
+            else:
+                self._process = subprocess.Popen(
+                    line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory, env=everything
+                )
 
     def _ready(self) -> bool:
         with ServerProxy(self.url) as proxy:
@@ -133,7 +137,7 @@ class Service:
             process.send_signal(signal.SIGTERM)
             time.sleep(0.01)
         self._process = None
-        return process.returncode
+        return process.wait()
 
     def _end(self, number: int) -> None:
         if self._proxy is not None:
@@ -183,6 +187,12 @@ class Service:
     def _status(self, key: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{key}:"))
+
+
+def program(config: Path) -> Program:
+    """Return what ``twistd`` runs, to be forked."""
+    start, *arguments = twistd(config)
+    return Program("twisted.scripts.twistd", (start,), tuple(arguments))
 
 
 def twistd(config: Path) -> list[str]:
