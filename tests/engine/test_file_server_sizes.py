@@ -30,6 +30,8 @@ CUT = 40 * MB
 """The size of a file whose connection breaks when a checkpoint of it is known."""
 SPEED = "20MB/s"
 """At which it is on its way until then."""
+HELD = 36 * MB
+"""So much of it passes until then, at most."""
 SERVERS: dict[str, Callable[[Path], SshServer]] = {
     "proftpd": Proftpd,
     "dropbear": Dropbear,
@@ -92,9 +94,11 @@ async def test_cut_midway(tmp_path: Path, server: SshServer, way: Way, name: str
     """A file whose connection breaks midway arrives whole, gone on with where the server lets that be."""
     async with between(tmp_path, server, port=way.port, bandwidth=SPEED) as ends:
         sent = ends.made(ends.here, "file", CUT)
+        way.hold(HELD)
         number = await ends.rig.ask(file(place("here", "file"), "there", "file"))
         await kept(ends, number, 16 * 2**20)
         way.cut()
+        way.go_on()
         ends.rig.lift_limits()
 
         job = await ends.rig.ended(number)
@@ -112,9 +116,11 @@ async def test_read_cut_midway(tmp_path: Path, server: SshServer, way: Way) -> N
     """A file that is read over a connection that breaks midway is read on from there, and is whole."""
     async with between(tmp_path, server, port=way.port, bandwidth=SPEED) as ends:
         sent = ends.made(ends.there, "file", CUT)
+        way.hold(HELD)
         number = await ends.rig.ask(file(place("there", "file"), "here", "file"))
         await kept(ends, number, 16 * 2**20)
         way.cut()
+        way.go_on()
         ends.rig.lift_limits()
 
         job = await ends.rig.ended(number)

@@ -19,6 +19,9 @@ class Path:
         """Bytes that came from clients so far."""
         self.asked = 0
         """How often it was connected to."""
+        self._came = 0
+        """Bytes that came from the server so far."""
+        self._most = 0
         self._altered: dict[bytes, bytes] = {}
         self._target = target
         self._delay = 0.0
@@ -27,6 +30,8 @@ class Path:
         self._open.set()
         self._answered = asyncio.Event()
         self._answered.set()
+        self._let = asyncio.Event()
+        self._let.set()
         self._ended = asyncio.Event()
         self._joined: set[asyncio.Future[Any]] = set()
         self._begun = threading.Event()
@@ -57,18 +62,25 @@ class Path:
         """Stall the server's direction without breaking connections."""
         self._loop.call_soon_threadsafe(self._answered.clear)
 
+    def hold(self, most: int) -> None:
+        """Stall a direction once so many bytes have passed in it, without breaking connections."""
+        self._most = most
+        self._loop.call_soon_threadsafe(self._let.clear)
+
     def go_on(self) -> None:
-        """Forward everything that was stalled."""
-        for event in (self._open, self._answered):
+        """Forward everything that was stalled, or is to be."""
+        for event in (self._open, self._answered, self._let):
             self._loop.call_soon_threadsafe(event.set)
 
     def cut(self) -> None:
-        """Break every connection, and accept new ones."""
-        self._loop.call_soon_threadsafe(self._cut)
+        """Break every connection, and accept new ones; return when they are broken."""
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result()
 
-    def _cut(self) -> None:
-        for carrying in self._joined:
+    async def _cut(self) -> None:
+        broken = list(self._joined)
+        for carrying in broken:
             carrying.cancel()
+        await asyncio.gather(*broken, return_exceptions=True)
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
@@ -105,7 +117,13 @@ class Path:
                     self.sent += len(data)
                     for sent, instead in self._altered.items():
                         data = data.replace(sent, instead)
+                    passed = self.sent
+                else:
+                    self._came += len(data)
+                    passed = self._came
                 await asyncio.sleep(self._delay)
+                if passed > self._most:
+                    await self._let.wait()
                 for event in events:
                     await event.wait()
                 writer.write(data)
