@@ -26,15 +26,18 @@ class FairShare:
         each: Callable[[], int] | None = None,
         *,
         single: Callable[[], int] = lambda: 1,
+        kept: bool = True,
     ) -> None:
         """``total`` and ``each`` return the units there are now, in all and for one holder.
 
         A holder that has nothing yet may take up to ``single`` units even if they are the last. Lowering a limit takes
-        nothing back.
+        nothing back. If none are ``kept`` for newcomers, one holder may take all: where each is soon given back, and
+        goes by turns (``FairQueue``).
         """
         self._total = total
         self._each = total if each is None else each
         self._single = single
+        self._kept = kept
         self._taken: Counter[str] = Counter()
         self._all = 0
 
@@ -47,7 +50,7 @@ class FairShare:
         left = self._total() + beyond - self._all - amount
         if left < 0 or taken + amount > self._each():
             return False
-        if taken + amount > left and (taken or amount > self._single()):
+        if self._kept and taken + amount > left and (taken or amount > self._single()):
             return False
         self._taken[who] = taken + amount
         self._all += amount

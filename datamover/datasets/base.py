@@ -61,6 +61,11 @@ class Bench(Protocol):
         ...
 
     @property
+    def owner(self) -> str:
+        """Whose dataset it is: owners share what is limited."""
+        ...
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The paths that the files will have below the destination's root, in the order of ``Dataset.names``."""
         ...

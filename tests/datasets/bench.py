@@ -20,6 +20,7 @@ class TestBench:
     """Satisfies ``datasets.base.Bench``."""
 
     __test__ = False
+    owner = "portal"
 
     def __init__(self, directory: Path, targets: tuple[str, ...], memory: Mapping[str, Any] | None = None) -> None:
         self.directory = directory

@@ -89,7 +89,7 @@ def test_gbif_is_asked_again() -> None:
     answers = Answers((429, {"Retry-After": "3"}, b""), (200, {}, b'{"count": 1}'))
     clock = Clock()
     questions = GbifClient("http://gbif.example/v1/", client(answers), clock)
-    asking = Deferred.fromCoroutine(questions.ask("/species", {"q": "a b"}, about="it"))
+    asking = Deferred.fromCoroutine(questions.ask("/species", {"q": "a b"}, owner="a", about="it"))
     assert answers.asked == [b"/v1/species?q=a+b"]
     clock.advance(2.9)
     assert len(answers.asked) == 1
@@ -106,7 +106,20 @@ def test_gbif_is_given_up() -> None:
 
     async def asked() -> RateLimited:
         with pytest.raises(RateLimited, match='come again in 100 s: "tomorrow"') as raised:
-            await questions.ask("/species", about="it")
+            await questions.ask("/species", owner="a", about="it")
         return raised.value
 
     assert done(asked()).retry_after == 100
+
+
+def test_owners_take_turns_at_gbif() -> None:
+    """Who asks GBIF much does not keep another waiting until all of it is answered."""
+    answers, clock = Answers((429, {"Retry-After": "3"}, b""), *[(200, {}, b"{}")] * 6), Clock()
+    questions = GbifClient("http://gbif.example", client(answers), clock)
+    asked = [*[("greedy", f"/{number}") for number in range(5)], ("other", "/other")]
+    for owner, path in asked:
+        Deferred.fromCoroutine(questions.ask(path, owner=owner, about="it"))
+    assert answers.asked == [b"/0"]
+    clock.advance(3)
+    assert sorted(answers.asked) == sorted([b"/0", *(path.encode() for _, path in asked)])
+    assert answers.asked.index(b"/other") < answers.asked.index(b"/4")

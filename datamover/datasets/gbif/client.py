@@ -1,4 +1,4 @@
-"""Requests to GBIF: two at a time, with the pauses that GBIF asks for.
+"""Requests to GBIF: two at a time, owners taking turns, with the pauses that GBIF asks for.
 
 A request that fails with a retryable error is repeated here a few times, since another attempt of the engine would
 request every page again.
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
+from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.datasets.gbif.answers import not_json, refusal_of
 from datamover.errors import DataMoverError
 from datamover.protocols.http.answers import Head
@@ -53,7 +54,7 @@ class GbifClient:
         self._treq = treq
         self._clock = clock
         self._patience = patience or Patience()
-        self._slots = DeferredSemaphore(AT_ONCE)
+        self._slots = FairQueue(FairShare(lambda: AT_ONCE, kept=False))
         self._quiet_until = 0.0
 
     async def ask(
@@ -61,19 +62,21 @@ class GbifClient:
         path: str,
         parameters: Mapping[str, str] | None = None,
         *,
+        owner: str,
         about: str,
         expected: frozenset[int] = frozenset(),
         limit: int = SMALL,
     ) -> tuple[Head, bytes]:
         """Return the answer to a GET below GBIF's URL: status 200 with a JSON object, or a status in ``expected``.
 
-        ``about`` names what is requested. Raises what ``refusal_of`` returns for any other status, DatasetInvalid for
-        an answer of more than ``limit`` bytes, and connection errors. Cancelling drops the request.
+        ``owner`` is whose dataset it is for, ``about`` names what is requested. Raises what ``refusal_of`` returns for
+        any other status, DatasetInvalid for an answer of more than ``limit`` bytes, and connection errors. Cancelling
+        drops the request.
         """
         tried = 0
         while True:
             try:
-                return _checked(*await self._once(path, parameters, limit), about, expected)
+                return _checked(*await self._once(owner, path, parameters, limit), about, expected)
             except DataMoverError as error:
                 usual = self._patience.first_pause * 2**tried
                 pause = usual if error.retry_after is None else error.retry_after
@@ -83,8 +86,10 @@ class GbifClient:
                 log.info("GBIF is asked again in {pause:.1f} s: {error}", pause=pause, error=error)
                 self._quiet_until = max(self._quiet_until, self._clock.seconds() + pause)
 
-    async def _once(self, path: str, parameters: Mapping[str, str] | None, limit: int) -> tuple[Head, bytes]:
-        await self._slots.acquire()
+    async def _once(
+        self, owner: str, path: str, parameters: Mapping[str, str] | None, limit: int
+    ) -> tuple[Head, bytes]:
+        await self._slots.take(owner)
         try:
             # A pause that GBIF asks for holds for all requests.
             while (pause := self._quiet_until - self._clock.seconds()) > 0:
@@ -92,7 +97,7 @@ class GbifClient:
             asked = self._treq.get(f"{self._url}{path}", params=parameters, headers=JSON)
             return await whole(await asked, limit)
         finally:
-            self._slots.release()
+            self._slots.give(owner)
 
 
 def _checked(head: Head, body: bytes, about: str, expected: frozenset[int]) -> tuple[Head, bytes]:

@@ -90,9 +90,9 @@ class Gbif:
         occurrences, metadata, citations, description = paths = tuple(bench.directory / name for name in NAMES)
         bench.tell(f"GBIF: asking about taxon {subject.key}")
         moment = self._wall()
-        taxon, answer = await self._taxon(subject)
+        taxon, answer = await self._taxon(subject, bench.owner)
         await bench.call(metadata.write_bytes, answer)
-        count = await self._count(subject, taxon)
+        count = await self._count(subject, taxon, bench.owner)
         cleaned, datasets = await self._occurrences(subject, taxon, count, occurrences, bench)
         cited = await self._citations(datasets, citations, bench)
         told = Description(
@@ -119,14 +119,15 @@ class Gbif:
 
     # Requests -----------------------------------------------------------------------------------------------------
 
-    async def _taxon(self, subject: Subject) -> tuple[Taxon, bytes]:
+    async def _taxon(self, subject: Subject, owner: str) -> tuple[Taxon, bytes]:
         """Return the names of a taxon, and GBIF's answer for it, unchanged."""
-        head, body = await self._client.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
+        head, body = await self._client.ask(f"/species/{subject.key}", owner=owner, about=f"taxon {subject.key}")
         taxon = taxon_of(body, head.url)
         if taxon.common_name is None:
             answered, names = await self._client.ask(
                 f"/species/{subject.key}/vernacularNames",
                 {"limit": "100"},
+                owner=owner,
                 about=f"the names of taxon {subject.key}",
                 expected=GONE,
             )
@@ -134,9 +135,9 @@ class Gbif:
                 taxon = replace(taxon, common_name=common_name_of(names, answered.url))
         return taxon, body
 
-    async def _count(self, subject: Subject, taxon: Taxon) -> int:
+    async def _count(self, subject: Subject, taxon: Taxon, owner: str) -> int:
         """Return the number of records to fetch; raises DatasetEmpty, DatasetInvalid."""
-        head, body = await self._search(subject, 0, 0)
+        head, body = await self._search(subject, owner, 0, 0)
         count = count_of(body, head.url)
         if count == 0:
             raise DatasetEmpty(f"GBIF has no occurrences of {taxon.name} (taxon {subject.key}) with sound coordinates")
@@ -147,10 +148,11 @@ class Gbif:
             )
         return count
 
-    async def _search(self, subject: Subject, limit: int, offset: int) -> tuple[Head, bytes]:
+    async def _search(self, subject: Subject, owner: str, limit: int, offset: int) -> tuple[Head, bytes]:
         return await self._client.ask(
             SEARCH,
             {**_sought(subject), "limit": str(limit), "offset": str(offset)},
+            owner=owner,
             about=f"occurrences of taxon {subject.key}",
             limit=LARGEST if limit else SMALL,
         )
@@ -175,7 +177,7 @@ class Gbif:
         """Write the pages, one a line, in order. The other process parses them; here that would take too long."""
 
         async def ask(offset: int) -> tuple[Head, bytes]:
-            return await self._search(subject, min(PAGE, MOST - offset), offset)
+            return await self._search(subject, bench.owner, min(PAGE, MOST - offset), offset)
 
         async def take(offset: int, answer: tuple[Head, bytes]) -> None:
             await bench.call(_append, pages, _line(answer[1]))
@@ -190,7 +192,9 @@ class Gbif:
         asked = 0
 
         async def ask(key: str) -> tuple[Head, bytes]:
-            return await self._client.ask(f"/dataset/{key}", about=f"dataset {key}", expected=GONE, limit=LARGEST)
+            return await self._client.ask(
+                f"/dataset/{key}", owner=bench.owner, about=f"dataset {key}", expected=GONE, limit=LARGEST
+            )
 
         async def take(key: str, answer: tuple[Head, bytes]) -> None:
             nonlocal asked

@@ -53,6 +53,10 @@ class StagingBench:
         return self._stage.directory / self._name
 
     @property
+    def owner(self) -> str:
+        return self._leader.owner
+
+    @property
     def targets(self) -> tuple[str, ...]:
         return self._targets
 
@@ -101,7 +105,7 @@ class StagingBench:
         """See ``datasets.base.Bench``."""
         tools = self._context.tools
         return await run_module(
-            tools.clock, partial(tools.pools.datasets.finish_shared, self._leader.owner), module, request, progress
+            tools.clock, partial(tools.pools.datasets.finish_shared, self.owner), module, request, progress
         )
 
     def _spec(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> TransferSpec:
