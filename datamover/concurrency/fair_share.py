@@ -145,7 +145,8 @@ class FairQueue:
         """Give one unit back."""
         self._share.give(who)
         for other in list(self._waiting):
-            if self._share.take(other):
+            # Who was just served may have given back, and others been served for that.
+            if other in self._waiting and self._share.take(other):
                 queue = self._waiting.pop(other)
                 served = queue.popleft()
                 if queue:

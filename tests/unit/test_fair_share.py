@@ -138,6 +138,25 @@ def test_who_waits_is_served_in_turn() -> None:
     assert all(each.called for each in holding)
 
 
+def test_units_that_are_given_back_at_once() -> None:
+    """Whoever is served within another's giving back, and gives back within that, is served once."""
+    share = FairShare(lambda: 2, kept=False)
+    queue, served = FairQueue(share), list[str]()
+
+    async def pass_through(who: str) -> None:
+        await queue.take(who)
+        served.append(who)
+        queue.give(who)
+
+    for _ in range(2):
+        Deferred.fromCoroutine(queue.take("a"))
+    for who in "aabbc":
+        Deferred.fromCoroutine(pass_through(who))
+    assert (served, len(queue), share.of("a")) == ([], 5, 2)
+    queue.give("a")
+    assert (served, len(queue), share.all) == (["a", "b", "c", "a", "b"], 0, 1)
+
+
 def test_what_grows_takes_more() -> None:
     """Room is taken in blocks while something grows, but for the first; it is given back at once."""
     share = FairShare(lambda: 100)
