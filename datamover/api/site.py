@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from xmlrpc.client import Fault
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -35,7 +35,6 @@ from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
 from datamover.audit.trail import AuditEvent, AuditTrail
 from datamover.concurrency.fair_share import FairPlace, FairQueue, FairRoom, FairShare
-from datamover.concurrency.locks import Locks
 from datamover.config.identities import Holders
 from datamover.config.schema import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
@@ -52,6 +51,7 @@ PATHS = (b"data_mover", b"RPC2")
 SMALL = 2**20
 """Bytes of a body that is always parsed at once. Larger ones wait for each other, so that memory is bounded."""
 LARGE_AT_ONCE = 2
+"""Of different callers."""
 BODIES = ANSWERS = 4
 """Bodies, and answers, of the largest size that fit in memory at once; one caller may fill half of that."""
 SMALL_ANSWER = 64 * 1024
@@ -165,8 +165,7 @@ class RpcResource(Resource):
         self._callers = runtimes.derived(lambda runtime: callers(runtime.settings, METHODS))
         self._holders = runtimes.derived(lambda runtime: _holders(runtime.settings))
         self._callers()
-        self._large = DeferredSemaphore(LARGE_AT_ONCE)
-        self._large_of = Locks()
+        self._large = FairQueue(FairShare(lambda: LARGE_AT_ONCE))
 
     def render(self, request: Any) -> int:
         if request.refusal:
@@ -222,8 +221,7 @@ class RpcResource(Resource):
             raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
         if request.received <= SMALL:
             return await self._read_and_call(context, caller, request)
-        # One at a time for each caller, so that one with many does not delay others.
-        async with self._large_of.held(caller.key), self._large:
+        async with self._large.held(caller.key):
             return await self._read_and_call(context, caller, request)
 
     async def _read_and_call(self, context: CallContext, caller: Caller, request: Any) -> Any:

@@ -6,8 +6,8 @@ shared-memory packet switches", 1998, with a factor of 1). The last units are re
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from twisted.internet.defer import Deferred
 
@@ -140,6 +140,15 @@ class FairQueue:
             if not queue and self._waiting.get(who) is queue:
                 del self._waiting[who]
             raise
+
+    @asynccontextmanager
+    async def held(self, who: str) -> AsyncIterator[None]:
+        """Hold one unit while a block runs, once there is one; cancelling leaves the queue."""
+        await self.take(who)
+        try:
+            yield
+        finally:
+            self.give(who)
 
     def give(self, who: str) -> None:
         """Give one unit back."""

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from datamover.concurrency.fair_share import FairPlace, FairQueue, FairShare
+from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.concurrency.threads import Threads
 
 P = ParamSpec("P")
@@ -37,12 +37,8 @@ class SharedThreads(Threads):
         self, owner: str, hurry: Callable[[], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Like ``finish_hurried``, within the share of ``owner``; cancelling while it waits leaves the queue."""
-        place = FairPlace(self.places, owner)
-        try:
-            await place.take()
+        async with self.places.held(owner):
             return await self.finish_hurried(hurry, call, *args, **kwargs)
-        finally:
-            place.end()
 
 
 class Pools:

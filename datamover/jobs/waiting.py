@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover.concurrency.locks import Locks
+from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.errors import DataMoverError
 from datamover.jobs import notifications
 from datamover.jobs.feed import Feed
@@ -31,7 +31,7 @@ SOON = 0.02
 TOGETHER = 20
 """Calls that are woken in one turn of the reactor."""
 READING = 2
-"""Woken calls that read at a time."""
+"""Woken calls that read at a time, of different owners."""
 MOST_EVENTS = 10_000
 """New events between two polls beyond which all calls are woken, without reading whose they are."""
 
@@ -67,8 +67,7 @@ class WaitingCalls:
         """The cursor up to which the history was polled."""
         self._looking = self._again = False
         self._next: IDelayedCall | None = None
-        self._turns = DeferredSemaphore(READING)
-        self._by_owner = Locks()
+        self._turns = FairQueue(FairShare(lambda: READING))
         subscriptions.subscribe(self._notified)
 
     async def end(self, job: int, seconds: float) -> None:
@@ -100,7 +99,7 @@ class WaitingCalls:
 
     async def read(self, owner: str | None, reading: Callable[[], Awaitable[T]]) -> T:
         """Return what ``reading`` returns, called in turn: one call of each owner at a time, ``READING`` of all."""
-        async with self._by_owner.held(owner or ""), self._turns:
+        async with self._turns.held(owner or ""):
             return await reading()
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> None:

@@ -89,15 +89,12 @@ class GbifClient:
     async def _once(
         self, owner: str, path: str, parameters: Mapping[str, str] | None, limit: int
     ) -> tuple[Head, bytes]:
-        await self._slots.take(owner)
-        try:
+        async with self._slots.held(owner):
             # A pause that GBIF asks for holds for all requests.
             while (pause := self._quiet_until - self._clock.seconds()) > 0:
                 await deferLater(self._clock, pause, lambda: None)
             asked = self._treq.get(f"{self._url}{path}", params=parameters, headers=JSON)
             return await whole(await asked, limit)
-        finally:
-            self._slots.give(owner)
 
 
 def _checked(head: Head, body: bytes, about: str, expected: frozenset[int]) -> tuple[Head, bytes]:
