@@ -203,7 +203,20 @@ def shown_source(row: Row) -> str:
 
 def progress_parameters(progress: Sequence[Progress]) -> list[dict[str, Any]]:
     """Return the parameter of ``progress``."""
-    return [asdict(one) for one in progress]
+    return [
+        {
+            "transfer": one.transfer,
+            "lease": one.lease,
+            "bytes_done": one.bytes_done,
+            "size": one.size,
+            "rate": one.rate,
+            "stage": one.stage,
+            "digest": one.digest,
+            "checkpoint": checkpoint_column(one.checkpoint),
+            "resumed": one.resumed,
+        }
+        for one in progress
+    ]
 
 
 def checkpoint_column(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
