@@ -9,7 +9,6 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -68,6 +67,7 @@ from datamover.processes.messages import ChildConfig
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import ParentLink
 from datamover.processes.service import EngineProcesses
+from datamover.runtime.snapshot import Runtime
 from datamover.security.accounts import CURRENT, Account
 
 log = Logger()
@@ -191,15 +191,13 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
     async def dispatcher() -> Dispatcher:
         installation = await identify(components.database, components.key)
 
-        @contextmanager
-        def attempt_context() -> Iterator[AttemptContext]:
-            with runtimes.acquire() as runtime:
-                tools = TransferTools(reactor, components.pools, runtime.settings.transfers, installation)
-                yield AttemptContext(tools, runtime.registry, queue, throttles.of, rooms, runtime.datasets.by_scheme)
+        def attempt_context(runtime: Runtime) -> AttemptContext:
+            tools = TransferTools(reactor, components.pools, runtime.settings.transfers, installation)
+            return AttemptContext(tools, runtime.registry, queue, throttles.of, rooms, runtime.datasets.by_scheme)
 
         dependencies = EngineDependencies(
             queue=queue,
-            work=Worker(attempt_context, recorder, staging, random.random, components.counts),
+            work=Worker(runtimes.acquiring(attempt_context), recorder, staging, random.random, components.counts),
             limits=components.limits,
             throttles=throttles,
             upkeep=Upkeep(
@@ -236,14 +234,12 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
 
 
 def _notices(components: Components) -> Service:
-    @contextmanager
-    def contexts() -> Iterator[NoticeContext]:
-        with components.runtimes.acquire() as runtime:
-            yield NoticeContext(runtime.notice_http, runtime.notice_secrets, runtime.settings.transfers)
+    def context(runtime: Runtime) -> NoticeContext:
+        return NoticeContext(runtime.notice_http, runtime.notice_secrets, runtime.settings.transfers)
 
     notifier = Notifier(
         Notices(components.database, components.key, refused=components.loops.refused),
-        contexts,
+        components.runtimes.acquiring(context),
         clock=components.reactor,
         wall=time.time,
         random=random.random,

@@ -183,32 +183,30 @@ class RpcResource(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        with self._runtimes.acquire() as runtime:
-            await self._answer_in(runtime, request)
-
-    async def _answer_in(self, runtime: Runtime, request: Any) -> None:
         channel = request.channel
-        context = self._context(runtime, channel.who)
-        try:
+        with self._runtimes.acquire() as runtime:
+            context = self._context(runtime, channel.who)
             try:
-                caller = await self._known(runtime, request)
-                if caller is None:
-                    request.setHeader(b"WWW-Authenticate", _REALM)
-                    refuse(request, Refusal(401, "The name or the password is missing or wrong."))
-                    return
-                channel.who = caller.key
-                context = self._context(runtime, caller.key)
-                result = await self._call(context, caller, request)
-            except RequestError as error:
-                result = fault(error)
-            body = await context.in_slices(wire.write_answer(result, context.answer_size, context.answers.reach))
-            request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
-            request.setHeader(b"Content-Length", b"%d" % len(body))
-            request.write(body)
-            request.finish()
-        finally:
-            context.place.end()
-            channel.when_sent(context.answers.give)
+                try:
+                    caller = await self._known(runtime, request)
+                    if caller is None:
+                        request.setHeader(b"WWW-Authenticate", _REALM)
+                        refuse(request, Refusal(401, "The name or the password is missing or wrong."))
+                        return
+                    if caller.key != channel.who:
+                        channel.who = caller.key
+                        context = self._context(runtime, caller.key)
+                    result = await self._call(context, caller, request)
+                except RequestError as error:
+                    result = fault(error)
+                body = await context.in_slices(wire.write_answer(result, context.answer_size, context.answers.reach))
+                request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
+                request.setHeader(b"Content-Length", b"%d" % len(body))
+                request.write(body)
+                request.finish()
+            finally:
+                context.place.end()
+                channel.when_sent(context.answers.give)
 
     async def _call(self, context: CallContext, caller: Caller, request: Any) -> Any:
         """Return the result of the call in the body, a Fault for one that failed; raises RequestError."""

@@ -37,8 +37,8 @@ class Batch(Generic[T, R]):
         self._waiting: list[tuple[T, Deferred[R]]] = []
         self._free = calls
 
-    async def add(self, item: T) -> R:
-        """Add an item and return its result; raises what ``do`` raised, or the Failure that it returned for the item.
+    def add(self, item: T) -> Deferred[R]:
+        """Add an item; fires with its result, and fails with what ``do`` raised or returned for the item as a Failure.
 
         Cancelling removes an item that waits; one whose call has started is done all the same.
         """
@@ -47,7 +47,7 @@ class Batch(Generic[T, R]):
         if self._free:
             self._free -= 1
             Deferred.fromCoroutine(self._run())
-        return await answer
+        return answer
 
     async def _run(self) -> None:
         while entries := self._next():

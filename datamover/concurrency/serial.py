@@ -40,7 +40,7 @@ class SerialExecutor:
         """Call in a thread after the earlier calls. Cancelling stops the waiting; the call is made all the same."""
         answer: Deferred[T] = Deferred()
 
-        def end(result: T | Failure) -> None:
+        def end(result: "T | Failure") -> None:
             if not answer.called:
                 answer.callback(result)
 

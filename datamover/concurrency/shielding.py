@@ -20,7 +20,7 @@ async def finish_despite_cancel(
     ended: list[T | Failure] = []
     waiting: list[Deferred[None]] = []
 
-    def end(result: T | Failure) -> None:
+    def end(result: "T | Failure") -> None:  # In quotes: else the union is made at every call.
         ended.append(result)
         for waiter in waiting:
             waiter.callback(None)

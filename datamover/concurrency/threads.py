@@ -66,7 +66,7 @@ class Threads:
         """Call in a thread. Cancelling stops the waiting; the result then goes to ``discard``, in a thread too."""
         answer: Deferred[T] = Deferred()
 
-        def end(result: T | Failure) -> None:
+        def end(result: "T | Failure") -> None:
             if not answer.called:
                 answer.callback(result)
             elif discard is not _nothing and not isinstance(result, Failure):

@@ -131,15 +131,12 @@ class AttemptContext:
             "sent": transfer.sent,
             "read_back": destination.verify == "read-back",
             "throttle": self.throttle(transfer.destination),
-            "name": None,
-            "algorithms": frozenset[str](),
-            "resumable": True,
             "name_target": name_target,
-            "room": None,
+            **changes,
         }
-        if "origin" not in changes:
+        if "origin" not in fields:
             fields["origin"] = self.origin(transfer.source, transfer.owner)
-        return TransferSpec(**{**fields, **changes})
+        return TransferSpec(**fields)
 
 
 @dataclass(slots=True)

@@ -74,6 +74,8 @@ class Dispatcher:
         self._notifications = notifications
         # By (transfer, lease): this process may claim a group again before the work under the lost lease has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
+        self._active: Counter[str] = Counter()
+        """The groups that are worked on, by destination."""
         self._work_wakeup, self._stop_wakeup = Wakeup(self._clock), Wakeup(self._clock)
         self._parked: list[Transfer] = []
         """Leaders of the groups to release: their job is paused."""
@@ -163,10 +165,9 @@ class Dispatcher:
         while True:
             if self._unsure:
                 await self._log_and_continue(self._reclaim_unknown)
-            active = Counter(run.lease.leader.destination for run in self._runs.values())
             here = self._share.part(self._max_active())
             room = min(here - len(self._runs), most)
-            limits, asked = self._share.room(replace(self._limits(), here=here), active, room)
+            limits, asked = self._share.room(replace(self._limits(), here=here), self._active, room)
             taken = await self._log_and_continue(self._take, limits, asked) if asked > 0 else 0
             self._claims.turned()
             if asked <= 0 or taken < asked:
@@ -193,21 +194,26 @@ class Dispatcher:
         self._unsure = False
         self._observer.claimed(len(groups))
         for group in groups:
-            self._begin(group, Lease(group.leader, ends_at, self._monotonic))
+            self._begin(group, ends_at)
         return len(groups)
 
-    def _begin(self, group: Group, lease: Lease) -> None:
-        run = self._runs[_key(group.leader)] = _Run(lease, Deferred())
+    def _begin(self, group: Group, ends_at: float) -> None:
+        leader = group.leader
+        lease = Lease(leader, ends_at, self._monotonic)
+        run = self._runs[_key(leader)] = _Run(lease, Deferred())
+        self._active[leader.destination] += 1
         working = Deferred.fromCoroutine(self._work(group, lease))
-        working.addErrback(_end_of_run, group.leader.job).addBoth(self._ended, run)
+        working.addErrback(_end_of_run, leader.job).addBoth(self._ended, run)
 
     def _ended(self, _: object, run: _Run) -> None:
-        del self._runs[_key(run.lease.leader)]
+        leader = run.lease.leader
+        del self._runs[_key(leader)]
+        self._active[leader.destination] -= 1
         if run.lease.ending is LeaseEnd.PARKED and not self._stopping:
-            self._parked.append(run.lease.leader)
+            self._parked.append(leader)
             self._stop_wakeup.set()
         if not run.lease.held:
-            self._maintenance.late(run.lease.leader)
+            self._maintenance.late(leader)
         run.done.callback(None)
         if self._soon is None and not self._stopping:
             self._soon = self._clock.callLater(GATHERING if self._runs else 0, self._refill)

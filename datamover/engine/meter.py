@@ -84,7 +84,7 @@ class Meter:
         if current == self._last and self._last_resumed is None:
             return None
         self._last = current
-        return replace(current, resumed=self._last_resumed)
+        return current if self._last_resumed is None else replace(current, resumed=self._last_resumed)
 
     def forget_written(self) -> None:
         """Return everything again from the next ``unwritten``: the last was not written."""

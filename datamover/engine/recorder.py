@@ -5,7 +5,7 @@ unreachable nothing is lost: the data is written when it is back, fenced by its 
 the transfer that causes it is found and ended; the others are written.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -87,12 +87,12 @@ class Recorder:
         self._urgent.add(meter)
         self._wakeup.set()
 
-    async def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: Outcome) -> Awaitable[None]:
         """Write an outcome; completes when it is on disk, however long the database is away, or is refused for good.
 
         Cancelling discards it: the lease runs out, and there is another attempt.
         """
-        await self._outcomes.add(outcome)
+        return self._outcomes.add(outcome)
 
     async def caught_up(self) -> None:
         """Complete when all progress up to now is written, or the write has failed."""

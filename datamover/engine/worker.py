@@ -3,7 +3,7 @@
 Every error becomes an outcome; ``jobs.queue.retry`` decides whether and when there is another attempt.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from datamover.engine.attempt import Attempt, AttemptContext, Done, FileAttempt
 from datamover.engine.groups.group import GroupAttempt
 from datamover.engine.groups.staging import Staging
 from datamover.engine.lease import Lease, LeaseEnd, Parked
+from datamover.engine.meter import Meter
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
 from datamover.engine.room.reservation import RoomAwaited
@@ -64,58 +65,58 @@ class Worker:
     async def __call__(self, group: Group, lease: Lease) -> None:
         """Make an attempt; completes when the outcome is on disk, or when there is none (parked, or lease lost)."""
         with self._contexts() as context:
-            await self._work(group, lease, context)
-
-    async def _work(self, group: Group, lease: Lease, context: AttemptContext) -> None:
-        settings = context.tools.settings
-        try:
-            attempt = self._attempt(group, lease, context)
-        except DataMoverError as error:
-            await self._settle(lease, self._failed(lease, error, None, settings))
-            return
-        except Exception:
-            await self._settle(lease, self._failed(lease, _bug(lease), None, settings))
-            return
-        unwatch = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
-        for meter in attempt.meters:
-            meter.refuse = partial(lease.end, LeaseEnd.REFUSED)
-        try:
+            settings = context.tools.settings
             try:
-                outcome = await self._outcome(attempt, lease, settings)
-            except CancelledError:
-                raise
+                attempt = self._attempt(group, lease, context)
+            except DataMoverError as error:
+                await self._settle(lease, self._failed(lease, error, None, settings))
+                return
             except Exception:
-                outcome = self._failed(lease, _bug(lease), attempt, settings)
-            await _closed(attempt, lease)
-            if outcome is None:
-                self._observer.attempt_ended("lost" if lease.ending is LeaseEnd.LOST else "parked", None)
-                await self._recorder.caught_up()
-            else:
-                await self._settle(lease, await self._resumed(attempt, outcome))
-        finally:
-            for stop_watching in unwatch:
-                stop_watching()
+                await self._settle(lease, self._failed(lease, _bug(lease), None, settings))
+                return
+            unwatch = [self._recorder.watch(meter, lease.leader.destination) for meter in attempt.meters]
+            for meter in attempt.meters:
+                meter.refuse = partial(lease.end, LeaseEnd.REFUSED)
+            try:
+                await self._work(attempt, lease, settings)
+            finally:
+                for stop_watching in unwatch:
+                    stop_watching()
 
-    async def _resumed(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        """Record that the attempt was resumed: before its outcome is written, or else as a remark of the outcome."""
-        meter = attempt.meters[0]
-        if meter.went_on:
+    async def _work(self, attempt: Attempt, lease: Lease, settings: Transfers) -> None:
+        try:
+            outcome = await self._outcome(attempt, lease, settings)
+        except CancelledError:
+            raise
+        except Exception:
+            outcome = self._failed(lease, _bug(lease), attempt, settings)
+        await _closed(attempt, lease)
+        if outcome is None:
+            self._observer.attempt_ended("lost" if lease.ending is LeaseEnd.LOST else "parked", None)
             await self._recorder.caught_up()
+            return
+        if attempt.meters[0].went_on:
+            outcome = await self._resumed(attempt.meters[0], outcome)
+        await self._settle(lease, outcome)
+
+    async def _resumed(self, meter: Meter, outcome: Outcome) -> Outcome:
+        """Record that the attempt was resumed: before its outcome is written, or else as a remark of the outcome."""
+        await self._recorder.caught_up()
         if meter.resumed is None:
             return outcome
         return replace(outcome, remarks=(Remark("resumed", meter.resumed), *outcome.remarks))
 
-    async def _settle(self, lease: Lease, outcome: Outcome) -> None:
+    def _settle(self, lease: Lease, outcome: Outcome) -> Awaitable[None]:
         lease.settling = True
         code = outcome.error.code if outcome.error else None
         told = "parked" if outcome.room_wanted is not None else _OUTCOMES[outcome.state]
         self._observer.attempt_ended(told, code)
-        await self._recorder.settle(outcome)
+        return self._recorder.settle(outcome)
 
     def _attempt(self, group: Group, lease: Lease, context: AttemptContext) -> Attempt:
-        if group.leader.staged:
+        if lease.leader.staged:
             return GroupAttempt(group, lease, context, self._staging)
-        return FileAttempt(group.leader, lease, context)
+        return FileAttempt(lease.leader, lease, context)
 
     async def _outcome(self, attempt: Attempt, lease: Lease, settings: Transfers) -> Outcome | None:
         """Return the outcome to write; None if another attempt continues and writes its own."""

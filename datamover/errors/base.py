@@ -1,12 +1,12 @@
 """The base class of the error family, and the sides that an error can be on."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from datamover.text.bounds import LONGEST_MESSAGE, cut
 
 
-class Scope(Enum):
+class Scope(StrEnum):
     """Whose side an error is on."""
 
     SOURCE = "SOURCE"

@@ -59,7 +59,7 @@ def job_parameters(job: NewJob) -> dict[str, Any]:
         "owner": job.owner,
         "method": job.method,
         "label": job.label,
-        "overwrite": job.overwrite.value,
+        "overwrite": job.overwrite,
         "max_attempts": job.max_attempts,
         "priority": job.priority,
         "stop_on_failure": job.stop_on_failure,
@@ -83,7 +83,7 @@ def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
             **_source_columns(file.source, cipher),
             "destination": file.destination,
             "path": file.path,
-            "naming": file.naming.value,
+            "naming": file.naming,
             **_given(
                 target=_target(job, index, file),
                 checksum=str(file.checksum) if file.checksum else None,
@@ -203,7 +203,20 @@ def shown_source(row: Row) -> str:
 
 def progress_parameters(progress: Sequence[Progress]) -> list[dict[str, Any]]:
     """Return the parameter of ``progress``."""
-    return [asdict(one) for one in progress]
+    return [
+        {
+            "transfer": one.transfer,
+            "lease": one.lease,
+            "bytes_done": one.bytes_done,
+            "size": one.size,
+            "rate": one.rate,
+            "stage": one.stage,
+            "digest": one.digest,
+            "checkpoint": checkpoint_column(one.checkpoint),
+            "resumed": one.resumed,
+        }
+        for one in progress
+    ]
 
 
 def checkpoint_column(checkpoint: Checkpoint | None) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ What engines do with them (claims, leases, outcomes) is in ``datamover.jobs.queu
 while the database is away; a change has then not been made, unless the message says that this is unknown.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -55,9 +55,9 @@ class JobStore(JobControl):
 
     # Submitting -----------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
+    def submit(self, jobs: Sequence[NewJob]) -> Coroutine[Any, Any, list[Submitted]]:
         """Store all of the jobs or none; completes when they are on disk. See ``Submissions.submit``."""
-        return await self._submissions.submit(jobs)
+        return self._submissions.submit(jobs)
 
     # Reading --------------------------------------------------------------------------------------------------
 

@@ -82,8 +82,11 @@ class Submissions:
 
         Raises RequestIdConflict if a ``request_id`` was used for another request, and QueueFull.
         """
-        for owner in {job.owner for job in jobs}:
-            await self._check_queue(owner, sum(len(job.files) for job in jobs if job.owner == owner))
+        asked: dict[str, int] = {}
+        for job in jobs:
+            asked[job.owner] = asked.get(job.owner, 0) + len(job.files)
+        for owner, more in asked.items():
+            await self._check_queue(owner, more)
         files = [await self._columns(job) for job in jobs]
         call = _Call(jobs, files)
         if not call.atomic:

@@ -8,11 +8,11 @@ groups by their leader.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class State(Enum):
+class State(StrEnum):
     """The state of a job or a transfer."""
 
     PENDING = "PENDING"
@@ -39,7 +39,7 @@ class State(Enum):
 TERMINAL = frozenset({State.COMPLETED, State.PARTIAL, State.FAILED, State.CANCELLED})
 
 
-class Overwrite(Enum):
+class Overwrite(StrEnum):
     """What to do if the target exists with other content."""
 
     NEVER = "never"
@@ -50,7 +50,7 @@ class Overwrite(Enum):
     """Replace it; a target with the same content is left as it is."""
 
 
-class Naming(Enum):
+class Naming(StrEnum):
     """How the target's path follows from the path of the request."""
 
     EXACT = "exact"

@@ -137,7 +137,7 @@ def outcome_columns(outcome: Outcome, now: datetime) -> dict[str, Any]:
     return {
         "job": leader.job,
         "leader": leader.index,
-        "state": outcome.state.value,
+        "state": outcome.state,
         "failures": outcome.failures,
         "pause": SWEEPING if outcome.state.terminal and not outcome.cleaned else outcome.pause,
         "cleaned": outcome.cleaned,

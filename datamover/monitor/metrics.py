@@ -4,6 +4,7 @@ Metrics that are read from the database at a scrape are in ``gauges``.
 """
 
 import platform
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -98,8 +99,13 @@ class Metrics:
             registry=registry,
             buckets=_LAG_SECONDS,
         )
+        # Kept here, since looking up the counter of a label costs more than counting.
+        self._attempts_by = cache(self._attempts.labels)
+        self._bytes_by = cache(self._bytes.labels)
+        self._calls_by = cache(self._calls.labels)
+        self._call_seconds_by = cache(self._call_seconds.labels)
         for outcome in OUTCOMES:
-            self._attempts.labels(outcome)
+            self._attempts_by(outcome)
         for loop in LOOPS:
             self._loops.labels(loop)
 
@@ -109,12 +115,12 @@ class Metrics:
         self._claims.inc(groups)
 
     def attempt_ended(self, outcome: str, code: str | None) -> None:
-        self._attempts.labels(outcome).inc()
+        self._attempts_by(outcome).inc()
         if code is not None:
             self._errors.labels(code).inc()
 
     def bytes_moved(self, destination: str, count: int) -> None:
-        self._bytes.labels(destination).inc(count)
+        self._bytes_by(destination).inc(count)
 
     def lease_lost(self) -> None:
         self._losses.inc()
@@ -131,8 +137,8 @@ class Metrics:
     # Reported by the interface --------------------------------------------------------------------------------
 
     def called(self, method: str, outcome: str, seconds: float) -> None:
-        self._calls.labels(method, outcome).inc()
-        self._call_seconds.labels(method).observe(seconds)
+        self._calls_by(method, outcome).inc()
+        self._call_seconds_by(method).observe(seconds)
 
     # Reported by the lag probe --------------------------------------------------------------------------------
 

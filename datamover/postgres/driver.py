@@ -16,6 +16,10 @@ from txpostgres import txpostgres
 class _Unwatched:
     """Mixed into what asks libpq to go on: the reactor does not watch it meanwhile."""
 
+    def fileno(self: Any) -> int:
+        connection = self.pollable()
+        return -1 if connection.closed else int(connection.fileno())
+
     def continuePolling(self: Any, swallowErrors: bool = False) -> None:  # noqa: N802, N803
         self.reactor.removeReader(self)
         self.reactor.removeWriter(self)
@@ -24,6 +28,13 @@ class _Unwatched:
 
 class _Cursor(_Unwatched, txpostgres.Cursor):  # type: ignore[misc]  # txpostgres has no types
     """A cursor of a ``DriverConnection``."""
+
+    # The reactor is asked once to stop watching, which continuePolling does.
+    def doRead(self) -> None:  # noqa: N802
+        if self.pollable().closed:
+            self.reactor.removeReader(self)
+        else:
+            self.continuePolling()
 
 
 class DriverConnection(_Unwatched, txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types

@@ -9,11 +9,11 @@ engine awaits ``Upload.write`` before it reads on: that is the backpressure.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 
-class Ability(Enum):
+class Ability(StrEnum):
     """What a protocol can do; declared, never guessed."""
 
     READ = "read"
@@ -36,9 +36,6 @@ class Ability(Enum):
     """The side can be asked how much room is left."""
     WRITE_WIDE = "write-wide"
     """One file can be written by several requests at a time, in any order."""
-
-    # Enum's own hashes the member's name, in Python, and is called several times for every file.
-    __hash__ = object.__hash__
 
 
 _WITHOUT = {

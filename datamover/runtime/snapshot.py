@@ -5,11 +5,11 @@ acquired, with its rules and connections, to their end; the connections that no 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
@@ -169,19 +169,19 @@ class RuntimeHolder:
     def now(self) -> Runtime:
         return self._now
 
-    @contextmanager
-    def acquire(self) -> Iterator[Runtime]:
-        """Yield the runtime in force; it keeps its connections until the block ends."""
-        runtime = self._now
-        self._users[runtime] += 1
-        try:
-            yield runtime
-        finally:
-            self._users[runtime] -= 1
-            if not self._users[runtime]:
-                del self._users[runtime]
-                if runtime is not self._now:
-                    self._shut(runtime)
+    def acquire(self) -> AbstractContextManager[Runtime]:
+        """Return a context manager of the runtime in force, which keeps its connections until the block ends."""
+        return _Use(self._now, self._now, self._users, self._unused)
+
+    def acquiring(self, make: Callable[[Runtime], T]) -> Callable[[], AbstractContextManager[T]]:
+        """Return a function like ``acquire``, whose blocks get ``make(runtime)``, made once for each runtime."""
+        give = self.derived(make)
+        return lambda: _Use(give(), self._now, self._users, self._unused)
+
+    def _unused(self, runtime: Runtime) -> None:
+        del self._users[runtime]
+        if runtime is not self._now:
+            self._shut(runtime)
 
     def swap(self, runtime: Runtime) -> None:
         """Put another runtime in force; the old one is closed when the last of its users has ended."""
@@ -220,6 +220,27 @@ class RuntimeHolder:
 
     def _closed(self, closing: "Deferred[None]", _: object) -> None:
         self._closing.discard(closing)
+
+
+class _Use(Generic[T]):
+    """A block that gets ``value``, and is one of the ``users`` of a runtime until it ends."""
+
+    __slots__ = ("_runtime", "_unused", "_users", "_value")
+
+    def __init__(self, value: T, runtime: Runtime, users: Counter[Runtime], unused: Callable[[Runtime], None]) -> None:
+        self._value = value
+        self._runtime = runtime
+        self._users = users
+        self._unused = unused
+
+    def __enter__(self) -> T:
+        self._users[self._runtime] += 1
+        return self._value
+
+    def __exit__(self, *_: object) -> None:
+        self._users[self._runtime] -= 1
+        if not self._users[self._runtime]:
+            self._unused(self._runtime)
 
 
 def _not_closed(failure: Failure) -> None:

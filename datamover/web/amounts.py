@@ -1,5 +1,7 @@
 """Limits for the numbers that servers announce, so that no sum overflows. Pure."""
 
+from collections.abc import Callable
+
 from datamover.errors import Scope, ServerError
 
 MOST = 2**53
@@ -12,10 +14,10 @@ FAR = 366 * 86_400.0
 """The most seconds that a server may ask to wait."""
 
 
-def movable(size: int | None, who: str) -> int | None:
-    """Return a size that ``who``, a source, announces; raises ServerError if no file can have it."""
+def movable(size: int | None, who: Callable[[], str]) -> int | None:
+    """Return a size that a source announces; raises ServerError, naming ``who``, if no file can have it."""
     if size is not None and not 0 <= size <= MOST:
-        raise beyond(f"{who} announces", size, Scope.SOURCE)
+        raise beyond(f"{who()} announces", size, Scope.SOURCE)
     return size
 
 

@@ -13,6 +13,8 @@ from datamover.web.paths import LONGEST_NAME
 LONGEST_EXTENSION = 32
 """Bytes of UTF-8 of an extension that is kept when a name is cut."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
+"""Names that are safe as they are, as nearly all are."""
 _SEPARATORS = re.compile(r"[/\\]")
 _HIDING = re.compile(r"[\s.]+")
 _EXTENSION = re.compile(r"(?:\.tar)?\.[^.\s]+$", re.IGNORECASE)
@@ -54,4 +56,5 @@ def _shortened(name: str) -> str:
 
 def path_name(path: str) -> str:
     """Return the last segment of a percent-encoded path as a safe name; "" if there is none."""
-    return safe_name(text_of(unquote_to_bytes(path.rpartition("/")[2])))
+    name = path.rpartition("/")[2]
+    return name if _PLAIN.fullmatch(name) else safe_name(text_of(unquote_to_bytes(name)))

@@ -228,7 +228,8 @@ class SourcePolicy:
 
     def allows(self, url: WebUrl) -> bool:
         """Tell whether a URL may be requested. A host name's addresses are checked by ``allows_address``."""
-        return self._ruled(url) and (url.address is None or self.allows_address(url, url.address))
+        address = url.address
+        return self._ruled(url) and (address is None or self.allows_address(url, address))
 
     def allows_hop(self, url: WebUrl, target: WebUrl) -> bool:
         """Tell whether a redirect may be followed. From https to http, a rule must allow the target."""
@@ -237,12 +238,18 @@ class SourcePolicy:
 
     def allows_address(self, url: WebUrl, address: Address) -> bool:
         """Tell whether a request for ``url`` may connect to ``address``."""
-        if url.origin in self.trusted:
+        if is_public(address):
             return True
-        if is_public(address) or any(rule.names(address) and rule.matches(url) for rule in self.rules or ()):
+        for rule in self.rules or ():
+            if rule.names(address) and rule.matches(url):
+                return True
+        if url.origin in self.trusted:
             return True
         forms = [form for form in (address, embedded(address)) if form is not None] if self.networks else []
         return any(form in network for form in forms for network in self.networks)
 
     def _ruled(self, url: WebUrl) -> bool:
-        return self.rules is None or url.origin in self.trusted or any(rule.matches(url) for rule in self.rules)
+        for rule in self.rules or ():
+            if rule.matches(url):
+                return True
+        return self.rules is None or url.origin in self.trusted

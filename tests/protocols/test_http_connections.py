@@ -235,7 +235,7 @@ async def test_the_room_of_a_body_is_bounded(tmp_path: Path, in_crumbs: bool) ->
     async with serving(authority.server()) as web, reading(ca_file=authority.file) as client:
         web.route("/f", crumbs if in_crumbs else File(content))
         source = await client.origin(f"{web.url}/f").open()
-        body = source._body  # type: ignore[attr-defined]
+        body = source._source._body  # type: ignore[attr-defined]
         assert await soon(lambda: body._paused)
         for _ in range(20):
             await task.deferLater(reactor, 0, lambda: None)

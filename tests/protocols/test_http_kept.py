@@ -123,7 +123,7 @@ async def test_a_connection_that_was_paused(by_chunks: bool) -> None:
         web.route("/f", File(content, chunked=by_chunks))
         for _ in range(2):
             source = await client.origin(f"{web.url}/f").open()
-            body = source._body  # type: ignore[attr-defined]
+            body = source._source._body  # type: ignore[attr-defined]
             assert await soon(lambda body=body: body._paused)  # type: ignore[misc]
             assert await rest_of(source) == content
         assert {request.connection for request in web.requests} == {1}

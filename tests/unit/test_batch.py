@@ -1,16 +1,19 @@
 """Batches, and what becomes of one that chokes on one of its items."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import HOPELESS, PATIENCE, Batch, away, bisect_batch
 from datamover.errors import NotNow, Unavailable
+from tests.unit.outcomes import failure
+
+T = TypeVar("T")
 
 
 class Doing:
@@ -30,9 +33,9 @@ class Doing:
         return [item * 10 for item in items]
 
 
-def result(coroutine: Any) -> Any:
+def result(asked: Coroutine[Any, Any, T] | Deferred[T]) -> Any:
     found: list[Any] = []
-    Deferred.fromCoroutine(coroutine).addBoth(found.append)
+    ensureDeferred(asked).addBoth(found.append)
     return found[0]
 
 
@@ -121,5 +124,5 @@ def test_a_wrong_number_of_answers(answers: list[int]) -> None:
         return given_up.pop(0)
 
     batch: Batch[int, int] = Batch(do, 4)
-    assert isinstance(result(batch.add(1)).value, ValueError)
+    assert isinstance(failure(batch.add(1)), ValueError)
     assert result(batch.add(1)) == 7

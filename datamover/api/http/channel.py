@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 
 from datamover.api.http.chunks import ChunkedDecoder, MalformedChunk
 from datamover.api.http.closed import ClosableChannel
@@ -67,14 +68,24 @@ class Channel(ClosableChannel):
         self._held = False
         """Reading the body is suspended."""
         self._gone = False
+        self._peer: Any = None
+        self._host: Any = None
+        """The addresses of both ends, which the transport would ask the system for at every request."""
         self._unsent: list[Callable[[], None]] = []
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's
         self._pace = self.factory.pace
+        self._peer, self._host = self.transport.getPeer(), self.transport.getHost()
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._allow(self._pace.head)
         if self.crowded is not None:
             self.refuse(503, self.crowded)
+
+    def getPeer(self) -> Any:  # noqa: N802 - Twisted's
+        return self._peer
+
+    def getHost(self) -> Any:  # noqa: N802 - Twisted's
+        return self._host
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # noqa: N802 - Twisted's
         self._gone = True
@@ -121,7 +132,9 @@ class Channel(ClosableChannel):
 
     def _go_on(self) -> None:
         """Ask for a turn if there are bytes to parse, and pause or resume receiving."""
-        busy = self._handlingRequest or self._held or self._waitingForTransport or self._over
+        busy = self._handlingRequest or self._held or self._waitingForTransport
+        # No further request may follow.
+        busy = busy or (not self.persistent and self._phase == _WAITING)
         # An incomplete line in Twisted's buffer needs no turn: its rest has to arrive first.
         more = self._come or (self.paused and self._buffer) or (self._chunks is not None and self._chunks.more)
         if more and not busy and not self._asked and not self._gone:
@@ -138,11 +151,6 @@ class Channel(ClosableChannel):
                 self._look_later()
             else:
                 self._networkProducer.resumeProducing()
-
-    @property
-    def _over(self) -> bool:
-        """Whether no further request may follow on this connection."""
-        return not self.persistent and self._phase == _WAITING
 
     def hold(self) -> None:
         """Suspend reading the body until ``release``."""
@@ -272,6 +280,11 @@ class Channel(ClosableChannel):
             self._allow(self._pace.idle)
         self._receiving = self._receiving or not self._waitingForTransport
         self._go_on()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:  # noqa: N802
+        """Write the head of an answer as one piece: the transport handles each piece by itself."""
+        fields = [b"%b: %b" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        self.transport.write(b"\r\n".join((b"%b %b %b" % (version, code, reason), *fields, b"", b"")))
 
     def timeoutConnection(self) -> None:  # noqa: N802 - Twisted's
         if self._phase == _BODY and (left := self._body.left(self._now())):

@@ -69,8 +69,8 @@ class BoundedRequest(Request):
 
     def header(self, name: str) -> list[str]:
         """Return every value of a header; bytes that are not UTF-8 become the replacement character."""
-        values = self.requestHeaders.getRawHeaders(name.encode("ascii"), ())
-        return [value.decode("utf-8", "replace") for value in values]
+        values = self.requestHeaders.getRawHeaders(name.encode("ascii"))
+        return [value.decode("utf-8", "replace") for value in values] if values else []
 
     @property
     def charset(self) -> str | None:

@@ -62,7 +62,8 @@ class RequestFilter:
         types = header("content-type")
         if [value.partition(";")[0].strip().lower() for value in types] != ["text/xml"] or len(types[0]) > LONGEST_TYPE:
             return Refusal(415, "Send the methodCall with Content-Type: text/xml.")
-        if any(value.strip().lower() != "identity" for value in header("content-encoding")):
+        encodings = header("content-encoding")
+        if encodings and any(value.strip().lower() != "identity" for value in encodings):
             return Refusal(415, "Send the methodCall as it is, without a Content-Encoding.")
         return None
 

@@ -98,7 +98,7 @@ async def _file(
         host = "host", host_of(source_host(file.source))
         async with context.runtime.looks.held(host, context.config.limits.per_source_host):
             found = await _origin(context, job.owner, file).inspect()
-        movable(found.size, short_source(file.source.shown))
+        movable(found.size, lambda: short_source(file.source.shown))
         if found.directory:
             raise SourceNotFound(f"{short_source(file.source.shown)} is a directory: expected a file")
         if found.special:

@@ -171,7 +171,7 @@ class GroupAttempt:
             return transfer.size
         try:
             found = await self.context.origin(transfer.source, transfer.owner).inspect()
-            return movable(found.size, short_source(transfer.source.shown)) or 0
+            return movable(found.size, lambda: short_source(transfer.source.shown)) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
 

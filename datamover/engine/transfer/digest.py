@@ -35,7 +35,9 @@ class Digest:
     def __init__(self, new_executor: Callable[[], SerialExecutor], algorithms: Iterable[str] = ()) -> None:
         """``new_executor`` returns an executor that nobody else uses."""
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}
-        self._executors = {name: new_executor() for name in self._hashes}
+        self._new_executor = new_executor
+        self._executors: dict[str, SerialExecutor] = {}
+        """One for each algorithm, once there is enough for a thread."""
         self._held: list[Octets | _Mark] = []
         """The next batch, in order: bytes, and Deferreds that fire with the digests of all bytes before them."""
         self._held_size = 0
@@ -78,12 +80,13 @@ class Digest:
         held, size = self._held, self._held_size
         self._held, self._held_size = [], 0
         marks = [piece for piece in held if isinstance(piece, Deferred)]
-        pieces = [None if isinstance(piece, Deferred) else piece for piece in held]
         self._under_way += 1
         if size <= INLINE and self._under_way == 1:
-            self._handed_over([_update(value, pieces) for value in self._hashes.values()], marks)
+            self._handed_over([_update(value, held) for value in self._hashes.values()], marks)
         else:
-            computed = [self._executors[name].run(_update, value, pieces) for name, value in self._hashes.items()]
+            if not self._executors:
+                self._executors = {name: self._new_executor() for name in self._hashes}
+            computed = [self._executors[name].run(_update, value, held) for name, value in self._hashes.items()]
             gatherResults(computed, consumeErrors=True).addErrback(_cause).addBoth(self._handed_over, marks)
 
     def _handed_over(self, result: "Sequence[Sequence[str]] | Failure", marks: Sequence[_Mark]) -> None:
@@ -111,11 +114,11 @@ def _cause(failure: Failure) -> Failure:
     return error.subFailure if isinstance(error, FirstError) else failure
 
 
-def _update(digest: Any, pieces: Sequence[Octets | None]) -> list[str]:
-    """Hash the pieces; for each None among them, return the digest of all bytes before it."""
+def _update(digest: Any, pieces: Sequence[Octets | _Mark]) -> list[str]:
+    """Hash the pieces; for each mark among them, return the digest of all bytes before it."""
     digests = []
     for piece in pieces:
-        if piece is None:
+        if isinstance(piece, Deferred):
             digests.append(digest.hexdigest())
         else:
             digest.update(piece)

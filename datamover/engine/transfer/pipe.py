@@ -226,7 +226,8 @@ class _Watch:
     async def over(self, stream: Coroutine[Any, Any, T]) -> T:
         """Await ``stream``; cancels it and raises Stalled or TooSlow. Cancelling cancels it."""
         running: Deferred[T] = Deferred.fromCoroutine(stream)
-        self._schedule(running)
+        if not running.called:
+            self._schedule(running)
         try:
             return await running
         except CancelledError:

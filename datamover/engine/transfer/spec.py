@@ -42,15 +42,15 @@ class TransferSpec:
     read_back: bool
     """Whether the file is read back from the destination and compared after it was placed."""
     throttle: Throttle | None
-    name: str | None
-    """The file's name in a target directory; None: the source's name."""
-    algorithms: frozenset[str]
-    """Digests to compute beside sha256."""
-    resumable: bool
-    """Whether checkpoints are made, so that another attempt can resume."""
     name_target: Callable[[str], Awaitable[None]]
     """Called with the target's path when the source's name has determined it."""
-    room: RoomReservation | None
+    name: str | None = None
+    """The file's name in a target directory; None: the source's name."""
+    algorithms: frozenset[str] = frozenset()
+    """Digests to compute beside sha256."""
+    resumable: bool = True
+    """Whether checkpoints are made, so that another attempt can resume."""
+    room: RoomReservation | None = None
     """The room that is reserved for it at the destination; None: it needs none of its own."""
 
 

@@ -160,7 +160,7 @@ class _Transfer:
         self._meter.stage = "connecting"
         offset, identity = (prefix.checkpoint.offset, prefix.checkpoint.identity) if prefix else (0, None)
         self._source = source = await self._spec.origin.open(offset, identity)
-        size, expected = movable(source.inspection.size, self._spec.source), self._spec.size
+        size, expected = movable(source.inspection.size, lambda: self._spec.source), self._spec.size
         self._meter.size = size
         if expected is not None and size is not None and size != expected:
             raise SizeMismatch(f"{self._spec.source} is {count(size, 'byte')}, expected {expected}")

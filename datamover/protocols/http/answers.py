@@ -120,7 +120,7 @@ def check_announced(head: Head) -> None:
     """Raise ServerError if the length or the total of Content-Range is more than a file can have."""
     part = content_range(head) if head.status == PARTIAL else None
     for size in (head.length, part.total if part else None):
-        movable(size, head.url.told)
+        movable(size, lambda: head.url.told)
 
 
 def ranges_given(head: Head) -> bool:

@@ -1,6 +1,6 @@
 """A source around another one."""
 
-from datamover.protocols.base import Inspection, Octets, Source
+from datamover.protocols.base import Octets, Source
 
 
 class AroundSource:
@@ -8,14 +8,8 @@ class AroundSource:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-
-    @property
-    def inspection(self) -> Inspection:
-        return self._source.inspection
-
-    @property
-    def offset(self) -> int:
-        return self._source.offset
+        self.inspection = source.inspection
+        self.offset = source.offset
 
     async def read(self) -> Octets:
         return await self._source.read()

@@ -88,8 +88,7 @@ class WebOrigin:
         first = await self._resume(offset, identity) if offset > 0 and identity is not None else None
         first = first or _whole(*await self._get())
         source = self._splittable(first)
-        # Where the content has a digest, that tells more.
-        if not first.version or first.inspection.digests:
+        if first.inspection.digests:  # The content's digest tells more.
             return source
         return SteadySource(source, self._clock, partial(self._check, first))
 
@@ -101,7 +100,8 @@ class WebOrigin:
             await reply.body.close()
             return reply.head
 
-        if await is_changed(first.version, look):
+        version = first.version
+        if version and await is_changed(version, look):
             raise self._changed()
 
     def _changed(self) -> SourceChanged:
@@ -183,12 +183,23 @@ class WebSource:
         self.offset = offset
         self._length = length
         self._body = body
-        self.url = head.url
-        """The URL that answered."""
-        self.version = Version() if body is None else Version.told(head) or Version.of(inspection)
-        self.ranges = ranges_given(head) and head.url == head.asked
-        """The requested URL itself serves ranges."""
+        self._head = head
         self._read = 0
+
+    @property
+    def url(self) -> WebUrl:
+        """The URL that answered."""
+        return self._head.url
+
+    @property
+    def ranges(self) -> bool:
+        """Whether the requested URL itself serves ranges."""
+        return ranges_given(self._head) and self._head.url == self._head.asked
+
+    @property
+    def version(self) -> Version:
+        """What is known of the file's version; nothing if no body came."""
+        return Version() if self._body is None else Version.told(self._head) or Version.of(self.inspection)
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end.

@@ -71,7 +71,7 @@ class SessionAgent(UrlAgent):
         if self._narrowed is not None and not self._narrowed.allows(asked):
             self._agent.check(asked)
             raise SourceNotAllowedHere(f"{asked.told} is not an allowed source for client {self._narrowed.client!r}")
-        seen: set[tuple[WebUrl, str]] = set()
+        seen: list[tuple[WebUrl, str]] = []
         for _ in range(MOST_REDIRECTS + 1):
             cookies = jar.header(url)
             if (url, cookies) in seen:  # With other cookies it is another request.
@@ -80,8 +80,8 @@ class SessionAgent(UrlAgent):
                     f"{asked.told} redirects in a loop, to {url.told} again{withheld and f'; {withheld}'}",
                     scope=Scope.SOURCE,
                 )
-            seen.add((url, cookies))
-            sent = _sent(headers, cookies, abroad=url.origin != asked.origin)
+            seen.append((url, cookies))
+            sent = _sent(headers, cookies, abroad=url is not asked and url.origin != asked.origin)
             response = await self._agent.send(method, url, sent, body, asked=asked)
             jar.take(response.head)
             location = location_of(response.head) if response.head.status in REDIRECTS else None

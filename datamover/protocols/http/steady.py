@@ -90,7 +90,7 @@ class SteadySource(AroundSource):
         self._came = 0
 
     async def read(self) -> Octets:
-        data = await super().read()
+        data = await self._source.read()
         self._came += len(data)
         if not data and (self._came >= LARGE or self._clock.seconds() - self._since > QUICK):
             checking = Deferred.fromCoroutine(self._check())

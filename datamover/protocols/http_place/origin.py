@@ -31,7 +31,7 @@ class ResourceOrigin:
         found = await self._resources.inspect(self._path)
         if found is None:
             raise self._resources.refusals.missing(self._path)
-        movable(found.size, self._resources.refusals.what(self._path))
+        movable(found.size, lambda: self._resources.refusals.what(self._path))
         return found
 
     async def open(self, offset: int = 0, identity: str | None = None) -> Source:
@@ -71,7 +71,7 @@ class ResourceOrigin:
         try:
             if response is not None and not _is_part(response):
                 found = await self._measured(found, response)
-            movable(found.inspection.size, self._resources.refusals.what(self._path))
+            movable(found.inspection.size, lambda: self._resources.refusals.what(self._path))
         except BaseException:
             if response is not None:
                 await response.body.close()

@@ -62,4 +62,4 @@ class WordedSource(AroundSource):
 
     async def read(self) -> Octets:
         with self._refusals.about(self._path):
-            return await super().read()
+            return await self._source.read()

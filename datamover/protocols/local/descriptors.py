@@ -5,10 +5,13 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from typing import ParamSpec
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.syscalls import look
+
+P = ParamSpec("P")
 
 COMMON = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Flags with which every file is opened: links are not followed, and opening a pipe or device does not block."""
@@ -130,8 +133,8 @@ def describe(descriptor: int, mode: int, modified: float | None, lacks: Lacks) -
     If the disk cannot store the time, the file gets the present one.
     """
     refused = {
-        Ability.SET_MODE: _refusal(lambda: os.fchmod(descriptor, mode)),
-        Ability.SET_MODIFIED: None if modified is None else _refusal(lambda: _set_modified(descriptor, modified)),
+        Ability.SET_MODE: _refusal(os.fchmod, descriptor, mode),
+        Ability.SET_MODIFIED: None if modified is None else _refusal(_set_modified, descriptor, modified),
     }
     found = os.fstat(descriptor)
     if stat.S_IMODE(found.st_mode) == mode:
@@ -142,7 +145,7 @@ def describe(descriptor: int, mode: int, modified: float | None, lacks: Lacks) -
     elif not refused[Ability.SET_MODE]:
         refused[Ability.SET_MODE] = f"the disk keeps {stat.S_IMODE(found.st_mode):04o}, asked was {mode:04o}"
     if modified is not None and not refused[Ability.SET_MODIFIED] and abs(found.st_mtime - modified) > STEP:
-        _refusal(lambda: os.utime(descriptor))
+        _refusal(os.utime, descriptor)
         refused[Ability.SET_MODIFIED] = "the disk cannot hold it"
     if modified is not None and not refused[Ability.SET_MODIFIED]:
         lacks.saw(Ability.SET_MODIFIED)
@@ -154,9 +157,9 @@ def _set_modified(descriptor: int, modified: float) -> None:
     os.utime(descriptor, ns=(nanoseconds, nanoseconds))
 
 
-def _refusal(call: Callable[[], None]) -> str | None:
+def _refusal(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> str | None:
     try:
-        call()
+        call(*args, **kwargs)
     except OverflowError:
         return "the disk cannot hold it"
     except OSError as error:

@@ -156,20 +156,17 @@ class Disk:
         try:
             for step in steps:
                 for number, file in files:
-                    if failures[number] is None:
-                        failures[number] = self._failure(step, file, directory)
+                    if failures[number] is not None:
+                        continue
+                    try:
+                        step(file, directory)
+                    except Exception as error:
+                        failures[number] = self._refusals.meaning(error, file.target)
             sync_directory(directory, self._lacks)
         finally:
             for _, file in files:
                 file.close()
             os.close(directory)
-
-    def _failure(self, step: Callable[[Put, int], object], file: Put, directory: int) -> BaseException | None:
-        try:
-            step(file, directory)
-        except Exception as error:
-            return self._refusals.meaning(error, file.target)
-        return None
 
     def _name_it(self, file: Put, directory: int) -> None:
         file.commit()

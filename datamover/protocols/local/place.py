@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import ParamSpec, TypeVar
 from weakref import WeakSet
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import Batch
@@ -121,7 +120,7 @@ class LocalPlace(PartFilePlace):
     ) -> Stored:
         """Write and place a small file, together with others that are put at the same time."""
         file = Put(part, target, data, self._file_mode, modified, replace, commit, self.lacks)
-        await finish_despite_cancel(Deferred.fromCoroutine(self._puts.add(file)))
+        await finish_despite_cancel(self._puts.add(file))
         return Stored(len(data), without=file.without)
 
     async def remove(self, path: str) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import posixpath
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,11 +34,11 @@ class Put:
 
     @property
     def part_name(self) -> bytes:
-        return encode(posixpath.basename(self.part))
+        return encode(self.part.rpartition("/")[2])
 
     @property
     def name(self) -> bytes:
-        return encode(posixpath.basename(self.target))
+        return encode(self.target.rpartition("/")[2])
 
     def write(self, directory: int) -> None:
         """Write the part file, with its mode and time."""

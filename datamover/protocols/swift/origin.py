@@ -36,7 +36,7 @@ class RecheckedSource(AroundSource):
         self._recheck = recheck
 
     async def read(self) -> Octets:
-        data = await super().read()
+        data = await self._source.read()
         if not data:
             await self._recheck(self.inspection)
         return data

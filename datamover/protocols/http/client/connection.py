@@ -7,7 +7,7 @@ an answer, close it.
 from collections.abc import Callable, Hashable
 from enum import Enum
 from math import inf
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
@@ -94,6 +94,8 @@ class HttpConnection(TwistedProtocol):
         self._start_sending: IDelayedCall | None = None
         """Sends the body, if the server does not say before then whether it wants it."""
         self._begin_body: Callable[[], None]
+        self._overdue: IDelayedCall | None = None
+        """Gives up waiting for an answer to a request without a producer."""
         self._requests = 0
         self._paused = False
         self._unfinished = False
@@ -142,7 +144,8 @@ class HttpConnection(TwistedProtocol):
                 else:
                     self._begin_body()
                 return answered
-        return answered.addTimeout(timeout, clock, onTimeoutCancel=_not_answered)
+            self._overdue = clock.callLater(timeout, self._not_answered, timeout)
+        return answered
 
     def give_up(self) -> None:
         """Cancel the request and close the connection at once; ``gone`` fires soon after."""
@@ -272,8 +275,15 @@ class HttpConnection(TwistedProtocol):
         if self._sending is not None:
             self._sending.start(clock, timeout, lambda: self._fail(NoAnswer(timeout)))
 
+    def _not_answered(self, seconds: float) -> None:
+        self._overdue = None
+        self._fail(NoAnswer(seconds))
+
     def _stop_sending(self) -> bool:
-        """Stop a body that is being sent, or waits; return whether it was incomplete."""
+        """Stop a body that is being sent, or waits, and the clock; return whether the body was incomplete."""
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
         if self._start_sending is not None:
             self._start_sending.cancel()
             self._start_sending = None
@@ -301,7 +311,3 @@ class HttpConnectionFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> HttpConnection:  # noqa: N802
         return HttpConnection(self._pool, self._key)
-
-
-def _not_answered(_: object, seconds: float) -> NoReturn:
-    raise NoAnswer(seconds)
