@@ -23,13 +23,19 @@ from datamover.errors import (
     UnsupportedScheme,
 )
 from datamover.protocols.http.answers import Head, retry_after
+from datamover.text.bounds import LONGEST_URL
 from datamover.web.amounts import MOST
 from datamover.web.url import WebUrl
 
 RATE_WINDOW = 300.0
 """Seconds over which the Atlas counts an address's requests."""
 LONGEST_WORDS = 300
+READ_FOR_WORDS = 64 * 1024
+"""Bytes of an error page in which its message is looked for."""
 
+# Both take a time in proportion to the text: what is not closed ends with it.
+_UNSHOWN = re.compile(r"<(script|style|head)\b.*?(?:</\1>|\Z)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^<>]*>?")
 _TOO_MANY = re.compile(r"too many|rate.?limit|quota|throttl", re.IGNORECASE)
 _WORDS = ("message", "error", "errorMessage", "error_description", "detail", "title")
 
@@ -152,12 +158,11 @@ def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
 
 def words(body: bytes) -> str:
     """Return the message in a body, quoted, to append to a sentence; "" if there is none."""
+    body = body[:READ_FOR_WORDS]
     found = json_of(body)
     if isinstance(found, dict):
         return quoted(next(filter(None, (_text(found.get(key)) for key in _WORDS)), ""))
-    text = body.decode("utf-8", "replace")
-    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", text)
-    return quoted(re.sub(r"<[^>]*>", " ", text))
+    return quoted(_TAG.sub(" ", _UNSHOWN.sub(" ", body.decode("utf-8", "replace"))))
 
 
 def quoted(text: str) -> str:
@@ -167,7 +172,7 @@ def quoted(text: str) -> str:
 
 def plain(text: str, longest: int) -> str:
     """Return a text as one printable line of at most ``longest`` characters."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[:READ_FOR_WORDS]).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
@@ -192,6 +197,8 @@ def _url(url: WebUrl, found: dict[str, Any], key: str) -> str | None:
     text = _text(found.get(key))
     if not text:
         return None
+    if len(text) > LONGEST_URL:
+        raise DatasetInvalid(f"ALA's {key} cannot be followed: it has {len(text):,} characters")
     try:
         return url.join(text).text
     except (InvalidRequest, UnsupportedScheme) as error:
