@@ -24,18 +24,14 @@ from datamover.errors import (
 )
 from datamover.protocols.http.answers import Head, retry_after
 from datamover.text.bounds import LONGEST_URL
+from datamover.text.pages import READ, words_of
 from datamover.web.amounts import MOST
 from datamover.web.url import WebUrl
 
 RATE_WINDOW = 300.0
 """Seconds over which the Atlas counts an address's requests."""
 LONGEST_WORDS = 300
-READ_FOR_WORDS = 64 * 1024
-"""Bytes of an error page in which its message is looked for."""
 
-# Both take a time in proportion to the text: what is not closed ends with it.
-_UNSHOWN = re.compile(r"<(script|style|head)\b.*?(?:</\1>|\Z)", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^<>]*>?")
 _TOO_MANY = re.compile(r"too many|rate.?limit|quota|throttl", re.IGNORECASE)
 _WORDS = ("message", "error", "errorMessage", "error_description", "detail", "title")
 
@@ -158,11 +154,10 @@ def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
 
 def words(body: bytes) -> str:
     """Return the message in a body, quoted, to append to a sentence; "" if there is none."""
-    body = body[:READ_FOR_WORDS]
-    found = json_of(body)
+    found = json_of(body[:READ])
     if isinstance(found, dict):
         return quoted(next(filter(None, (_text(found.get(key)) for key in _WORDS)), ""))
-    return quoted(_TAG.sub(" ", _UNSHOWN.sub(" ", body.decode("utf-8", "replace"))))
+    return quoted(words_of(body))
 
 
 def quoted(text: str) -> str:
@@ -172,7 +167,7 @@ def quoted(text: str) -> str:
 
 def plain(text: str, longest: int) -> str:
     """Return a text as one printable line of at most ``longest`` characters."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[:READ_FOR_WORDS]).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[:READ]).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
