@@ -19,10 +19,9 @@ class Allowance:
     def take(self, who: str, amount: int = 1) -> float:
         """Take units and return 0; where too few are left, return in how many seconds there will be enough.
 
-        Whoever has all of them left may take more than there are.
+        There are never enough for an amount that is larger than all of them: what is returned then means nothing.
         """
         most, now = self._most(), self._seconds()
-        amount = min(amount, most)
         used, at = self._used.get(who, (0.0, now))
         used = max(used - (now - at) * most / HOUR, 0.0)
         if used + amount > most:

@@ -17,7 +17,7 @@ from datamover.api.xmlrpc import records
 from datamover.audit.trail import AuditTrail
 from datamover.concurrency.fair_share import FairPlace, FairRoom
 from datamover.config.schema import Config
-from datamover.errors import NotPermitted, SourceNotAllowed, Unavailable
+from datamover.errors import NotPermitted, RequestTooLarge, SourceNotAllowed, Unavailable
 from datamover.jobs.store import JobStore
 from datamover.jobs.values import JobRecord, NewJob, Submitted
 from datamover.protocols.http import HttpClient
@@ -156,15 +156,17 @@ class CallContext:
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Store jobs and log them; completes when they are on disk.
 
-        Raises Unavailable for a client that has submitted too many files.
+        Raises Unavailable for a client that has submitted too many files, and RequestTooLarge if these alone are more
+        than it may submit within an hour.
         """
-        asked = self._take_submitted(jobs)
+        counted = self._count_submitted(jobs)
         made: list[tuple[NewJob, int]] = []
         try:
             answers = await self.store.submit(jobs)
             made = [(job, answer.id) for job, answer in zip(jobs, answers, strict=True) if answer.created]
         finally:
-            self.submitted.give(jobs[0].owner, asked - sum(len(job.files) for job, _ in made))
+            if counted:
+                self.submitted.give(jobs[0].owner, counted - sum(len(job.files) for job, _ in made))
         if len(made) == 1:
             [(job, id_)] = made
             log.info(
@@ -188,14 +190,21 @@ class CallContext:
             )
         return answers
 
-    def _take_submitted(self, jobs: Sequence[NewJob]) -> int:
-        """Count the files of jobs for their owner, and return how many there are."""
-        owner, files = jobs[0].owner, sum(len(job.files) for job in jobs)
+    def _count_submitted(self, jobs: Sequence[NewJob]) -> int:
+        """Count the files of jobs for their owner, and return how many were counted: none of an administrator's."""
+        owner, files, most = jobs[0].owner, sum(len(job.files) for job in jobs), self.config.limits.submitted
         client = self.config.clients.get(owner)
-        if client is not None and not client.admin and (wait := self.submitted.take(owner, files)):
+        if client is None or client.admin:
+            return 0
+        if files > most:
+            raise RequestTooLarge(
+                f"{files:,} files in one call, and a client may submit {most:,} within an hour ([limits] submitted): "
+                "send fewer at a time, or ask the administrator for more"
+            )
+        if wait := self.submitted.take(owner, files):
             raise Unavailable(
-                f"this client has submitted {self.config.limits.submitted:,} files within an hour ([limits] "
-                f"submitted): ask again in {ceil(wait)} s"
+                f"this client has submitted {most:,} files within an hour ([limits] submitted): ask again in "
+                f"{ceil(wait)} s"
             )
         return files
 

@@ -71,7 +71,8 @@ class AuthorizedKeys:
 
     def has(self, username: bytes, key: Key) -> bool:
         """Tell whether a key lets a user in."""
-        return username == self._username and any(key == each for each in self._read())
+        # The file is read whole, whoever asks: how long it takes tells no name.
+        return sum(key == each for each in self._read()) > 0 and username == self._username
 
     def _read(self) -> Iterator[Key]:
         try:

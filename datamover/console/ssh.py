@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twisted.conch.error import ConchError
 from twisted.conch.interfaces import IConchUser
-from twisted.conch.ssh.connection import SSHConnection
+from twisted.conch.ssh.connection import OPEN_RESOURCE_SHORTAGE, SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
@@ -32,6 +33,8 @@ _KEY_EXCHANGE = range(20, 50)
 """The numbers of its messages."""
 ATTEMPTS = 6
 """Logins that may fail before the connection is closed."""
+CHANNELS = 10
+"""Sessions of one connection at a time, as many as OpenSSH allows (MaxSessions)."""
 _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
 
@@ -75,6 +78,12 @@ class ConsoleConnection(SSHConnection):
     """The channels of a connection."""
 
     _log = _QUIET
+
+    def getChannel(self, channelType: bytes, windowSize: int, maxPacket: int, data: bytes) -> Any:
+        """Return the channel that a client opens; raises ConchError, which refuses it."""
+        if len(self.channels) >= CHANNELS:
+            raise ConchError(f"at most {CHANNELS} sessions at a time", OPEN_RESOURCE_SHORTAGE)
+        return super().getChannel(channelType, windowSize, maxPacket, data)
 
 
 class SshFactory(SSHFactory):

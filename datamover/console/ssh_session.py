@@ -19,7 +19,7 @@ from datamover.console.backend import ConsoleBackend
 from datamover.console.outlet import Outlet
 from datamover.console.shell import Shell
 from datamover.console.tables import PLAIN, Page, Screen, render
-from datamover.console.terminal.display import USUAL
+from datamover.console.terminal.display import MOST, USUAL
 from datamover.console.terminal.keys import ConsoleTerminal
 from datamover.console.terminal.session import ConsoleSession
 from datamover.console.visitor import Visitor
@@ -29,6 +29,8 @@ log = Logger()
 CTRL_C = b"\x03"
 MOST_VARIABLES = 32
 """Of the client's environment."""
+LONGEST_VARIABLE = 1000
+"""Bytes of a name and its value; a longer one is ignored."""
 _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
 
@@ -67,13 +69,13 @@ class _Channel(SSHChannel):
 
     def request_pty_req(self, data: bytes) -> bool:
         kind, window, _ = parseRequest_pty_req(data)
-        self._kind = kind.decode("ascii", "replace")
+        self._kind = kind[:LONGEST_VARIABLE].decode("ascii", "replace")
         self._resize(window)
         return True
 
     def request_env(self, data: bytes) -> bool:
         name, value, _ = getNS(data, 2)
-        if len(self._environment) < MOST_VARIABLES:
+        if len(self._environment) < MOST_VARIABLES and len(name) + len(value) <= LONGEST_VARIABLE:
             self._environment[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
         return True
 
@@ -83,6 +85,7 @@ class _Channel(SSHChannel):
 
     def _resize(self, window: tuple[int, ...]) -> None:
         rows, columns = window[:2]
+        rows, columns = min(rows, MOST), min(columns, MOST)
         self._size = (columns, rows)
         if self._terminal is not None:
             self._terminal.terminalProtocol.terminalSize(columns, rows)

@@ -184,10 +184,7 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
                 AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
        behind.job AS behind, behind.owner AS behind_owner,
-       (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
-            AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
-       (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND draining
-            AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS draining
+       engines.*
 FROM chosen t JOIN jobs j ON j.id = t.job
 LEFT JOIN rooms r ON r.destination = t.destination
 LEFT JOIN sides d ON d.name = 'place ' || t.destination
@@ -202,6 +199,14 @@ CROSS JOIN LATERAL (
                  a.source_host = t.source_host OR t.source_host LIKE 'web %%' AND a.source_host LIKE 'web %%'
                  AND split_part(a.source_host, ' ', 2) = split_part(t.source_host, ' ', 2) AS from_it
           FROM transfers a WHERE a.node IS NOT NULL) AS a) AS active
+CROSS JOIN LATERAL (
+    -- here, own_here: the active transfers, and this owner's, of the engine that has the fewest.
+    SELECT count(*) FILTER (WHERE NOT draining)::integer AS engines, count(*) FILTER (WHERE draining)::integer AS draining,
+           min(here) FILTER (WHERE NOT draining)::integer AS here, min(own) FILTER (WHERE NOT draining)::integer AS own_here
+    FROM (SELECT n.draining, count(a.id) AS here, count(a.id) FILTER (WHERE a.owner = t.owner) AS own
+          FROM nodes n LEFT JOIN transfers a ON a.node = n.id AND a.node IS NOT NULL
+          WHERE 'engine' = ANY (n.roles) AND n.heartbeat_at > now() - %(lease)s * interval '1 second'
+          GROUP BY n.id) AS n) AS engines
 LEFT JOIN LATERAL (
     SELECT o.job, o.owner FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
         AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner

@@ -146,6 +146,7 @@ def _limits(settings: Config) -> QueueLimits:
     return QueueLimits(
         destinations={name: table.max_active for name, table in settings.destinations.items()},
         total=settings.limits.max_active,
+        here=settings.service.max_active // settings.service.engine_processes,
         per_owner=settings.limits.per_owner,
         per_source_host=settings.limits.per_source_host,
         queued=settings.limits.queued,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
-from argon2 import PasswordHasher, extract_parameters
+from argon2 import Parameters, PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
-from argon2.low_level import ARGON2_VERSION
+from argon2.profiles import get_default_parameters
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -42,7 +42,8 @@ PATIENCE = 10.0
 """Seconds that a login may wait."""
 BUSY = "too many logins are waiting, and yours was not checked: ask again in a while"
 
-_hasher = PasswordHasher()
+_COSTS = get_default_parameters()
+_hasher = PasswordHasher.from_parameters(_COSTS)
 
 
 def hash_password(text: str) -> str:
@@ -67,11 +68,11 @@ def verify(password_hash: str, password: str) -> bool:
         return False
 
 
-def unmatchable_hash() -> str:
-    """Return a hash that no password matches, as costly to verify as those of ``hash_password``. Does not block."""
-    salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (_hasher.salt_len, _hasher.hash_len))
-    costs = f"m={_hasher.memory_cost},t={_hasher.time_cost},p={_hasher.parallelism}"
-    return f"$argon2{_hasher.type.name.lower()}$v={ARGON2_VERSION}${costs}${salt}${digest}"
+def unmatchable_hash(like: Parameters) -> str:
+    """Return a hash that no password matches, as costly to verify as those of ``like``. Does not block."""
+    salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (like.salt_len, like.hash_len))
+    costs = f"m={like.memory_cost},t={like.time_cost},p={like.parallelism}"
+    return f"$argon2{like.type.name.lower()}$v={like.version}${costs}${salt}${digest}"
 
 
 class LoginCache:
@@ -94,8 +95,6 @@ class LoginCache:
         """By address."""
         # Threads of their own: a login waits for other logins only.
         self.threads = Threads(reactor, "logins", THREADS, NICENESS)
-        # An unknown name takes as long as a known one.
-        self.nobody = unmatchable_hash()
         self._key = os.urandom(32)
 
     def mark(self, password_hash: str, username: str, password: str) -> bytes:
@@ -124,6 +123,8 @@ class Logins:
         for name, password_hash in self._hashes.items():
             if not is_hash(password_hash):
                 raise ConfigError(f"password_hash of {name!r}: expected what `datamover-admin hash-password` prints")
+        known = [extract_parameters(each) for each in self._hashes.values()]
+        self._nobody = [unmatchable_hash(costs) for costs in known or [_COSTS]]
         self._cache: LoginCache = before._cache if before else LoginCache(reactor, failures)
         self._patience = patience
 
@@ -139,7 +140,7 @@ class Logins:
         right before. Identical logins share one check. Cancelling leaves the queue.
         """
         cache = self._cache
-        password_hash = self._hashes.get(username, cache.nobody)
+        password_hash = self._hashes.get(username) or self._nobodys_hash(username)
         mark = cache.mark(password_hash, username, password)
         if hmac.compare_digest(cache.verified.get(username, b""), mark):
             return username
@@ -157,6 +158,14 @@ class Logins:
             answer = asked.join()
         answer.addTimeout(self._patience, cache.reactor, _busy)
         return username if await answer else None
+
+    def _nobodys_hash(self, username: str) -> str:
+        """Return what an unknown name is checked against, always the same.
+
+        It costs as much as one of the known names' hashes, which may have been made at different costs: how long a
+        refusal takes does not tell whether the name is known.
+        """
+        return self._nobody[int.from_bytes(self._cache.mark("", username, "")[:8], "big") % len(self._nobody)]
 
     async def _look(self, username: str, password: str, password_hash: str, mark: bytes, address: str) -> bool:
         """Return whether a login is right, when it has its turn; the caller has counted it as waiting."""
@@ -180,9 +189,7 @@ class Logins:
     async def _verify(self, username: str, password: str, password_hash: str, address: str) -> bool:
         """Verify in a thread: one at a time for each name of an address, and one at a time for each address."""
         cache = self._cache
-        # All unknown names share one line.
-        line = f"{address}\0{username if username in self._hashes else ''}"
-        async with cache.lines.held(line):
+        async with cache.lines.held(f"{address}\0{username}"):
             pause = cache.failures.pause(username, address)
             if pause:
                 await task.deferLater(cache.reactor, pause)

@@ -5,21 +5,19 @@ import hashlib
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamover.datasets.ala.clean import ZipRequest, work
 from datamover.datasets.ala.section import COLUMNS as HEADERS
 from datamover.datasets.ala.section import GOOD_FLAGS
 from datamover.datasets.cleaning import table
 from datamover.datasets.cleaning.headers import folded, layout_of
 from datamover.datasets.cleaning.occurrences import COLUMNS, Occurrences, number
-from datamover.errors import DatasetEmpty, DatasetInvalid
-from tests.servers.ala import DWC, GOOD_ROWS, LABELS, records_csv, records_zip
+from datamover.errors import DatasetInvalid
+from tests.servers.ala import DWC, LABELS
 
 NAME = "Macropus rufus"
 FLAGS = ("Supplied coordinates are zero", "userVerified", "Habitat incorrect for species")
@@ -254,26 +252,8 @@ def test_whatever_the_text(text: str) -> None:
     assert told["kept"] + sum(told["dropped"].values()) == told["read"]
 
 
-@settings(max_examples=300, deadline=None)
-@given(changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=5))
-def test_whatever_the_zip(tmp_path_factory: pytest.TempPathFactory, changes: Sequence[tuple[int, int]]) -> None:
-    """A zip that was changed anywhere is cleaned or refused with a reason, and never anything else."""
-    content = bytearray(records_zip(records_csv(GOOD_ROWS * 5), doi="10.1/x"))
-    for place, value in changes:
-        # From the end on: there is what a zip says of itself.
-        content[-1 - place % len(content)] = value
-    directory = tmp_path_factory.getbasetemp()
-    (directory / "changed.zip").write_bytes(content)
-    request = ZipRequest(
-        archive=str(directory / "changed.zip"),
-        output=str(directory / "changed.csv"),
-        headers=dict(HEADERS),
-        good_flags=[],
-        max_unpacked=10**6,
-        max_ratio=200,
-    )
-    try:
-        told = work(asdict(request), lambda _: None)
-    except (DatasetInvalid, DatasetEmpty):
-        return
-    assert told["kept"] + sum(told["dropped"].values()) == told["read"]
+def test_columns_have_a_bound() -> None:
+    """Records of thousands of columns, each of which might be a flag, are refused."""
+    wide = [f"column {number}" for number in range(table.MOST_COLUMNS)]
+    with pytest.raises(DatasetInvalid, match="have 2,008 columns, and at most 2,000 are read"):
+        cleaned(",".join([*DWC, *wide]) + "\n")

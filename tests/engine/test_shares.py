@@ -174,6 +174,31 @@ async def test_one_owner_leaves_slots_to_others(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_waits_for_a_process_is_told_so(tmp_path: Path) -> None:
+    """Whoever has its share of every engine is told that, and so is who waits for engines that have all they take."""
+    async with queue(tmp_path, replace(WIDE, here=4, shared=True)) as shared:
+        other = Node(shared.rig, 2)
+        await other.database.open()
+        try:
+            for node in (shared.node, other):
+                await node.queue.heartbeat(0)
+            await shared.ask("ann", "many", 6)
+            job = await shared.ask("ann", "many")
+            assert await shared.take() == {"ann": 3}
+            assert (await shared.rig.store.job(job)).waiting_for == "an engine to take it up, 3 ahead"
+            await other.take(shared.rig.limits, 64)
+            assert len(other.held) == 3
+            assert (await shared.rig.store.job(job)).waiting_for == "each engine: 3 of 3 transfers of owner ann active"
+            await shared.ask("bob", "many", 2)
+            await shared.take(1)
+            await other.take(shared.rig.limits, 1)
+            job = await shared.ask("cat", "many")
+            assert (await shared.rig.store.job(job)).waiting_for == "each engine: 4 of 4 transfers active, 1 ahead"
+        finally:
+            await other.database.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_an_owner_cannot_use_is_others(tmp_path: Path) -> None:
     """One claim fills a destination, though those who wait have less to move there than their shares."""
     async with queue(tmp_path, WIDE) as shared:

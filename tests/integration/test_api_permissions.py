@@ -209,6 +209,49 @@ async def test_files_in_an_hour(tmp_path: Path) -> None:
         await door.close()
 
 
+def submitted(files: int, server: Any) -> Any:
+    """Submit so many files, each a job of its own."""
+    return server.jobs.submit_many([one(path=f"{n}") for n in range(files)])
+
+
+@pytest_twisted.ensureDeferred
+async def test_more_files_than_an_hour_allows(tmp_path: Path) -> None:
+    """A call that no hour has room for is refused, says what to do, and gives its client nothing back."""
+    limits, logins = Limits(submitted=5), PlainLogins({name: name for name in CLIENTS})
+    door = Door(config_of(tmp_path, clients=CLIENTS, limits=limits), logins=logins)
+    try:
+        for files in (4, 6, 2):
+            answer = await told(door, "portal", partial(submitted, files))
+            if files == 4:
+                assert len(answer) == 4
+            elif files == 6:
+                assert answer == (
+                    1013,
+                    "6 files in one call, and a client may submit 5 within an hour ([limits] submitted): send fewer "
+                    "at a time, or ask the administrator for more",
+                )
+            else:
+                assert answer[0] == 1012
+        assert len(await told(door, "boss", partial(submitted, 6))) == 6
+    finally:
+        await door.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_not_stored_is_not_counted(tmp_path: Path) -> None:
+    """A call that fails gives back what was counted for it, and no more."""
+    limits, logins = Limits(submitted=5), PlainLogins({name: name for name in CLIENTS})
+    config = config_of(tmp_path, clients=CLIENTS, limits=limits)
+    async with stored(config, tmp_path, logins=logins) as door:
+        first, *more = (one(path=f"{n}", request_id="r") for n in range(5))
+        assert (await told(door, "portal", lambda s: s.jobs.submit(first)))["created"]
+        for _ in range(3):
+            answer = await told(door, "portal", lambda s: s.jobs.submit_many(more))
+            assert answer[0] == 1010
+        assert (await told(door, "portal", partial(submitted, 5)))[0] == 1012
+        assert len(await told(door, "portal", partial(submitted, 4))) == 4
+
+
 def test_changes_come_back() -> None:
     """Little by little, so that no hour sees more than twice of them, and what was not used is not saved."""
     clock = Clock()

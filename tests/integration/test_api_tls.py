@@ -5,11 +5,12 @@ import http.client
 import shutil
 import socket
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import ProtocolError, ServerProxy
@@ -19,6 +20,7 @@ import pytest_twisted
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
 from twisted.internet import reactor, task
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
@@ -30,6 +32,7 @@ from zope.interface import provider
 
 from datamover.admin import main as admin
 from datamover.api.http.channel import AHEAD
+from datamover.api.http.pace import ConnectionTimeouts
 from datamover.api.http.tls import LOOK, PIECE, ServerTLS, over_tls
 from datamover.api.http.turns import Turns
 from datamover.config.schema import Client, Tls
@@ -292,6 +295,60 @@ async def test_what_has_ended_is_freed_at_once(door: Door) -> None:
             assert left() == []
     finally:
         gc.enable()
+
+
+def client_hello() -> bytes:
+    begun = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        weaker().wrap_bio(ssl.MemoryBIO(), begun).do_handshake()
+    return begun.read()
+
+
+@pytest.mark.parametrize("begun", [0, 1, 100, None], ids=["nothing", "a byte", "some of it", "all of it"])
+@pytest_twisted.ensureDeferred
+async def test_a_handshake_that_is_not_ended(door: Door, begun: int | None) -> None:
+    """A byte of a handshake now and then keeps no connection, nor does one that is not gone on with."""
+    door.site.pace = ConnectionTimeouts(
+        idle=0.5, head=0.4, silence=0.4, window=0.8, stranger=0.8, slowest=10_000, linger=0.3
+    )
+    hello = client_hello()
+
+    def begin() -> None:
+        with door.socket() as plain, suppress(OSError):
+            plain.settimeout(0.05)
+            plain.sendall(hello[:begun])
+            until = time.monotonic() + WAIT
+            for each in chain(hello[begun:] if begun is not None else b"", repeat(None)):
+                assert time.monotonic() < until, "the connection is kept"
+                if each is not None:
+                    plain.sendall(bytes((each,)))
+                with suppress(TimeoutError):
+                    while plain.recv(65536):
+                        pass
+                    return
+
+    await deferToThread(begin)
+    assert door.site._connections.all == 0
+    assert (await deferToThread(handshake, door, weaker()))[1] == "TLSv1.3"
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_renegotiation(door: Door) -> None:
+    """A client cannot have the costly part of a connection's beginning done again and again, as TLS 1.2 allows."""
+
+    def renegotiate() -> None:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        with door.socket() as plain:
+            plain.settimeout(None)
+            client = SSL.Connection(context, plain)
+            client.set_connect_state()
+            client.do_handshake()
+            assert client.renegotiate()
+            client.do_handshake()
+
+    with pytest.raises(SSL.Error, match="no renegotiation"):
+        await deferToThread(renegotiate)
 
 
 class Heard(Protocol):

@@ -16,9 +16,11 @@ from typing import TypeVar
 import pytest
 
 from datamover.console.guarded import TYPING, WITHOUT_LOGIN
+from datamover.console.ssh import CHANNELS
 from tests.integration.test_console import PASSWORD, Ssh, Telnet, console_tables, ssh
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
+from tests.waiting import wait_until
 
 __all__ = ["ssh"]
 LOGIN = 1.0
@@ -206,6 +208,28 @@ def test_one_line_of_it(service: Service, ssh: Ssh) -> None:
         ends(one)
     said = service.log.read_text()[before:]
     assert said.count("console: ssh 127.0.0.1 is disconnected: what it sends is out of order: ") == 1
+
+
+def test_sessions_without_end(service: Service, ssh: Ssh) -> None:
+    """A connection has as many sessions as OpenSSH allows; the next is refused, and others log in meanwhile."""
+    way = ssh.directory / "many"
+    master = subprocess.Popen(ssh.command("-M", f"-S{way}", "-N"), stdin=subprocess.DEVNULL)
+    sessions = []
+    try:
+        wait_until(way.exists)
+        for _ in range(CHANNELS):
+            command = ssh.command(f"-S{way}", "-tt")
+            sessions.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            assert b"datamover" in sessions[-1].stdout.readline()  # type: ignore[union-attr]
+        refused = ssh.run(f"-S{way}", "-oControlMaster=no", "2 + 2")
+        assert "open refused by peer" in refused.stderr
+        assert ssh.run("2 + 2").stdout == "4\n"
+        sessions[0].kill()
+        wait_until(lambda: ssh.run(f"-S{way}", "2 + 2").stdout == "4\n")
+    finally:
+        for each in (*sessions, master):
+            each.kill()
+            each.communicate()
 
 
 class Plain(Telnet):

@@ -10,14 +10,22 @@ import pytest_twisted
 from twisted.web.http_headers import Headers
 
 from datamover.config import schema
-from datamover.errors import DataMoverError, DatasetInvalid, ServerError, SourceForbidden, SourceNotAllowedHere
+from datamover.errors import (
+    DataMoverError,
+    DatasetInvalid,
+    ServerError,
+    SourceForbidden,
+    SourceNotAllowedHere,
+    TimedOut,
+)
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head, retry_after
+from datamover.protocols.http.client import response
 from datamover.protocols.http.content import LARGEST_ANSWER, whole
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
-from tests.protocols.reading import reading, rest_of, serving
-from tests.servers.web import Exchange, File, redirect, status
+from tests.protocols.reading import reading, rest_of, serving, soon
+from tests.servers.web import Exchange, File, redirect, status, trickle
 
 
 def echo(exchange: Exchange) -> None:
@@ -46,6 +54,20 @@ async def test_a_call_brings_the_whole_answer() -> None:
             assert json.loads(told) == {"method": "POST", "body": body, "type": "text/x"}
         assert (head.status, head.header("x-TOLD"), head.header("x-none")) == (200, "yes", None)
         assert head.url.text == f"{web.url}/echo"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of which a byte comes now and then, and never the last, is given up in the end, and its connection."""
+    monkeypatch.setattr(response, "ANSWER_SECONDS", 0.3)
+    async with serving() as web, reading(idle_timeout=10) as client:
+        web.route("/slow", trickle(b"x" * 10_000, seconds=0.02, piece=1))
+        with pytest.raises(TimedOut, match="/slow did not come to the end of its answer in time, after"):
+            await got(client, f"{web.url}/slow")
+        assert await soon(lambda: web.open_connections == 0)
+        # A file that is as slow is another matter.
+        web.route("/slow", trickle(b"x" * 40, seconds=0.02, piece=1))
+        assert await rest_of(await client.origin(f"{web.url}/slow").open()) == b"x" * 40
 
 
 @pytest_twisted.ensureDeferred

@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 
 from datamover.errors import ConnectionLost, ServerError
+from datamover.protocols.http.client.codings import Inflater
 from datamover.protocols.http.client.decoding import PIECE
 from tests.protocols.reading import content_of, reading, rest_of, serving, until_broken
 from tests.servers.web import Exchange, File, Handler
@@ -254,3 +255,15 @@ async def test_a_coded_file_that_comes_as_a_whole_part() -> None:
     async with serving() as web, reading() as client:
         web.route("/f.csv", sending(coded, *headers, status=206))
         assert await content_of(client, f"{web.url}/f.csv") == CONTENT
+
+
+def test_tiny_members() -> None:
+    """What comes in thousands of members of a byte each is read in few pieces."""
+    inflater = Inflater("gzip")
+    inflater.feed(gzip.compress(b"a") * 3000 + gzip.compress(bytes(100_000)))
+    pieces = []
+    while piece := inflater.read(2**16):
+        pieces.append(piece)
+    inflater.end()
+    assert b"".join(pieces) == b"a" * 3000 + bytes(100_000)
+    assert [len(piece) for piece in pieces] == [2**16, 103_000 - 2**16]

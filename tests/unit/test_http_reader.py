@@ -1,5 +1,6 @@
 """How the bytes of an answer are read: as others read them, and the same wherever they are cut."""
 
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -7,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datamover.protocols.http.answers import Head, failure_of, inspection_of, ranges_given
 from datamover.protocols.http.client.fields import Fields, MalformedHttp
+from datamover.protocols.http.client.heads import LONGEST_FIELD
 from datamover.protocols.http.client.reader import LARGEST_HEAD, MOST_LINES, AnswerReader, HeadTooLarge
+from datamover.web.url import WebUrl
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -85,6 +89,54 @@ def test_a_body_is_handed_on_as_it_came() -> None:
     assert reader.feed(piece) is piece
     assert reader.feed(piece) is piece
     assert reader.complete
+
+
+UNITS = [b"a", b"0", b"-", b";", b"a,", b'a="', b"=?a?q?", b"sha-256=:", b"gzip,", b" ", b"%41", b"\xff", b"../"]
+READ = ["Accept-Ranges", "Content-Disposition", "Content-Digest", "Content-Encoding", "Content-MD5", "Content-Range"]
+READ += ["Content-Type", "Date", "Digest", "ETag", "Last-Modified", "Repr-Digest", "Retry-After", "Transfer-Encoding"]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_a_field_costs(name: str) -> None:
+    """However long a field is, and on however many lines, the time in which it is read has a bound."""
+    url = WebUrl.parse("https://example.org/file")
+    for unit in UNITS:
+        lines = b"\r\n".join([name.encode() + b": " + unit * 1000] * 64)
+        for value in (unit * (LONGEST_FIELD // len(unit)), unit * (2**18 // len(unit)), lines):
+            began = time.process_time()
+            try:
+                answer = read(OK + name.encode() + b": " + value + b"\r\n\r\n")
+            except MalformedHttp:
+                continue
+            for status in (200, 206, 416, 503):
+                head = Head(status, answer.fields, answer.length, url, url)
+                assert head.codings is not None
+                assert inspection_of(head)
+                assert failure_of(head)
+                assert ranges_given(head) is not None
+            # Measured: 0.05 s; in the square of the length it was minutes.
+            assert time.process_time() - began < 2, unit
+
+
+def test_long_fields() -> None:
+    """A field that is too long counts as none; if it says what the body is, the answer is refused by its name."""
+    whole = OK + b"Content-Length: 10\r\n"
+    assert read(whole + b"ETag: " + b"x" * LONGEST_FIELD + b"\r\n\r\n0123456789").fields[b"etag"]
+    assert b"etag" not in read(whole + b"ETag: " + b"x" * LONGEST_FIELD + b"x\r\n\r\n0123456789").fields
+    assert b"link" not in read(whole + b"Link: </a>; rel=b, \r\n" * 2000 + b"\r\n0123456789").fields
+    cookies = b"Set-Cookie: a=b; Path=/aaaaaaaaaaaa\r\n" * 2000
+    assert len(read(whole + cookies + b"\r\n0123456789").fields[b"set-cookie"]) == 2000
+    for name in (b"Content-Length", b"Transfer-Encoding", b"Content-Encoding", b"Content-Range", b"Connection"):
+        with pytest.raises(MalformedHttp, match=f"'{name.decode()}' has 20000 bytes"):
+            read(OK + name + b": " + b"0" * 20_000 + b"\r\n\r\n")
+
+
+def test_long_tags() -> None:
+    """A tag that would fill the table of transfers is none."""
+    url = WebUrl.parse("https://example.org/file")
+    for length, kept in ((1000, True), (2000, False)):
+        fields = {b"etag": [b'"%s"' % (b"x" * length)]}
+        assert (inspection_of(Head(200, fields, 10, url, url)).identity is not None) is kept
 
 
 def test_fields() -> None:

@@ -13,6 +13,7 @@ from zope.interface import provider
 
 from datamover.config.schema import Client
 from datamover.errors import ConfigError, Unavailable
+from datamover.security import passwords
 from datamover.security.login_throttle import FREE, Failures
 from datamover.security.passwords import QUEUE, Logins, hash_password, unmatchable_hash, verify
 
@@ -41,11 +42,48 @@ def test_hashes() -> None:
 
 def test_a_hash_of_nothing() -> None:
     """What an unknown name is checked against costs what a password's hash does, and is no password's."""
-    nothing = unmatchable_hash()
+    nothing = unmatchable_hash(extract_parameters(HASH))
     assert extract_parameters(nothing) == extract_parameters(HASH)
     with pytest.raises(VerifyMismatchError):  # It was computed, and not found to be no hash.
         PasswordHasher().verify(nothing, "")
-    assert unmatchable_hash() != nothing
+    assert unmatchable_hash(extract_parameters(HASH)) != nothing
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_an_unknown_name_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as a known one, at whatever costs those were hashed, and always the same."""
+    costs: dict[str, set[int]] = {}
+
+    def verify(password_hash: str, password: str) -> bool:
+        costs.setdefault(password, set()).add(extract_parameters(password_hash).memory_cost)
+        return False
+
+    monkeypatch.setattr(passwords, "verify", verify)
+    dearer = PasswordHasher(time_cost=1, memory_cost=128, parallelism=1).hash("x")
+    clients = {"cheap": Client(password_hash=CHEAP("x")), "dear": Client(password_hash=dearer)}
+    known = Logins(clients, reactor, Failures(reactor.seconds, first=0, longest=0))
+    for name in [f"nobody {number}" for number in range(20)] * 2:
+        assert await known.check(name, name, "a") is None
+    assert all(len(each) == 1 for each in costs.values())
+    assert set.union(*costs.values()) == {64, 128}
+
+
+@pytest_twisted.ensureDeferred
+async def test_pauses_do_not_tell_names() -> None:
+    """Names that are guessed side by side wait side by side, whether they are known or not."""
+    known = logins(first=3600, longest=3600)
+    for number in range(FREE):
+        assert await known.check("portal", str(number), "guesser") is None
+    before = len(reactor.getDelayedCalls())
+    names = ("portal", "other", "unknown", "not known")
+    waiting = [Deferred.fromCoroutine(known.check(name, "x?", "guesser")) for name in names]
+    pauses = [call for call in reactor.getDelayedCalls() if call.getTime() - reactor.seconds() > 1000]
+    assert len(pauses) == len(names)
+    for each in waiting:
+        each.cancel()
+        with pytest.raises(CancelledError):
+            await each
+    assert len(reactor.getDelayedCalls()) == before
 
 
 def test_not_a_hash() -> None:

@@ -56,6 +56,7 @@ def test_pieces(step: int) -> None:
     [
         answer(messages.DATA, number(1) + number(5) + b"four"),
         number(2**31) + bytes(20),
+        number(2**19) + bytes(20),
         number(3) + bytes(20),
         number(5) + bytes((messages.DATA,)) + bytes(20),
         answer(messages.ANSWER_VERSION, number(4)),

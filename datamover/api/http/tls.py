@@ -111,6 +111,7 @@ class ServerTLS:
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         # No session resumption: every connection shows its certificate again.
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET)
+        context.set_options(SSL.OP_NO_RENEGOTIATION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(b"datamover")
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)

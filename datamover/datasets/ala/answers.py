@@ -23,6 +23,8 @@ from datamover.errors import (
     UnsupportedScheme,
 )
 from datamover.protocols.http.answers import Head, retry_after
+from datamover.text.bounds import LONGEST_URL
+from datamover.text.pages import READ, words_of
 from datamover.web.amounts import MOST
 from datamover.web.url import WebUrl
 
@@ -152,12 +154,10 @@ def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
 
 def words(body: bytes) -> str:
     """Return the message in a body, quoted, to append to a sentence; "" if there is none."""
-    found = json_of(body)
+    found = json_of(body[:READ])
     if isinstance(found, dict):
         return quoted(next(filter(None, (_text(found.get(key)) for key in _WORDS)), ""))
-    text = body.decode("utf-8", "replace")
-    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", text)
-    return quoted(re.sub(r"<[^>]*>", " ", text))
+    return quoted(words_of(body))
 
 
 def quoted(text: str) -> str:
@@ -167,7 +167,7 @@ def quoted(text: str) -> str:
 
 def plain(text: str, longest: int) -> str:
     """Return a text as one printable line of at most ``longest`` characters."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[:READ]).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
@@ -192,6 +192,8 @@ def _url(url: WebUrl, found: dict[str, Any], key: str) -> str | None:
     text = _text(found.get(key))
     if not text:
         return None
+    if len(text) > LONGEST_URL:
+        raise DatasetInvalid(f"ALA's {key} cannot be followed: it has {len(text):,} characters")
     try:
         return url.join(text).text
     except (InvalidRequest, UnsupportedScheme) as error:

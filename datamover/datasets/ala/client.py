@@ -12,7 +12,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Origin
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.content import whole
+from datamover.protocols.http.content import LARGEST_JSON, whole
 from datamover.web.credentials import SecretFile
 from datamover.web.url import WebUrl
 
@@ -41,14 +41,14 @@ class AlaClient:
     async def get(self, url: str) -> tuple[Head, bytes]:
         """Return the answer to a GET, whatever its status.
 
-        Raises AuthenticationFailed if the token cannot be read, DatasetInvalid for an answer of more than 8 MiB, and
+        Raises AuthenticationFailed if the token cannot be read, DatasetInvalid for an answer of more than 1 MiB, and
         connection errors. Cancelling drops the connection.
         """
-        return await whole(await self._treq.get(url, headers=self._headers(url)))
+        return await whole(await self._treq.get(url, headers=self._headers(url)), LARGEST_JSON)
 
     async def post(self, url: str, body: Any) -> tuple[Head, bytes]:
         """Like ``get``, with a JSON body."""
-        return await whole(await self._treq.post(url, json=body, headers=self._headers(url)))
+        return await whole(await self._treq.post(url, json=body, headers=self._headers(url)), LARGEST_JSON)
 
     def origin(self, url: str, about: str) -> Origin:
         """Return the file at a URL; its errors quote the Atlas's message."""

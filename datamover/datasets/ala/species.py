@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from datamover.datasets.ala.answers import json_of, words
+from datamover.datasets.ala.answers import json_of, plain, words
 from datamover.datasets.ala.client import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.taxon import Taxon
@@ -19,6 +19,9 @@ LARGEST_BATCH = 100
 """Taxa that the Atlas accepts in one look-up."""
 GATHERING = 0.1
 """Seconds for which look-ups are collected into one request."""
+
+LONGEST_NAME = 300
+"""Characters of a taxon's name."""
 
 _SAFE = ":()+,.=@;$_!*'~-"
 
@@ -116,7 +119,8 @@ class _Bulk:
         entries = told.get("searchDTOList") if isinstance(told, dict) else told
         if not isinstance(entries, list):
             raise ServerError(f"ALA answered a look-up without a list of taxa{words(body)}", scope=Scope.SOURCE)
-        by_guid = {entry.get("guid"): entry for entry in entries if isinstance(entry, dict)}
+        named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("guid"), str)]
+        by_guid = {entry["guid"]: entry for entry in named}
         # The Atlas answers an outdated name with the accepted one; then the position identifies it.
         in_order = dict(zip(lsids, entries, strict=True)) if len(entries) == len(lsids) else {}
         return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), lsid) for lsid in lsids}
@@ -150,7 +154,8 @@ def _taxon(found: Any, answer: bytes | None, lsid: str) -> AlaTaxon:
     if name is None:
         raise DatasetNotFound(f"ALA does not know {lsid}: its answer holds no name of a taxon")
     if answer is None:
-        answer = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8")
+        # Half surrogate pairs have no UTF-8; their escapes are JSON.
+        answer = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
     return AlaTaxon(name, _common_name(found), answer)
 
 
@@ -166,6 +171,6 @@ def _common_name(found: dict[str, Any]) -> str | None:
 def _first(found: Any, *keys: str) -> str | None:
     for key in keys:
         value = found.get(key)
-        if isinstance(value, str) and value.strip():
-            return " ".join(value.split())
+        if isinstance(value, str) and (name := plain(value, LONGEST_NAME)):
+            return name
     return None

@@ -8,6 +8,8 @@ from datamover.datasets.cleaning.headers import TableLayout, layout_of
 from datamover.datasets.cleaning.occurrences import Occurrences
 from datamover.errors import DatasetInvalid
 
+MOST_COLUMNS = 2000
+"""Each may be a flag, which is looked for in every row and named where rows are dropped. ALA's are a hundred."""
 LONGEST_FIELD = 2**20
 """Characters; a longer field comes from a quote that is never closed."""
 REPORTED = 2048
@@ -35,6 +37,8 @@ def clean(
         header = next((row for row in rows if row), None)
         if header is None:
             raise DatasetInvalid("the records are zero bytes, without even a header")
+        if len(header) > MOST_COLUMNS:
+            raise DatasetInvalid(f"the records have {len(header):,} columns, and at most {MOST_COLUMNS:,} are read")
         _take(rows, layout_of(header, meanings, good_flags), out, report, lambda: rows.line_num)
     except UnicodeDecodeError as error:
         raise DatasetInvalid(f"the records are not UTF-8 text, after line {rows.line_num}: {error.reason}") from None

@@ -42,22 +42,26 @@ def opened(path: Path, source: str) -> Iterator[zipfile.ZipFile]:
 
     Errors of reading members within the block are raised as DatasetInvalid, too.
     """
-    if not path.stat().st_size:
+    size = path.stat().st_size
+    if not size:
         raise DatasetInvalid(f"{source} sent zero bytes")
+    astray = DatasetInvalid(f"{source} sent a bad zip: its parts are not where it says")
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 _check_name(info.orig_filename, source)
+                if not 0 <= info.header_offset < size:
+                    raise astray
             yield archive
     except zipfile.BadZipFile as error:
         raise DatasetInvalid(f"{source} sent a bad zip: {_plain(error)}{_beginning(path)}") from None
     except (zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, OverflowError) as error:
         raise DatasetInvalid(f"{source} sent a bad zip: {_plain(error)}") from None
     except OSError as error:
-        # An offset in it points to before its beginning.
+        # Its directory begins before its beginning.
         if error.errno != errno.EINVAL:
             raise
-        raise DatasetInvalid(f"{source} sent a bad zip: its parts are not where it says") from None
+        raise astray from None
 
 
 def _check_name(name: str, source: str) -> None:

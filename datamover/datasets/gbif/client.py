@@ -19,13 +19,10 @@ from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.datasets.gbif.answers import not_json, refusal_of
 from datamover.errors import DataMoverError
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.content import whole
+from datamover.protocols.http.content import LARGEST_JSON, whole
 
 AT_ONCE = 2
 """Concurrent requests to GBIF, of all datasets in this process."""
-
-SMALL = 2**20
-"""Bytes of an answer that is parsed on the reactor."""
 
 JSON = Headers({"Accept": ["application/json"]})
 
@@ -65,7 +62,7 @@ class GbifClient:
         owner: str,
         about: str,
         expected: frozenset[int] = frozenset(),
-        limit: int = SMALL,
+        limit: int = LARGEST_JSON,
     ) -> tuple[Head, bytes]:
         """Return the answer to a GET below GBIF's URL: status 200 with a JSON object, or a status in ``expected``.
 

@@ -17,12 +17,13 @@ from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.datasets.gbif import cite, clean
 from datamover.datasets.gbif.answers import common_name_of, count_of, taxon_of
-from datamover.datasets.gbif.client import SMALL, GbifClient, Patience, in_order
+from datamover.datasets.gbif.client import GbifClient, Patience, in_order
 from datamover.datasets.gbif.section import GbifSection
 from datamover.datasets.taxon import Taxon
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head
+from datamover.protocols.http.content import LARGEST_JSON
 
 SCHEME = "gbif"
 NAMES = ("gbif_occurrence.csv", "gbif_metadata.json", "gbif_citation.txt", "gbif_dataset.json")
@@ -154,7 +155,7 @@ class Gbif:
             {**_sought(subject), "limit": str(limit), "offset": str(offset)},
             owner=owner,
             about=f"occurrences of taxon {subject.key}",
-            limit=LARGEST if limit else SMALL,
+            limit=LARGEST if limit else LARGEST_JSON,
         )
 
     async def _occurrences(

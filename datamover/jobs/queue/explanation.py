@@ -86,6 +86,8 @@ def _full(row: Row, limits: QueueLimits, ahead: str) -> str | None:
         (host, row["own_host_active"], limits.one_of(thence), f" of owner {owner}"),
         (f"owner {owner}", row["owner_active"], limits.active_of(owner), ""),
         ("the service", row["total"], limits.total, ""),
+        ("each engine", row["here"], limits.here, ""),
+        ("each engine", row["own_here"], limits.one_of(limits.here), f" of owner {owner}"),
     ):
         if active >= most:
             return f"{what}: {active} of {count(most, 'transfer')}{whose} active{ahead}"

@@ -29,7 +29,7 @@ ROOM = f"{_HEAD}<quota-available-bytes/>{_TAIL}".encode()
 """RFC 4331."""
 
 _STATUS = re.compile(r"\s*HTTP/\S+\s+(\d{3})")
-_TITLE = re.compile(rb"<title[^>]*>(.{1,500}?)</title>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(rb"<title[^<>]*>(.{1,500}?)</title>", re.IGNORECASE | re.DOTALL)
 _NAMESPACES = frozenset({"DAV:", "DAV", "", "http://owncloud.org/ns"})
 _TEXTS = frozenset(
     {

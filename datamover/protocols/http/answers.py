@@ -4,7 +4,6 @@ The head of an answer gives a file's size, its name, its identity (which shows a
 """
 
 import base64
-import binascii
 import hashlib
 import re
 import time
@@ -38,10 +37,13 @@ READ = WHOLE | {PARTIAL}
 """Status of the answers to GET that hold a file, or a part of it."""
 UNSATISFIABLE = 416
 
+LONGEST_TAG = 1024
+"""Characters of an ETag that is stored with a transfer; a longer one counts as none."""
+
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"(?:bytes)?[\s=:]*(\d{1,40})\s*-\s*(\d{1,40})\s*/\s*(\d{1,40}|\*)", re.IGNORECASE)
 _STRUCTURED_DIGEST = re.compile(r"(sha-256|sha-512)\s*=\s*:([A-Za-z0-9+/=]+):", re.IGNORECASE)
-_INSTANCE_DIGEST = re.compile(r"([A-Za-z0-9-]+)=([A-Za-z0-9+/=]+)")
+_INSTANCE_DIGEST = re.compile(r"(?<![A-Za-z0-9-])([A-Za-z0-9-]{1,20})=([A-Za-z0-9+/=]+)")
 _DIGESTS = frozenset({b"repr-digest", b"content-digest", b"digest", b"content-md5"})
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "md5"}
 
@@ -158,8 +160,13 @@ def size_of(head: Head) -> int | None:
 
 def strong_tag(head: Head) -> str | None:
     """Return the ETag if it is a strong one (RFC 9110 8.8.1)."""
-    tag = (head.header("ETag") or "").strip()
+    tag = _tag(head)
     return tag if _STRONG_TAG.fullmatch(tag) else None
+
+
+def _tag(head: Head) -> str:
+    tag = (head.header("ETag") or "").strip()
+    return tag if len(tag) <= LONGEST_TAG else ""
 
 
 def is_settled(head: Head) -> bool:
@@ -174,7 +181,7 @@ def is_settled(head: Head) -> bool:
 def _identity(head: Head, size: int | None) -> str | None:
     if tag := strong_tag(head):
         return f"tag {tag}"
-    tag = (head.header("ETag") or "").strip()
+    tag = _tag(head)
     if size is None or not is_settled(head) or not tag.isprintable():
         return None
     changed = (head.header("Last-Modified") or "").strip()
@@ -206,7 +213,7 @@ def _digests(head: Head) -> Mapping[str, str]:
             continue
         try:
             raw = base64.b64decode(value, validate=True)
-        except binascii.Error:
+        except ValueError:  # It is no base64, or not even ASCII.
             continue
         if len(raw) == hashlib.new(algorithm, usedforsecurity=False).digest_size:
             digests[algorithm] = raw.hex()

@@ -15,6 +15,8 @@ from datamover.protocols.http.answers import Head
 from datamover.web.url import WebUrl
 
 LARGEST_ANSWER = 8 * 2**20
+LARGEST_JSON = 2**20
+"""Bytes of JSON that are parsed on the reactor's thread."""
 LARGEST_REFUSAL = 64 * 1024
 """Bytes of an error's body that are read for its message."""
 

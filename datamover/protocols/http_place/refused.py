@@ -8,8 +8,6 @@ from datamover.text.printable import one_line
 
 _SHOWN = 200
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_HIDDEN = re.compile(r"(?is)<(script|style|head)\b.*?</\1\s*>|<!--.*?-->")
-_TAG = re.compile(r"<[^>]*>")
 _HEADER_UNKNOWN = frozenset({400, 501})
 
 
@@ -47,11 +45,6 @@ class Refused(Exception):
     def header_unknown(self) -> bool:
         """Whether the reason may be a header that the server does not support."""
         return self.status in _HEADER_UNKNOWN
-
-
-def words_of(page: bytes) -> str:
-    """Return the words of a page of HTML, such as a proxy answers with."""
-    return " ".join(_TAG.sub(" ", _HIDDEN.sub(" ", page.decode("utf-8", "replace"))).split())
 
 
 def _shown(message: str) -> str:

@@ -20,7 +20,7 @@ _NO_XML = re.compile(
     re.IGNORECASE,
 )
 """What stands for characters that XML 1.0 has not, in UTF-8."""
-_CODE = re.compile(rb"<(?:\w+:)?Error\b[^>]*>[^<]*<(?:\w+:)?Code>([\w.-]{1,100})</")
+_CODE = re.compile(rb"<(?:\w+:)?Error\b[^<>]*>[^<]*<(?:\w+:)?Code>([\w.-]{1,100})</")
 
 
 @dataclass(frozen=True, slots=True)

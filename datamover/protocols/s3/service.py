@@ -15,13 +15,13 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
-from datamover.protocols.http_place.refused import words_of
 from datamover.protocols.s3.address import BucketAddress, Query
 from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
 from datamover.protocols.s3.permissions import Permission, permission
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
 from datamover.text.bounds import cut
+from datamover.text.pages import words_of
 from datamover.web.url import shown
 
 NO_UPLOAD = "NoSuchUpload"

@@ -13,8 +13,9 @@ from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
-from datamover.protocols.http_place.refused import Refused, words_of
+from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.swift.login.session import Session
+from datamover.text.pages import words_of
 from datamover.web.url import WebUrl
 
 Query = Iterable[tuple[str, str]]

@@ -4,6 +4,7 @@ All bodies together buffer a bounded number of bytes (and what one read of the s
 connection.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -12,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.buffer_budgets import Buffers
-from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled
+from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled, TimedOut
 from datamover.protocols.http.client.connection import BodyEnd, HttpConnection
 from datamover.text.quantities import count
 from datamover.web.url import WebUrl
@@ -58,6 +59,7 @@ class Body:
         self._error: DataMoverError | None = None
         self._gone: Deferred[None] = Deferred()
         self._leave: Callable[[], None]
+        self._until = math.inf
         self.received = 0
         """Bytes received, read or not."""
 
@@ -100,6 +102,10 @@ class Body:
         self._wake()
         self._gone.callback(None)
 
+    def hurry(self, seconds: float) -> None:
+        """Have ``read`` raise TimedOut once so much time has passed, however little comes at a time."""
+        self._until = self._clock.seconds() + seconds
+
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end; small pieces are joined.
 
@@ -107,6 +113,11 @@ class Body:
         announced, and ServerError for malformed chunks. Raises Stalled if nothing arrives for the idle timeout.
         Cancelling leaves the body fit only for ``close``.
         """
+        if self._clock.seconds() > self._until:
+            raise TimedOut(
+                f"{self._url.told} did not come to the end of its answer in time, after {count(self.received, 'byte')}",
+                scope=Scope.SOURCE,
+            )
         if not self._pieces and not self._ended:
             await self._wait()
         if self._pieces:

@@ -98,24 +98,24 @@ class Inflater:
         self._full = True
 
     def read(self, most: int) -> bytes:
-        """Return at most ``most`` bytes; b"" if it needs more input. Raises Undecodable."""
-        while self._full:
+        """Return at most ``most`` bytes, as many as there are; b"" if it needs more input. Raises Undecodable."""
+        read = b""
+        while self._full and (wanted := most - len(read)):
             if self._inflater is None:
                 self._inflater = self._next_member()
             if self._inflater is None:
                 self._full = False
                 break
             try:
-                data = self._inflater.decompress(self._held, most)
+                data = self._inflater.decompress(self._held, wanted)
             except zlib.error as error:
                 raise Undecodable(str(error).rpartition(": ")[2]) from None
             self._held = self._inflater.unconsumed_tail
             if self._inflater.eof:
                 self._held, self._inflater = self._inflater.unused_data, None
-            self._full = bool(self._held) or len(data) == most
-            if data:
-                return data
-        return b""
+            self._full = bool(self._held) or len(data) == wanted
+            read += data
+        return read
 
     def end(self) -> None:
         """Mark the end of the input; raises Undecodable if it is incomplete."""

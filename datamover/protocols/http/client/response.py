@@ -19,8 +19,11 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IClientRequest, IResponse
 from zope.interface import implementer
 
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.client.body import BodyStream
+from datamover.protocols.http.client.body import Body, BodyStream
 from datamover.protocols.http.client.decoding import decoded
+
+ANSWER_SECONDS = 1800.0
+"""Seconds for an answer that is delivered: it is short, though a service may work on it for minutes meanwhile."""
 
 
 @implementer(IClientRequest)
@@ -41,7 +44,7 @@ class Response:
 
     version = (b"HTTP", 1, 1)
 
-    def __init__(self, method: bytes, sent: Mapping[str, str], head: Head, body: BodyStream) -> None:
+    def __init__(self, method: bytes, sent: Mapping[str, str], head: Head, body: Body) -> None:
         """``sent`` are the headers of the request, without the usual ones."""
         self.head = head
         self.body = body
@@ -89,8 +92,10 @@ class Response:
         """Deliver the body to ``protocol``, which may pause and resume its transport. Call it once.
 
         ``connectionLost`` is called when the connection is back in the pool or closed: with ResponseDone at the end of
-        the body, ConnectionAborted if the protocol closed its transport, else the error of ``BodyStream.read``.
+        the body, ConnectionAborted if the protocol closed its transport, else the error of ``BodyStream.read``, among
+        them TimedOut after ``ANSWER_SECONDS``.
         """
+        self.body.hurry(ANSWER_SECONDS)
         _Delivery(protocol, self._content).start()
 
     @property

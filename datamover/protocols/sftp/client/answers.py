@@ -8,8 +8,8 @@ from typing import Any
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader
 
-LARGEST = 2**20
-"""Bytes of the largest answer that is accepted."""
+LARGEST = 2**18 + 2**10
+"""Bytes of the largest answer that is accepted: as much as is read at once. OpenSSH's are as large at most."""
 
 _HEADER = struct.Struct(">LBL")
 _HEAD = _HEADER.size

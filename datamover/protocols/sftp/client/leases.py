@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from datamover import errors
 from datamover.concurrency.waiters import Waiters
+from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.channel import SftpChannel
 from datamover.protocols.sftp.client.session import SftpSession
 
@@ -102,8 +103,8 @@ class Leases:
         self._idle_timeout = idle_timeout
         self._sessions: list[SftpSession] = []
         self._opening = 0
-        self._opened: Waiters[None] = Waiters()
-        """Wait for one of the channels that are being opened to be open, or to have failed.
+        self._opened: Waiters[DataMoverError | None] = Waiters()
+        """Wait for one of the channels that are being opened to be open, or to have failed, with why.
 
         Not a DeferredLock: there each waiter wakes the next within its own call, too deep for hundreds of them.
         """
@@ -193,7 +194,9 @@ class Leases:
                 if opened is not None:
                     return opened
             elif self._opening:
-                await self._opened.wait()
+                failure = await self._opened.wait()
+                if failure is not None and self._idlest() is None and not self._opening:
+                    raise failure.copy()
             else:
                 return None
             session = self._idlest()
@@ -205,11 +208,13 @@ class Leases:
         return min(self._sessions, key=lambda session: session.users, default=None)
 
     async def _open(self) -> SftpSession | None:
-        """Open a channel for one user; None if the server refuses it and there are or will be others."""
+        """Open a channel for one user; None if the server does not open it and there are or will be others."""
         self._opening += 1
+        failure: DataMoverError | None = None
         try:
             session = await self._opened_session()
-        except errors.ServerError:
+        except (errors.ServerError, errors.TimedOut) as error:
+            failure = error
             self._limit = max(len(self._sessions) + self._opening - 1, 1)
             if not self._sessions and self._opening == 1:
                 raise
@@ -225,7 +230,7 @@ class Leases:
             return session
         finally:
             self._opening -= 1
-            self._opened.wake(None)
+            self._opened.wake(failure)
 
     async def _opened_session(self) -> SftpSession:
         transport: Any = self._connection.transport
@@ -241,7 +246,7 @@ class Leases:
             await opening.addTimeout(self._open_timeout, self._reactor, onTimeoutCancel=self._late)
         except errors.TimedOut as error:
             channel.fail(error)
-            if transport.received == heard:
+            if transport.received == heard or self._idlest() is None:
                 transport.fail(error)
             raise
         except BaseException:

@@ -28,9 +28,6 @@ from datamover.protocols.sftp.ssh.login import Credentials, Login, SecretFiles
 from datamover.protocols.sftp.ssh.transport import SshTransport
 from datamover.protocols.sftp.ssh.wire import words
 
-PATIENCE = 2.0
-"""Seconds in which SSH_MSG_DISCONNECT must be sent at a close."""
-
 _SYNCED = 1000
 """File names that one request makes durable together, and directories that are remembered for that."""
 
@@ -186,12 +183,7 @@ class Link:
         if transport.failure is None:
             transport.leave()
         self._leases.stop()
-        impatience = self._reactor.callLater(PATIENCE, transport.transport.abortConnection)
-        try:
-            await self._closed.wait()
-        finally:
-            if impatience.active():
-                impatience.cancel()
+        await self._closed.wait()
 
     async def synced(self, session: SftpSession, directory: bytes) -> None:
         """Make the names in a directory durable; calls made during a request share the next one."""

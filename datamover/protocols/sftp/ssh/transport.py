@@ -28,8 +28,12 @@ log = Logger()
 
 _DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _WINDOW_ADJUST, _CHANNEL_DATA = 1, 20, 30, 34, 93, 94
 _BY_APPLICATION = 11
+PATIENCE = 2.0
+"""Seconds in which SSH_MSG_DISCONNECT must be sent at a close."""
 _ENOUGH = 16
 """Bytes from which every packet's length can be read."""
+_TURN = 256
+"""Packets taken in one turn of the reactor: those that carry files are large, and fewer are read at once."""
 _AT_ONCE = 2**18
 """Bytes read from the socket, or written to it, in one call: a call costs more than copying its bytes."""
 
@@ -90,6 +94,11 @@ class SshTransport(SSHClientTransport):
         """Why the connection ends, once it does."""
         self.received = 0
         """Packets received: while it grows, the server is alive."""
+        self._until = 0
+        """How many there may be when the turn ends."""
+        self._next: Any = None
+        """The next turn, if something is left for it."""
+        self._closing: Any = None
         self.key_exchanges = 0
         self.logged_in = False
 
@@ -106,6 +115,9 @@ class SshTransport(SSHClientTransport):
         self.sendKexInit()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure | None = None) -> None:
+        for call in (self._next, self._closing):
+            if call is not None and call.active():
+                call.cancel()
         if self.failure is None:
             why = reason.getErrorMessage().rstrip(".") if reason else "connection closed"
             self.failure = errors.ConnectionLost(f"the connection broke: {why}")
@@ -122,17 +134,21 @@ class SshTransport(SSHClientTransport):
         """Send SSH_MSG_DISCONNECT, then close."""
         if self.failure is None:
             self.failure = errors.ConnectionLost("the connection was closed because the service is stopping")
-        self.transport.unregisterProducer()
-        self.sendPacket(_DISCONNECT, number(_BY_APPLICATION) + string(b"done") + string(b""))
-        self.transport.loseConnection()
+        self._disconnect(_BY_APPLICATION, b"done")
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
         """Disconnect; conch calls this when the key exchange fails."""
         if self.failure is None:
             self.failure = errors.ConnectFailed(f"the key exchange failed: {words(desc)}")
+        self._disconnect(reason, desc)
+
+    def _disconnect(self, reason: int, words: bytes) -> None:
+        """Say why it ends, then close; a server that does not read that within ``PATIENCE`` is not waited for."""
         self.transport.unregisterProducer()
-        self.sendPacket(_DISCONNECT, number(reason) + string(desc) + string(b""))
+        self.sendPacket(_DISCONNECT, number(reason) + string(words) + string(b""))
         self.transport.loseConnection()
+        if self._closing is None:
+            self._closing = self.transport.reactor.callLater(PATIENCE, self.transport.abortConnection)
 
     def receiveError(self, reasonCode: int, description: bytes) -> None:
         self.transport.unregisterProducer()
@@ -163,16 +179,37 @@ class SshTransport(SSHClientTransport):
                 if not self.gotVersion:
                     self.buf = data
                     return
-            self._take_packets(data)
+        except Exception as error:  # A server's bytes must not raise in the reactor.
+            self._not_understood(error)
+        else:
+            self._take_turn(data, 0)
+
+    def _take_turn(self, data: bytes, offset: int) -> None:
+        """Take packets from ``offset`` on; the rest of a turn is taken in the next, before more is read."""
+        self._until = self.received + _TURN
+        try:
+            offset = self._take_packets(data, offset)
         except Tampered as error:
             self.fail(errors.ConnectionLost(f"the stream was damaged on its way: {error}"))
-        except Exception as error:  # A server's bytes must not raise in the reactor.
-            log.failure("an SSH server is not understood")
-            self.fail(errors.ServerError(f"the server is not understood: {type(error).__name__}: {error}"))
+        except Exception as error:
+            self._not_understood(error)
+        else:
+            if offset < len(data) and self.failure is None:
+                self.transport.pauseProducing()
+                self._next = self.transport.reactor.callLater(0, self._take_turn, data, offset)
+            elif self._next is not None:
+                self._next = None
+                self.transport.resumeProducing()
 
-    def _take_packets(self, data: bytes) -> None:
-        """Complete the packet that an earlier call began, then take those in ``data``, without copying them."""
-        offset = 0
+    def _not_understood(self, error: Exception) -> None:
+        log.failure("an SSH server is not understood")
+        self.fail(errors.ServerError(f"the server is not understood: {type(error).__name__}: {error}"))
+
+    def _take_packets(self, data: bytes, offset: int) -> int:
+        """Complete the packet that an earlier call began, then take those in ``data``, without copying them.
+
+        Return the offset of what is left for the next turn.
+        """
         channels: Any = self.service if self.logged_in else None
         if channels is not None:
             channels.begin()
@@ -182,9 +219,12 @@ class SshTransport(SSHClientTransport):
             self.buf += more
             self.buf = self.buf[self._take_whole_packets(self.buf, 0) :]
         if not self.buf:
-            self.buf = data[self._take_whole_packets(data, offset) :]
+            offset = self._take_whole_packets(data, offset)
+            if self.received < self._until:
+                self.buf, offset = data[offset:], len(data)
         if channels is not None:
             channels.end()
+        return offset
 
     def _lacking(self) -> int:
         """Return how many bytes the packet begun lacks, or how many are read to learn its length."""
@@ -194,7 +234,7 @@ class SshTransport(SSHClientTransport):
     def _take_whole_packets(self, buffer: bytes, offset: int) -> int:
         """Take the packets from ``offset`` on; return the offset after the last whole one."""
         view, end = memoryview(buffer), len(buffer)
-        while self.failure is None:
+        while self.failure is None and self.received < self._until:
             opener: Opener = self.currentEncryptions.opener
             length = opener.length(buffer, offset)
             if length is None or end - offset < length:
