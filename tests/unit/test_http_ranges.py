@@ -40,6 +40,8 @@ class Server:
         """Connections within the first tenth of a second."""
         self.given = 100
         """Ranges that are given out before one is refused."""
+        self.lengths: list[int] = []
+        """Bytes of each range that was asked for."""
         self.busy_until: float | None = None
         """Seconds on the clock until which fewer requests are asked for then."""
         self.refused = 0
@@ -55,6 +57,7 @@ class Server:
         answered: Deferred[None] = Deferred()
         self.clock.callLater(self.pace, answered.callback, None)
         self.asked += 1
+        self.lengths.append(length)
         if self.clock.seconds() < 0.1:
             self.began = max(self.began, len(self.open) + self.asked)
         try:
@@ -176,6 +179,21 @@ def test_no_more_where_they_are_no_faster() -> None:
     server.wide = 1
     assert read(server) == (CONTENT[:SIZE], None)
     assert server.most == 2
+
+
+def test_an_increase_that_brings_nothing_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more connections are no faster, ranges are as few and as large again as before."""
+    monkeypatch.setattr(ranges, "SEGMENTS", Buffers(8 * 2**20, least=ranges.LEAST, most=2**21))
+    monkeypatch.setattr(ranges, "PERIOD", 0.25)
+    server = Server(Clock())
+    server.wide = 4
+    assert read(server, room=8, begins=2**21) == (CONTENT[:SIZE], None)
+    assert server.most == 8
+    assert server.lengths[:3] == [2**21] * 3
+    smaller = server.lengths.index(2**20)
+    assert 4 <= server.lengths.count(2**20) <= 12
+    assert set(server.lengths[smaller + 12 : -1]) == {2**21}
+    assert not ranges.SEGMENTS._streams
 
 
 def test_not_for_a_slow_reader() -> None:

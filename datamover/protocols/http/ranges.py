@@ -3,7 +3,8 @@
 It begins as one stream: of the whole file, or of its first bytes where the server is known to serve ranges; then some
 more connections are used at once. If the reader mostly waits, and the server serves ranges under a strong validator,
 the following bytes are requested in segments (RFC 9110, section 14) over more connections, as long as each increase
-makes it faster. All files together buffer a bounded number of bytes.
+makes it faster; the last one is taken back, because fewer connections get larger segments, of which each costs the
+server a request. All files together buffer a bounded number of bytes.
 """
 
 import random
@@ -36,7 +37,9 @@ WAITED = 0.7
 BEGINNING = 4
 """Connections of a file that begins with its first bytes."""
 GAIN = 1.1
-"""Factor by which an increase must be faster for another one to follow."""
+"""Factor by which an increase must be faster: else it is taken back, and none follows."""
+FEWEST = 2
+"""Connections that are left of an increase that is taken back: with one, the server would idle between two segments."""
 
 OpenRange = Callable[[int, int], Awaitable[BodyStream]]
 """Requests a range (offset, number of bytes); raises DataMoverError, such as SourceChanged."""
@@ -79,6 +82,8 @@ class RangedSource:
         """Seconds spent waiting for bytes since then."""
         self._rate = 0.0
         """Bytes a second before the last increase."""
+        self._before = 1
+        """Connections before it."""
         if ends < size:
             self._add(min(BEGINNING - 1, self._share.room()))
 
@@ -132,9 +137,11 @@ class RangedSource:
         if self._position == self._ends or await self._segments[0].coming():
             await self._stream.close()
             self._single = False
+            self._begin_period(self._clock.seconds())
             self._fill()
         else:
-            self._growing, self._connections = False, 1
+            self._growing = False
+            self._limit(1)
             await self._drop_segments()
 
     async def _drop_segments(self) -> None:
@@ -148,17 +155,21 @@ class RangedSource:
     # More connections -----------------------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
-        """Measure the speed since the last time, and decide whether to add connections."""
+        """Measure the speed since the last time, and decide whether to use more connections, or fewer."""
         seconds = now - self._since
         rate, waited = self._came / seconds, self._waited / seconds
-        self._since, self._came, self._waited = now, 0, 0.0
-        changing_over = self._single and self._segments and self._segments[0].start < self._ends
+        self._begin_period(now)
+        changing_over = self._single and self._segments
         if not self._growing or changing_over:
             return
         if rate < GAIN * self._rate:
             self._growing = False
+            self._limit(max(FEWEST, self._before))
         elif waited >= WAITED and self._widen():
             self._rate = rate
+
+    def _begin_period(self, now: float) -> None:
+        self._since, self._came, self._waited = now, 0, 0.0
 
     def _unused(self) -> int:
         """Return how many of the file's connections are idle: their segment is received and not read yet."""
@@ -169,8 +180,15 @@ class RangedSource:
         more = min(self._connections, self._share.room())
         if more <= 0 or SEGMENTS.size <= LEAST or self._size - self._position < WORTH:
             return False
+        self._before = self._connections
         self._add(more)
         return True
+
+    def _limit(self, connections: int) -> None:
+        """Use no more connections than these, once the segments that were requested are read."""
+        self._connections = min(self._connections, connections)
+        while len(self._leave) > 1 + self._connections:
+            self._leave.pop()()
 
     def _add(self, connections: int) -> None:
         self._connections += max(0, connections)
@@ -182,7 +200,8 @@ class RangedSource:
         for segment in list(self._segments)[1:]:
             if segment.refused():
                 # The server gives no more connections. The segment is requested again when it is its turn.
-                self._growing, self._connections = False, max(1, self._connections - 1)
+                self._growing = False
+                self._limit(max(1, self._connections - 1))
         while len(self._segments) < self._connections - self._single:
             start = self._segments[-1].end if self._segments else self._begins()
             size = min(SEGMENTS.size, self._size - start)
