@@ -116,7 +116,7 @@ class WebOrigin:
         if size is None or size - source.offset < WORTH or not source.ranges or not if_range(identity or ""):
             return source
 
-        async def open_range(start: int, length: int) -> BodyStream:
+        async def open_range(start: int, length: int) -> tuple[ContentRange, BodyStream]:
             try:
                 return await self._range(source.inspection, ContentRange(start, start + length - 1, size))
             except DataMoverError:
@@ -125,14 +125,15 @@ class WebOrigin:
 
         return RangedSource(source, size, size, open_range, self._clock, partial(self._streams.join, self._url))
 
-    async def _range(self, inspection: Inspection, wanted: ContentRange) -> BodyStream:
-        """Return the body of a range of the file. Raises SourceChanged if the answer is not that range of this file."""
+    async def _range(self, inspection: Inspection, wanted: ContentRange) -> tuple[ContentRange, BodyStream]:
+        """Return the part that was answered, and its body. Raises SourceChanged if that is not how the range begins."""
         identity = inspection.identity or ""
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Range": if_range(identity) or ""}
         reply = await self._ask(b"GET", self._url, headers)
         if reply.head.status == PARTIAL:
-            if content_range(reply.head) == wanted and _same(reply.head, identity, wanted.total) is not None:
-                return reply.body
+            part = content_range(reply.head)
+            if part is not None and part.begins(wanted) and _same(reply.head, identity, wanted.total) is not None:
+                return part, reply.body
         elif reply.head.status not in (*WHOLE, UNSATISFIABLE):
             await reply.body.discard()
             raise failure_of(reply.head)

@@ -143,7 +143,7 @@ class ResourceOrigin:
             return stream
         url = response.head.url
 
-        async def open_range(start: int, length: int) -> BodyStream:
+        async def open_range(start: int, length: int) -> tuple[ContentRange, BodyStream]:
             try:
                 return await self._range(found, ContentRange(start, start + length - 1, size))
             except DataMoverError:
@@ -153,7 +153,7 @@ class ResourceOrigin:
         wide = RangedSource(stream, ends, size, open_range, self._clock, partial(self._streams.join, url))
         return WordedSource(wide, refusals, self._path)
 
-    async def _range(self, found: Found, wanted: ContentRange) -> BodyStream:
+    async def _range(self, found: Found, wanted: ContentRange) -> tuple[ContentRange, BodyStream]:
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", **found.condition}
         try:
             response = await self._resources.get(self._path, headers)
@@ -162,8 +162,9 @@ class ResourceOrigin:
                 raise self._resources.refusals.changed(self._path) from refusal
             raise self._resources.refusals.of(refusal, self._path) from refusal
         same = self._resources.found(self._path, response.head).condition == found.condition
-        if same and content_range(response.head) == wanted:
-            return response.body
+        part = content_range(response.head)
+        if same and part is not None and part.begins(wanted):
+            return part, response.body
         await response.body.close()
         raise self._resources.refusals.changed(self._path)
 
