@@ -112,8 +112,11 @@ class WebOrigin:
 
         A redirected file uses one: the next request may be redirected elsewhere.
         """
-        identity, size = source.inspection.identity, source.inspection.size
-        if size is None or size - source.offset < WORTH or not source.ranges or not if_range(identity or ""):
+        size, ends = source.inspection.size, source.ends
+        if size is None or ends is None:
+            return source
+        certain = source.ranges and if_range(source.inspection.identity or "") is not None
+        if ends == size and (size - source.offset < WORTH or not certain):
             return source
 
         async def open_range(start: int, length: int) -> tuple[ContentRange, BodyStream]:
@@ -123,7 +126,7 @@ class WebOrigin:
                 self._streams.refused(self._url)
                 raise
 
-        return RangedSource(source, size, size, open_range, self._clock, partial(self._streams.join, self._url))
+        return RangedSource(source, ends, size, open_range, self._clock, partial(self._streams.join, self._url))
 
     async def _range(self, inspection: Inspection, wanted: ContentRange) -> tuple[ContentRange, BodyStream]:
         """Return the part that was answered, and its body. Raises SourceChanged if that is not how the range begins."""
@@ -158,9 +161,9 @@ class WebOrigin:
             return _whole(*await _file_in(reply))
         if reply.head.status == PARTIAL:
             await _check_announced(reply)
-            inspection = continuation(reply.head, offset, identity)
-            if inspection is not None and inspection.size is not None:
-                return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head)
+            part, inspection = content_range(reply.head), continuation(reply.head, offset, identity)
+            if part is not None and inspection is not None:
+                return WebSource(inspection, offset, part.last + 1 - offset, reply.body, reply.head)
             await reply.body.close()
             return None
         await reply.body.discard()
@@ -189,6 +192,8 @@ class WebSource:
         self.version = Version() if body is None else Version.told(head) or Version.of(inspection)
         self.ranges = ranges_given(head) and head.url == head.asked
         """The requested URL itself serves ranges."""
+        self.ends = None if length is None else offset + length
+        """The file's offset at the end of the body."""
         self._read = 0
 
     async def read(self) -> bytes:
@@ -214,9 +219,14 @@ class WebSource:
 
 
 def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
-    """Return the inspection of the file if a 206 holds its bytes from ``offset`` to the end, else None."""
+    """Return the inspection of the file if a 206 holds its bytes from ``offset`` on, else None.
+
+    A server that holds back some of them must be sure to tell a changed file when the rest is requested.
+    """
     part = content_range(head)
-    if part is None or part.total is None or (part.first, part.last + 1) != (offset, part.total):
+    if part is None or part.total is None or part.first != offset:
+        return None
+    if part.last + 1 < part.total and (if_range(identity) is None or head.url != head.asked):
         return None
     return _same(head, identity, part.total)
 
