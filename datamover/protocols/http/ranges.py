@@ -15,8 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.protocols.base import Inspection, Octets, Source
-from datamover.protocols.http.range_length import RangeLength
-from datamover.protocols.http.segments import OpenRange, Segment
+from datamover.protocols.http.segments import WAITED, OpenRange, RangeLength, Segment
 from datamover.protocols.http.streams import Join
 
 LEAST = 2**20
@@ -27,8 +26,6 @@ WORTH = 64 * 2**20
 """Bytes; smaller rests of a file use one connection."""
 PERIOD = 0.5
 """Seconds between two measurements of the speed."""
-WAITED = 0.7
-"""Fraction of the time spent waiting for bytes, from which on the connection is the bottleneck."""
 BEGINNING = 4
 """Connections of a file that begins with its first bytes."""
 GAIN = 1.1
