@@ -12,6 +12,7 @@ from datamover.protocols.base import Inspection
 from datamover.protocols.http import ranges
 from datamover.protocols.http.answers import ContentRange
 from datamover.protocols.http.ranges import RangedSource
+from datamover.protocols.http.segments import RangeLength
 from datamover.protocols.http.streams import StreamShare
 from tests.unit.outcomes import failure
 
@@ -280,6 +281,19 @@ def test_fewer_requests_for_a_slow_reader() -> None:
     assert server.lengths[:3] == [2**21] * 3
     assert max(server.lengths) == 2**23
     assert server.held <= 4 * (2**21 + PIECE)
+
+
+def test_a_range_as_fast_as_those_before_it_is_long_enough() -> None:
+    """A long range that is waited for is no loss if it comes as fast as shorter ones; one that is slower is."""
+    for speed, longer in ((1.0, True), (0.5, False)):
+        length = RangeLength()
+        asked = []
+        for _ in range(4):
+            asked.append(length.next())
+            length.was_read(1, 10**8, 1.0, 0.5)
+        assert asked == [1, 2, 1, 1]
+        length.was_read(2, 2 * 10**8, 2.0 / speed, 1.5 / speed)
+        assert max(length.next() for _ in range(4)) == (4 if longer else 1)
 
 
 def test_no_long_ranges_where_connections_are_slow() -> None:

@@ -28,10 +28,12 @@ LONGEST = 4
 WAITED = 0.7
 """Fraction of the time spent waiting for bytes, from which on connections are the bottleneck."""
 HELD_UP = 0.15
-"""Fraction of the time for which a long range may be waited for."""
+"""Fraction of the time for which a long range may be waited for, unless it is as fast as others."""
+AS_FAST = 0.9
+"""Fraction of the speed of the ranges before it: where a processor is busy, all are waited for."""
 FAST = 32e6
 """Bytes a second. At this speed a connection stands still for 8 s; servers end those that do so for long."""
-PAUSE = 16
+PAUSE = 8
 """Ranges from the first one that held the reader up to the next trial; then twice as many each time."""
 _KEPT = 0.75
 """How much of what is known of earlier ranges counts beside the last."""
@@ -218,12 +220,13 @@ class RangeLength:
 
     def was_read(self, shares: int, size: int, seconds: float, waited: float) -> None:
         """Take into account that reading a range of ``size`` bytes took so many seconds, and waiting for it so many."""
+        as_fast = size * self._seconds >= AS_FAST * self._bytes * seconds
         self._bytes = _KEPT * self._bytes + size
         self._seconds = _KEPT * self._seconds + seconds
         self._waited = _KEPT * self._waited + waited
-        if shares == 1 or (shares > self._shares and not self._trying):
-            return  # It was requested before another one held the reader up.
-        if waited <= HELD_UP * seconds and size >= FAST * seconds:
+        if shares == 1 or shares < self._shares or (shares > self._shares and not self._trying):
+            return  # It was requested before a longer one was found good, or another one held the reader up.
+        if (waited <= HELD_UP * seconds or as_fast) and size >= FAST * seconds:
             self._trying = self._trying and shares <= self._shares
             self._shares = max(self._shares, shares)
         else:
