@@ -197,7 +197,7 @@ class Worker:
         verdict = judge(
             error,
             failures=leader.failures,
-            claims=leader.lease,
+            claims=leader.claims,
             max_attempts=leader.max_attempts,
             forward=checkpoint is not None and checkpoint.offset > before,
             settings=settings,

@@ -402,7 +402,7 @@ WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('P
 -- Put the whole placement group of a failed file back in the queue; its checkpoint stays usable. If its leftovers may be
 -- being swept now, it waits until that is over.
 UPDATE transfers t
-SET state = 'PENDING', failures = 0, finished_at = NULL, cancelling = false, paused = j.paused,
+SET state = 'PENDING', failures = 0, lease_retried = lease, finished_at = NULL, cancelling = false, paused = j.paused,
     room_wanted = NULL, room_since = NULL,
     next_attempt_at = CASE WHEN traces THEN greatest(now(), next_attempt_at) ELSE now() END
 FROM jobs j
@@ -734,7 +734,8 @@ WITH RECURSIVE lanes AS (
     RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
               t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
               t.failures, t.checkpoint, t.memory, t.room_wanted, t.bytes_done, t.cancelling,
-              coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease, t.state, j.owner, j.overwrite,
+              coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease,
+              t.lease - t.lease_retried AS claims, t.state, j.owner, j.overwrite,
               j.archive, j.max_attempts, j.stop_on_failure, t.started_at
 ), begun AS (
     UPDATE jobs j SET started_at = coalesce(started_at, now()),
@@ -767,7 +768,7 @@ WHERE t.job = l.job AND t.leader = l.index AND t.index <> t.leader AND t.state =
 SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
        t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
        t.room_wanted, t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease,
-       t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at
+       t.lease - t.lease_retried AS claims, t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 
@@ -992,7 +993,8 @@ FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
           t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
           t.failures, t.checkpoint, t.memory, t.room_wanted, t.bytes_done, t.cancelling, true AS overdue, t.renaming,
-          t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at;
+          t.lease, t.lease - t.lease_retried AS claims, t.state, j.owner, j.overwrite, j.archive, j.max_attempts,
+          j.stop_on_failure, t.started_at;
 
 -- name: settle_leftovers
 -- What a process made late is looked for once more, when the time is over for which others did not get the group.

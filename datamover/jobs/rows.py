@@ -171,6 +171,7 @@ def transfer(row: Row, cipher: Seal) -> Transfer:
         memory=row["memory"] or {},
         placing=row["renaming"],
         lease=row["lease"],
+        claims=row["claims"],
         started=row["started_at"].timestamp(),
         room_wanted=row["room_wanted"],
     )

@@ -238,6 +238,8 @@ class Transfer:
     """Whether the whole group was verified and its renames had begun; then it is rolled forward."""
     lease: int
     """Fencing number: a newer claim has a greater one, the first has 1."""
+    claims: int
+    """How often it was begun or gone on with since a client asked for it, or to try it again, this time included."""
     started: float
     """When the first attempt began, stored before it does; POSIX seconds."""
     room_wanted: int | None = None

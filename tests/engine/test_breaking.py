@@ -88,6 +88,19 @@ async def test_status(rig: Rig, web: Web, tmp_path: Path, status: int, code: str
 
 
 @pytest_twisted.ensureDeferred
+async def test_retried_where_pauses_are_asked_for(rig: Rig, web: Web) -> None:
+    """A client that has a file tried again has it wait for a busy server as patiently as before."""
+    await rig.engine()
+    web.route("/f", lambda exchange: exchange.answer(429))
+    job, _ = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=2)
+    before = (await rig.kinds(job.id)).count("retrying")
+    assert before == 1 + PATIENT
+    await rig.store.retry(job.id)
+    assert (await rig.ended(job.id)).state is State.FAILED
+    assert (await rig.kinds(job.id)).count("retrying") == before + 1 + before  # The client's own is told, too.
+
+
+@pytest_twisted.ensureDeferred
 async def test_comes_back(rig: Rig, web: Web, tmp_path: Path) -> None:
     """A server that fails and comes back is asked again; the first error stays to be seen, the last does not."""
     await rig.engine()

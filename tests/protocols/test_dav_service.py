@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols import listings
 from datamover.protocols.base import Ability
 from datamover.protocols.dav import DAV, files
 from datamover.protocols.http import steady
@@ -23,6 +25,7 @@ from tests.servers.certificates import Authority
 from tests.servers.exchange import Exchange
 from tests.servers.memory_dav import Fault, MemoryDav
 from tests.servers.web import Web
+from tests.waiting import until
 
 TOKEN = "t0ken"
 
@@ -88,6 +91,28 @@ def gives(status: int, body: bytes = b"", **headers: str) -> Callable[[Exchange]
 
 async def store(place: Place, path: str, data: bytes, *, replace: bool = False) -> Stored:
     return await place.begin(path, KEY, size=len(data)).store(data, replace=replace, commit=lambda: None)
+
+
+def trickles(exchange: Exchange) -> None:
+    """Answer a PROPFIND with a byte now and then, without end."""
+
+    async def send() -> None:
+        exchange.write(exchange.head(207, [("Content-Length", "1000000")]))
+        while not exchange.gone:
+            exchange.write(b" ")
+            await exchange.pause(0.05)
+
+    Deferred.fromCoroutine(send())
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_listing_that_trickles(server: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer to PROPFIND that brings a byte now and then is given up, with a sentence, and its connection too."""
+    monkeypatch.setattr(listings, "LONGEST", 0.5)
+    server.dav.faults.append(on("PROPFIND", trickles))
+    with pytest.raises(errors.TimedOut, match=r"destination 'place': .* not come to its end within 0\.5 s"):
+        await server.reading.list("")
+    await until(lambda: not server.web.open_connections)
 
 
 # Refusals ---------------------------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import LoopingCall
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols import listings
 from datamover.protocols.base import Ability, Origin
 from datamover.protocols.ftp.client.sessions import AT_ONCE
 from datamover.protocols.part_files.names import part_path
@@ -1032,3 +1034,30 @@ async def test_data_in_clear(tmp_path: Path, password: Path, verb: str) -> None:
     finally:
         await pool.close()
         await server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_listing_that_trickles(password: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing that brings a byte now and then is given up, with a sentence."""
+    monkeypatch.setattr(listings, "LONGEST", 0.5)
+    ended: list[bool] = []
+
+    def trickle(session: Session, _: str) -> None:
+        session.say("150 here it comes")
+        assert session.data is not None
+        own = session.data
+        sending = LoopingCall(lambda: own.transport.write(b"-"))
+        own.made.addCallback(lambda _: sending.start(0.05))
+
+        def end(_: object) -> None:
+            sending.stop()
+            ended.append(True)
+
+        own.ended.addCallback(end)
+
+    async with served(password, LIST=trickle) as (_, pool):
+        with pytest.raises(
+            errors.TimedOut, match=r"destination 'place': .*a listing has not come to its end within 0.5 s"
+        ):
+            await pool.at(Scope.SOURCE).list("")
+        await until(lambda: ended)

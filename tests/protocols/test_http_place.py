@@ -22,13 +22,27 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Served:
-    """A file; ``changes`` counts down the ranges that are given before it is another."""
+    """A file; ``changes`` counts down the ranges that are given before it is another.
 
-    def __init__(self, *, tag: str | None = '"1"', ranges: bool = True, total: bool = True, changes: int = 100) -> None:
+    Ranges are given in whole blocks of ``block`` bytes, of which there are at most ``cap``.
+    """
+
+    def __init__(
+        self,
+        *,
+        tag: str | None = '"1"',
+        ranges: bool = True,
+        total: bool = True,
+        changes: int = 100,
+        block: int = 1,
+        cap: int = len(DATA),
+    ) -> None:
         self._tag = tag
         self._ranges = ranges
         self._total = total
         self._changes = changes
+        self._block = block
+        self._cap = cap
 
     def __call__(self, exchange: Exchange) -> None:
         headers = [("Last-Modified", "Sat, 28 Nov 2026 10:00:00 GMT")]
@@ -42,10 +56,12 @@ class Served:
         if self._changes < 0 and exchange.request.headers.get("if-match") is not None:
             exchange.answer(412, [], b"")
             return
-        first, _, last = wanted.removeprefix("bytes=").partition("-")
-        part = DATA[int(first) : int(last) + 1]
+        begin, _, last = wanted.removeprefix("bytes=").partition("-")
+        first = int(begin) // self._block * self._block
+        end = -(-(int(last) + 1) // self._block) * self._block
+        part = DATA[first : min(end, first + self._cap * self._block)]
         total = len(DATA) if self._total else "*"
-        headers.append(("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{total}"))
+        headers.append(("Content-Range", f"bytes {first}-{first + len(part) - 1}/{total}"))
         exchange.answer(206, headers, part)
 
 
@@ -79,6 +95,22 @@ async def test_whole_where_ranges_will_not_do(
     bucket.answer("f", served)
     assert await read(bucket.reading.origin("f")) == (0, DATA)
     assert len(bucket.asked()) == requests
+
+
+@pytest.mark.parametrize(("block", "cap"), [(1, 300_000), (70_000, 100), (70_000, 1)])
+@pytest_twisted.ensureDeferred
+async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Rehearsal) -> None:
+    """Where a service gives fewer bytes than it is asked for, or whole blocks, the file is read on all the same."""
+    bucket.answer("f", Served(block=block, cap=cap, changes=10_000))
+    assert await read(bucket.reading.origin("f")) == (0, DATA)
+    identity = (await bucket.reading.origin("f").open()).inspection.identity
+    source = await bucket.reading.origin("f").open(MIB + 5, identity)
+    assert source.offset == MIB + 5
+    received = b""
+    while data := await source.read():
+        received += data
+    await source.close()
+    assert received == DATA[MIB + 5 :]
 
 
 @pytest_twisted.ensureDeferred

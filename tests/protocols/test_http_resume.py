@@ -55,6 +55,18 @@ async def test_what_cannot_be_resumed_begins_anew(nginx: Nginx, offset: int, ide
         assert await rest_of(source) == CONTENT
 
 
+@pytest.mark.parametrize(("etag", "resumed"), [('"1"', True), ('W/"1"', False)])
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_caps_ranges(etag: str, resumed: bool) -> None:
+    """A read goes on by as many ranges as it takes, where a changed file would be told from this one."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(CONTENT, etag=etag, cap=700))
+        origin = client.origin(f"{web.url}/f")
+        source = await origin.open(1000, (await origin.inspect()).identity or "unknown")
+        assert source.offset == (1000 if resumed else 0)
+        assert await rest_of(source) == CONTENT[source.offset :]
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_resumed_read_asks_under_a_condition() -> None:
     """Range goes with If-Range, so that a file that changed is sent whole."""

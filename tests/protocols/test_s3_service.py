@@ -1,5 +1,6 @@
 """S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
 
+import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -538,6 +539,35 @@ async def test_etag_of_other_bytes(bucket: Rehearsal) -> None:
     bucket.answer("f", gives(200, ETag='"00000000000000000000000000000000"'))
     with pytest.raises(errors.ChecksumMismatch, match="its ETag differs"):
         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+
+
+ODD = '"00000000000000000000000000000000"'
+
+
+@pytest_twisted.ensureDeferred
+async def test_etags_that_are_no_md5(bucket: Rehearsal) -> None:
+    """Where the service has checked the bytes by their SHA-256, an odd ETag shows that its ETags are no MD5s."""
+    sha256 = base64.b64encode(hashlib.sha256(b"data").digest()).decode()
+
+    def answer(exchange: Exchange) -> None:
+        put = exchange.request.method == "PUT"
+        exchange.answer(200, [("ETag", ODD), *([("x-amz-checksum-sha256", sha256)] * put)], b"" if put else b"data")
+
+    bucket.answer("f", answer)
+    assert (await bucket.reading.inspect("f")).digests == {"md5": ODD.strip('"')}  # type: ignore[union-attr]
+    stored = await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert stored.size == 4
+    assert (await bucket.reading.inspect("f")).digests == {}  # type: ignore[union-attr]
+
+
+@pytest_twisted.ensureDeferred
+async def test_etags_that_are_told_to_be_no_md5(bucket: Rehearsal, tmp_path: Path) -> None:
+    """``md5_etags = false``: no ETag is held against what is sent or read."""
+    bucket.answer("f", gives(200, b"data", ETag=ODD))
+    told = Rehearsal(bucket.web, tmp_path, md5_etags=False)
+    assert (await told.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)).size == 4
+    assert (await told.reading.inspect("f")).digests == {}  # type: ignore[union-attr]
+    await told.pool.close()
 
 
 @pytest.mark.parametrize("honours", [True, False])

@@ -150,6 +150,8 @@ class File:
     """Further headers, such as Content-Disposition."""
     ranges: bool = True
     """False: Range is ignored, and the whole file sent."""
+    cap: int | None = None
+    """Bytes of a range that are sent at most."""
     heed_if_range: bool = True
     """False: a range of the current file is sent, whatever If-Range says."""
     head: int | None = None
@@ -227,6 +229,7 @@ class File:
         first, _, last = wanted.removeprefix("bytes=").partition("-")
         size, start = len(self.content), int(first)
         end = min(int(last) + 1, size) if last else size
+        end = end if self.cap is None else min(end, start + self.cap)
         if start >= size:
             return 416, [("Content-Range", f"bytes */{size}")], b""
         return 206, [*headers, ("Content-Range", f"bytes {start}-{end - 1}/{size}")], self.content[start:end]

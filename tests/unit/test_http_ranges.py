@@ -10,7 +10,9 @@ from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import RateLimited, ServerError
 from datamover.protocols.base import Inspection
 from datamover.protocols.http import ranges
+from datamover.protocols.http.answers import ContentRange
 from datamover.protocols.http.ranges import RangedSource
+from datamover.protocols.http.segments import RangeLength
 from datamover.protocols.http.streams import StreamShare
 from tests.unit.outcomes import failure
 
@@ -40,9 +42,17 @@ class Server:
         """Connections within the first tenth of a second."""
         self.given = 100
         """Ranges that are given out before one is refused."""
+        self.lengths: list[int] = []
+        """Bytes of each range that was asked for."""
+        self.block = 1
+        """Ranges are given in whole blocks of so many bytes,"""
+        self.cap = 2**40
+        """and are no longer than this."""
         self.busy_until: float | None = None
         """Seconds on the clock until which fewer requests are asked for then."""
         self.refused = 0
+        self.sent = self.held = 0
+        """Bytes that were sent, and of these the most that were not read."""
 
     def stream(self, start: int, end: int) -> "Bytes":
         self.paces.append(self.paces.pop(0))
@@ -51,10 +61,11 @@ class Server:
         self.most = max(self.most, len(self.open) + self.asked)
         return sent
 
-    async def open_range(self, start: int, length: int) -> "Bytes":
+    async def open_range(self, start: int, length: int) -> tuple[ContentRange, "Bytes"]:
         answered: Deferred[None] = Deferred()
         self.clock.callLater(self.pace, answered.callback, None)
         self.asked += 1
+        self.lengths.append(length)
         if self.clock.seconds() < 0.1:
             self.began = max(self.began, len(self.open) + self.asked)
         try:
@@ -68,7 +79,9 @@ class Server:
                 raise RateLimited("not now")
         elif self.given < 0:
             raise ServerError("no more")
-        return self.stream(start, start + length)
+        first, end = start // self.block * self.block, min(start + length, start + self.cap)
+        end = min(self.size, -(-end // self.block) * self.block)
+        return ContentRange(first, end - 1, self.size), self.stream(first, end)
 
 
 class Bytes:
@@ -89,6 +102,7 @@ class Bytes:
         self._server.clock.callLater(self._pace * slowed, came.callback, None)
         await came
         start, self._position = self._position, min(self._end, self._position + PIECE)
+        self._server.sent += self._position - start
         return CONTENT[start : self._position]
 
     async def close(self) -> None:
@@ -118,6 +132,7 @@ def read(
         try:
             while data := await source.read():
                 received.extend(data)
+                server.held = max(server.held, server.sent - len(received))
                 waiting: Deferred[None] = Deferred()
                 server.clock.callLater(pause, waiting.callback, None)
                 await waiting
@@ -178,6 +193,21 @@ def test_no_more_where_they_are_no_faster() -> None:
     assert server.most == 2
 
 
+def test_an_increase_that_brings_nothing_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more connections are no faster, ranges are as few and as large again as before."""
+    monkeypatch.setattr(ranges, "SEGMENTS", Buffers(8 * 2**20, least=ranges.LEAST, most=2**21))
+    monkeypatch.setattr(ranges, "PERIOD", 0.25)
+    server = Server(Clock())
+    server.wide = 4
+    assert read(server, room=8, begins=2**21) == (CONTENT[:SIZE], None)
+    assert server.most == 8
+    assert server.lengths[:3] == [2**21] * 3
+    smaller = server.lengths.index(2**20)
+    assert 4 <= server.lengths.count(2**20) <= 12
+    assert set(server.lengths[smaller + 12 : -1]) == {2**21}
+    assert not ranges.SEGMENTS._streams
+
+
 def test_not_for_a_slow_reader() -> None:
     """A reader who takes his time is served by one."""
     server = Server(Clock())
@@ -233,6 +263,45 @@ def test_fewer_requests_asked_for(seconds: float, whole: bool) -> None:
     content, error = read(server, begins=2**21)
     assert (content == CONTENT[:SIZE], error is None) == (whole, whole)
     assert server.refused < 30
+
+
+@pytest.mark.parametrize(("block", "cap"), [(1, 700_001), (300_000, 2**40), (300_000, 300_000), (2**16, 1)])
+def test_capped_and_shifted_ranges(block: int, cap: int) -> None:
+    """Where a server gives less than is asked for, or whole blocks, the file is whole all the same, at one attempt."""
+    server = Server(Clock())
+    server.block, server.cap, server.given = block, cap, 10_000
+    assert read(server, begins=2**20) == (CONTENT[:SIZE], None)
+
+
+def test_fewer_requests_for_a_slow_reader() -> None:
+    """Where one connection brings more than is read, ranges are longer than what is held of each."""
+    server = Server(Clock())
+    server.pace = 0.0001
+    assert read(server, pause=0.001, begins=2**20) == (CONTENT[:SIZE], None)
+    assert server.lengths[:3] == [2**21] * 3
+    assert max(server.lengths) == 2**23
+    assert server.held <= 4 * (2**21 + PIECE)
+
+
+def test_a_range_as_fast_as_those_before_it_is_long_enough() -> None:
+    """A long range that is waited for is no loss if it comes as fast as shorter ones; one that is slower is."""
+    for speed, longer in ((1.0, True), (0.5, False)):
+        length = RangeLength()
+        asked = []
+        for _ in range(4):
+            asked.append(length.next())
+            length.was_read(1, 10**8, 1.0, 0.5)
+        assert asked == [1, 2, 1, 1]
+        length.was_read(2, 2 * 10**8, 2.0 / speed, 1.5 / speed)
+        assert max(length.next() for _ in range(4)) == (4 if longer else 1)
+
+
+def test_no_long_ranges_where_connections_are_slow() -> None:
+    """Where a reader waits for the connections, each brings as much of the file as is held of it."""
+    server = Server(Clock())
+    server.pace = 0.002
+    assert read(server, begins=2**20) == (CONTENT[:SIZE], None)
+    assert max(server.lengths) == 2**21
 
 
 @given(given=st.integers(min_value=0, max_value=30))

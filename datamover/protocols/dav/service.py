@@ -23,6 +23,7 @@ from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.lacks import Lacks
+from datamover.protocols.listings import in_time
 from datamover.web.url import WebUrl
 
 MULTISTATUS = 207
@@ -161,13 +162,19 @@ class DavService:
         return Answer(response.head, content)
 
     async def find(self, url: WebUrl, depth: int, properties: bytes, parser: MultistatusParser) -> None:
-        """Feed ``parser`` with the properties of a resource, and with ``depth`` 1 of its members. Raises Refused."""
+        """Feed ``parser`` with the properties of a resource, and with ``depth`` 1 of its members.
+
+        Raises Refused, what ``PolicyAgent.send`` raises, and TimedOut for an answer without end.
+        """
         headers = {"Depth": str(depth), "Content-Type": "application/xml; charset=utf-8"}
         response = await self.send("PROPFIND", url, headers, properties)
         if response.code != MULTISTATUS:
             await response.body.close()
             told = f"expected status {MULTISTATUS}, got {response.code}: is the URL one of WebDAV, and the login right?"
             raise http_place.Unreadable(told)
+        await in_time(self._feed(response, parser), self._reactor)
+
+    async def _feed(self, response: Response, parser: MultistatusParser) -> None:
         body = await decoded(response.head, response.body)
         try:
             while data := await body.read():

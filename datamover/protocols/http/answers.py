@@ -99,6 +99,10 @@ class ContentRange:
     last: int
     total: int | None
 
+    def begins(self, wanted: "ContentRange") -> bool:
+        """Tell whether this has the first byte of a range that was asked for, if not all of it."""
+        return self.total == wanted.total and self.first <= wanted.first <= self.last
+
 
 def content_range(head: Head) -> ContentRange | None:
     """Return the range in Content-Range, None if it is missing or contradicts itself or the length (RFC 9110 14.4)."""

@@ -112,27 +112,32 @@ class WebOrigin:
 
         A redirected file uses one: the next request may be redirected elsewhere.
         """
-        identity, size = source.inspection.identity, source.inspection.size
-        if size is None or size - source.offset < WORTH or not source.ranges or not if_range(identity or ""):
+        size, ends = source.inspection.size, source.ends
+        if size is None or ends is None:
+            return source
+        if ends == size and (
+            size - source.offset < WORTH or not source.ranges or not if_range(source.inspection.identity or "")
+        ):
             return source
 
-        async def open_range(start: int, length: int) -> BodyStream:
+        async def open_range(start: int, length: int) -> tuple[ContentRange, BodyStream]:
             try:
                 return await self._range(source.inspection, ContentRange(start, start + length - 1, size))
             except DataMoverError:
                 self._streams.refused(self._url)
                 raise
 
-        return RangedSource(source, size, size, open_range, self._clock, partial(self._streams.join, self._url))
+        return RangedSource(source, ends, size, open_range, self._clock, partial(self._streams.join, self._url))
 
-    async def _range(self, inspection: Inspection, wanted: ContentRange) -> BodyStream:
-        """Return the body of a range of the file. Raises SourceChanged if the answer is not that range of this file."""
+    async def _range(self, inspection: Inspection, wanted: ContentRange) -> tuple[ContentRange, BodyStream]:
+        """Return the part that was answered, and its body. Raises SourceChanged if that is not how the range begins."""
         identity = inspection.identity or ""
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Range": if_range(identity) or ""}
         reply = await self._ask(b"GET", self._url, headers)
         if reply.head.status == PARTIAL:
-            if content_range(reply.head) == wanted and _same(reply.head, identity, wanted.total) is not None:
-                return reply.body
+            part = content_range(reply.head)
+            if part is not None and part.begins(wanted) and _same(reply.head, identity, wanted.total) is not None:
+                return part, reply.body
         elif reply.head.status not in (*WHOLE, UNSATISFIABLE):
             await reply.body.discard()
             raise failure_of(reply.head)
@@ -157,9 +162,9 @@ class WebOrigin:
             return _whole(*await _file_in(reply))
         if reply.head.status == PARTIAL:
             await _check_announced(reply)
-            inspection = continuation(reply.head, offset, identity)
-            if inspection is not None and inspection.size is not None:
-                return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head)
+            part, inspection = content_range(reply.head), continuation(reply.head, offset, identity)
+            if part is not None and inspection is not None:
+                return WebSource(inspection, offset, part.last + 1 - offset, reply.body, reply.head)
             await reply.body.close()
             return None
         await reply.body.discard()
@@ -184,6 +189,8 @@ class WebSource:
         self._length = length
         self._body = body
         self._head = head
+        self.ends = None if length is None else offset + length
+        """The file's offset at the end of the body."""
         self._read = 0
 
     @property
@@ -224,9 +231,14 @@ class WebSource:
 
 
 def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
-    """Return the inspection of the file if a 206 holds its bytes from ``offset`` to the end, else None."""
+    """Return the inspection of the file if a 206 holds its bytes from ``offset`` on, else None.
+
+    A server that holds back some of them must be sure to tell a changed file when the rest is requested.
+    """
     part = content_range(head)
-    if part is None or part.total is None or (part.first, part.last + 1) != (offset, part.total):
+    if part is None or part.total is None or part.first != offset:
+        return None
+    if part.last + 1 < part.total and (if_range(identity) is None or head.url != head.asked):
         return None
     return _same(head, identity, part.total)
 

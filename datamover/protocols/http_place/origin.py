@@ -52,9 +52,9 @@ class ResourceOrigin:
             ended = (there.identity, there.size) == (identity, offset)
             return ResourceSource(self._resources.refusals, self._path, there, offset, None, 0, None) if ended else None
         found = self._resources.found(self._path, response.head)
-        begins = offset
         if _is_part(response):
-            usable = _beginning(found, response, offset) is not None
+            part = _beginning(found, response, offset)
+            begins, usable = offset if part is None else part.first, part is not None
         else:
             # The server gives no ranges: what was read before is read once more, and dropped.
             begins, usable = 0, (found.inspection.size or 0) >= offset
@@ -143,7 +143,7 @@ class ResourceOrigin:
             return stream
         url = response.head.url
 
-        async def open_range(start: int, length: int) -> BodyStream:
+        async def open_range(start: int, length: int) -> tuple[ContentRange, BodyStream]:
             try:
                 return await self._range(found, ContentRange(start, start + length - 1, size))
             except DataMoverError:
@@ -153,7 +153,7 @@ class ResourceOrigin:
         wide = RangedSource(stream, ends, size, open_range, self._clock, partial(self._streams.join, url))
         return WordedSource(wide, refusals, self._path)
 
-    async def _range(self, found: Found, wanted: ContentRange) -> BodyStream:
+    async def _range(self, found: Found, wanted: ContentRange) -> tuple[ContentRange, BodyStream]:
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", **found.condition}
         try:
             response = await self._resources.get(self._path, headers)
@@ -162,8 +162,9 @@ class ResourceOrigin:
                 raise self._resources.refusals.changed(self._path) from refusal
             raise self._resources.refusals.of(refusal, self._path) from refusal
         same = self._resources.found(self._path, response.head).condition == found.condition
-        if same and content_range(response.head) == wanted:
-            return response.body
+        part = content_range(response.head)
+        if same and part is not None and part.begins(wanted):
+            return part, response.body
         await response.body.close()
         raise self._resources.refusals.changed(self._path)
 
@@ -174,8 +175,8 @@ def _is_part(response: Response) -> bool:
 
 
 def _beginning(found: Found, response: Response, offset: int) -> ContentRange | None:
-    """Return the range that was answered if it begins at ``offset`` and the rest can be requested, else None."""
+    """Return the range that was answered if it has what is at ``offset`` and the rest can be requested, else None."""
     part = content_range(response.head)
-    if part is None or part.first != offset or part.total is None:
+    if part is None or part.total is None or not part.first <= offset <= part.last:
         return None
     return part if part.last + 1 == part.total or found.condition else None

@@ -100,7 +100,7 @@ class Bucket:
                     answer = await self.service.ask("HEAD", self.key(path))
                 if not is_object(answer.head):
                     raise self.refusals.foreign(path)
-                found = found_in(path, answer.head)
+                found = self.found(path, answer.head)
                 if found.inspection.size is None:
                     size = await self._size(path)
                     found = replace(found, inspection=replace(found.inspection, size=size))
@@ -119,7 +119,7 @@ class Bucket:
                 raise
             return 0
         await response.body.close()
-        return found_in(path, response.head).inspection.size
+        return self.found(path, response.head).inspection.size
 
     async def inspect(self, path: str) -> Inspection | None:
         """Inspect an object, or the directory of the keys below it; None if there is neither."""
@@ -142,7 +142,7 @@ class Bucket:
         return response
 
     def found(self, path: str, head: Head) -> FoundObject:
-        return found_in(path, head)
+        return found_in(path, head, md5_etags=self._writer.checking.md5_etags)
 
     def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
         """Compare the upload's name in the metadata; None if the service tells neither that nor an ETag (JuiceFS)."""

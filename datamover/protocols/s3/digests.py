@@ -27,7 +27,9 @@ _UNSIGNED_REFUSED = frozenset(
 class Checking:
     """How one service checks bodies; learnt from its answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, md5_etags: bool = True) -> None:
+        self.md5_etags = md5_etags
+        """Whether an ETag that looks like an MD5 is one."""
         self._sha256: bool | None = None
         self._unsigned: bool | None = None
         self.listed: bool | None = None
@@ -58,7 +60,7 @@ class Checking:
     def learn(self, sent: "Digests", head: Head, *, asked: bool) -> None:
         """Record whether the service supports ``x-amz-checksum-sha256``, if ``asked``: its answer then has it, too."""
         if asked:
-            self._sha256 = sent.sha256 is not None and head.header(CHECKSUM) == sent.sha256_base64
+            self._sha256 = sent.confirmed(head)
         self._unsigned = not sent.signed
 
     def wants_signed(self, refusal: Refused) -> bool:
@@ -119,6 +121,10 @@ class Digests:
         return headers
 
     def contradicts(self, etag: str, head: Head) -> bool:
-        """Tell whether an answer's ETag is the MD5 of other bytes."""
+        """Tell whether an answer's ETag is another MD5."""
         told = plain_md5(etag, head)
         return told is not None and self.md5 is not None and told != self.md5.hex()
+
+    def confirmed(self, head: Head) -> bool:
+        """Tell whether an answer says that the service has checked the sha256."""
+        return self.sha256 is not None and head.header(CHECKSUM) == self.sha256_base64

@@ -34,10 +34,14 @@ class Storing:
         return {name: value for name, value in told.items() if value is not None}
 
 
-def found_in(path: str, head: Head) -> FoundObject:
-    """Return what the answer to a HEAD or GET tells of the object at ``path``."""
+def found_in(path: str, head: Head, *, md5_etags: bool = True) -> FoundObject:
+    """Return what the answer to a HEAD or GET tells of the object at ``path``.
+
+    ``md5_etags``: an ETag that looks like an MD5 is one.
+    """
     etag, version = etag_in(head), version_in(head)
-    return found_of(path, head, PREFIX, etag, plain_md5(etag, head), version=version, archived=_is_archived(head))
+    md5 = plain_md5(etag, head) if md5_etags else None
+    return found_of(path, head, PREFIX, etag, md5, version=version, archived=_is_archived(head))
 
 
 def _is_archived(head: Head) -> bool:

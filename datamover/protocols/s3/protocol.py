@@ -85,6 +85,8 @@ class S3Options(TlsOptions):
     storage_class: Word | None = None
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     encryption_key_id: Word | None = None
+    md5_etags: bool = Field(default=True, strict=True)
+    """Whether ETags that look like MD5s are the MD5s of what is stored."""
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:
@@ -161,6 +163,7 @@ class S3Protocol:
             key,
             Storing(options.storage_class, options.encryption, options.encryption_key_id),
             options.part_size,
+            options.md5_etags,
             settings.name,
             ABILITIES,
             reactor,

@@ -21,6 +21,7 @@ from datamover.protocols.ftp.client.replies import (
     quoted_path,
 )
 from datamover.protocols.ftp.client.tls import SessionTLS
+from datamover.protocols.listings import in_time
 
 LARGEST_LISTING = 64 * 2**20
 """Bytes of one directory's listing."""
@@ -166,7 +167,10 @@ class FtpSession:
         return await self._move("STOR", path, Sending, offset)
 
     async def lines(self, verb: str, argument: str | None = None) -> list[str]:
-        """Return the lines of a listing. Raises FtpRefusal, ServerError for one without end."""
+        """Return the lines of a listing. Raises FtpRefusal, ServerError and TimedOut for one without end."""
+        return await in_time(self._lines(verb, argument), self._reactor)
+
+    async def _lines(self, verb: str, argument: str | None) -> list[str]:
         moving = await self._move(verb, argument, Receiving, 0)
         found, size = [], 0
         try:

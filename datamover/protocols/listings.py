@@ -1,0 +1,29 @@
+"""How long a server may take to tell what is in a directory, or what it knows of a file.
+
+Bytes that come now and then keep a connection from being idle, and would hold a transfer for ever.
+"""
+
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from datamover.errors import TimedOut
+
+LONGEST = 600.0
+"""Seconds until the last byte."""
+
+T = TypeVar("T")
+
+
+def in_time(reading: Coroutine[Any, Any, T], clock: IReactorTime) -> Deferred[T]:
+    """Fire with what reading a listing returns; fails with TimedOut, and cancels it, after ``LONGEST``."""
+    return Deferred.fromCoroutine(reading).addTimeout(LONGEST, clock, onTimeoutCancel=_too_slow)
+
+
+def _too_slow(_: object, seconds: float) -> NoReturn:
+    raise TimedOut(
+        f"a listing has not come to its end within {seconds:g} s, though its bytes came now and then; look at the "
+        "server's load and at the network to it"
+    )
