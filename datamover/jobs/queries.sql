@@ -765,10 +765,12 @@ JOIN transfers l ON l.id = held.id AND l.lease = held.lease AND l.node = %(node)
 WHERE t.job = l.job AND t.leader = l.index AND t.index <> t.leader AND t.state = 'PENDING';
 
 -- name: read_members
+-- Those of a group that ended before its members began have begun now: what they may have left is swept all the same.
 SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
        t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
        t.room_wanted, t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease,
-       t.lease - t.lease_retried AS claims, t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at
+       t.lease - t.lease_retried AS claims, t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure,
+       coalesce(t.started_at, now()) AS started_at
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 

@@ -21,6 +21,7 @@ def test_killed(cluster: Cluster) -> None:
     work.archive()
     cluster.engine(wait=False)
     work.midway(big)
+    work.kept(big, 4 * MIB)
 
     first.kill()
     cluster.open_gate()

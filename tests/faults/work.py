@@ -160,6 +160,14 @@ class Work:
             lambda: all(self.status(asked).get("bytes_done", 0) >= done for asked in some), f"{done} bytes of each"
         )
 
+    def kept(self, some: list[Asked], done: int) -> None:
+        """Wait until a checkpoint of ``done`` bytes, at least, is stored of every one of ``some``."""
+        jobs = ", ".join(str(asked.job) for asked in some)
+        without = f"job IN ({jobs}) AND coalesce((checkpoint ->> 'offset')::bigint, 0) < {done}"
+        wait_until(
+            lambda: not self.cluster.sql(f"SELECT id FROM transfers WHERE {without}"), f"checkpoints of {done} bytes"
+        )
+
     def ended(self, asked: Asked) -> dict[str, Any]:
         """Wait until a job is terminal."""
 
