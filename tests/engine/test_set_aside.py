@@ -174,8 +174,9 @@ async def test_a_line_of_the_audit_trail(post: Post) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_key_that_is_gone(post: Post) -> None:
+async def test_a_key_that_is_gone(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file whose URL was sealed with a key that is gone fails, by its cause; nobody else's claim is undone for it."""
+    monkeypatch.setattr(maintenance, "LOOKING", 0.1)
     rig, signed = post.rig, url(f"{post.web.url}/f?signature=secret")
     post.web.route("/f", File(b"f", etag='"1"'))
     before = await rig.ask(file(url(f"{post.web.url}/f"), "archive", "before"))
