@@ -127,9 +127,11 @@ def test_the_first_hour(open_directory: Path, user: str | None) -> None:
     # The public server of the first example is out of reach here: that file is asked for, and not waited for.
     asked = first.partition(">>> mover.jobs.wait")[0].partition("$ python3\n")[2]
     serve, moved = second.split("$ python3\n")
-    start = f"{make.strip()} > log 2>&1 &\nRUNNING=$!\n{SETTLE}"
+    # Without the log of an earlier start, which says that it is ready, too.
+    start = f"rm -f log\n{make.strip()} > log 2>&1 &\nRUNNING=$!\n{SETTLE}"
     stop = "kill $(cat twistd.pid)\nwait $RUNNING || true\n"
-    script = f"cd checkout\n{demo}{start}{doctested(asked)}{stop}{allow}{start}"
+    end = "trap 'kill $(cat twistd.pid) $SERVER 2> /dev/null || true' EXIT\nSERVER=\n"
+    script = f"cd checkout\n{end}{demo}{start}{doctested(asked)}{stop}{allow}{start}"
     script += f"{serve.strip()}\nSERVER=$!\nsleep 1\n{doctested(moved)}kill $SERVER\n{stop}cat log"
     log = run(apart(script, user, {"/var/lib": data} if AS_ROOT else {}), open_directory)
     root = AS_ROOT and user is None
