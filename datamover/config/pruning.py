@@ -16,6 +16,8 @@ _STAND_INS: Mapping[str, str] = {
     "ssh": "tcp:0:interface=127.0.0.1",
 }
 """Values that stand for a key whose own value is wrong where other keys ask whether it is there."""
+_ITEMS: Mapping[str, str] = {"roles": "api"}
+"""The same for items of an array."""
 _GONE = object()
 
 
@@ -31,6 +33,8 @@ def leave_out(tables: Mapping[str, Any], mistakes: Iterable[Location]) -> dict[s
 
 def _value(at: Location) -> Any:
     key = str(at[-1])
+    if isinstance(at[-1], int):
+        return _ITEMS.get(str(at[-2]), _GONE)
     return "/" if key.endswith("_file") else _STAND_INS.get(key, _GONE)
 
 

@@ -3,6 +3,7 @@
 A type refuses any other value with what was expected. The sections themselves are in ``schema``.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,18 +21,19 @@ from datamover.config.suggestions import did_you_mean, keys_at
 from datamover.config.units import parse_duration, parse_mode, parse_rate, parse_size, positive
 from datamover.errors import ConfigError
 
+_ARRAY = "expected an array"
 _EXPECTED = {
     "bool_parsing": "expected true or false",
     "bool_type": "expected true or false",
     "dict_type": "expected a table",
-    "frozen_set_type": "expected an array",
+    "frozen_set_type": _ARRAY,
     "greater_than": "expected a whole number above 0",
     "int_type": "expected a whole number above 0",
     "mapping_type": "expected a table",
     "model_type": "expected a table",
     "path_type": "expected a path as a string",
     "string_type": "expected a string",
-    "tuple_type": "expected an array",
+    "tuple_type": _ARRAY,
 }
 """What was expected, where pydantic's own message speaks of Python's types."""
 _SECRET = re.compile(r"password|passphrase|secret|token")
@@ -152,8 +154,13 @@ def _sentence(file: str, prefix: str, first: ErrorDetails, model: type[BaseModel
         return f"{file}: {key}: missing, and there is no default"
     told = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     expected = _EXPECTED.get(first["type"], told)
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # Its keys do not go together.
+        return f"{file}: {key}: {expected}"
+    shown = _shown(key, first["input"])
+    if expected == _ARRAY and shown == repr(first["input"]) and isinstance(first["input"], str):
+        expected += f", such as [{json.dumps(first['input'])}]"
     meant = did_you_mean(first["input"], _NAMES.findall(told)) if first["type"] == "literal_error" else ""
-    return f"{file}: {key} = {_shown(key, first['input'])}: {expected}{meant}"
+    return f"{file}: {key} = {shown}: {expected}{meant}"
 
 
 def _shown(key: str, value: Any) -> str:

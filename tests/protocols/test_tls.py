@@ -172,8 +172,8 @@ def test_files_that_cannot_be_used(
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ('certificate_file = "/c"', "destinations.bucket = a table: expected certificate_file and key_file together"),
-        ('key_file = "/k"', "destinations.bucket = a table: expected certificate_file and key_file together"),
+        ('certificate_file = "/c"', "destinations.bucket: expected certificate_file and key_file together"),
+        ('key_file = "/k"', "destinations.bucket: expected certificate_file and key_file together"),
         ('ca_file = "/nowhere"', "destinations.bucket.ca_file = '/nowhere': expected a readable file of PEM certif"),
         ('key_file = "k"', "destinations.bucket.key_file = 'k': expected an absolute path"),
     ],

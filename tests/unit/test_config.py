@@ -267,7 +267,7 @@ REFUSED = [
     ("[destinations.x]\nurl = 5", "destinations.x.url = 5: expected a string"),
     ("[clients.x]", "clients.x: expected password_hash, or certificate, or both"),
     # [service]
-    ('[service]\nlisten = "tcp:80"', "service.listen = 'tcp:80': expected an array"),
+    ('[service]\nlisten = "tcp:80"', "service.listen = 'tcp:80': expected an array, such as [\"tcp:80\"]"),
     ('[service]\nlisten = ["http"]', "service.listen.0 = 'http': expected a Twisted endpoint such as"),
     ("[service]\nlisten = [5]", "service.listen.0 = 5: expected a string"),
     (
@@ -387,6 +387,15 @@ def test_refused(file: Path, text: str, said: str) -> None:
     assert all(line.isprintable() for line in caught.value.message.split("\n"))
     assert caught.value.message.split("\n") == list(caught.value.problems)
     assert not any(secret in caught.value.message for secret in ("hunter", "12345678"))
+
+
+def test_a_wrong_role_is_told_once(file: Path) -> None:
+    """It is not told, too, that no role is left."""
+    with pytest.raises(ConfigError) as caught:
+        read(file, '[service]\nroles = ["apis"]')
+    assert (
+        caught.value.message == f"{file}: service.roles.0 = 'apis': expected 'api' or 'engine'; did you mean \"api\"?"
+    )
 
 
 def test_long_values_are_cut(file: Path) -> None:

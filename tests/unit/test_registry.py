@@ -138,7 +138,7 @@ def test_unknown_destination(build: Build) -> None:
             "destinations.x.url = 'sftp://h/x': expected sftp:",
         ),
         ('url = "sftp://bob@h/x"\npassword_file = "/p"', "destinations.x.known_hosts_file: missing"),
-        ('url = "sftp://bob@h/x"\nknown_hosts_file = "/k"', "destinations.x = a table: expected private_key_file or"),
+        ('url = "sftp://bob@h/x"\nknown_hosts_file = "/k"', "destinations.x: expected private_key_file or"),
         ('url = "gopher://bob:hunter2@h/x"', "destinations.x.url: holds a password: leave it out"),
         ('url = "gopher://h/x?key=hunter2"', "destinations.x.url = 'gopher://h/x?key=***': expected"),
     ],
