@@ -15,6 +15,7 @@ from datamover.api.http.turns import Turns
 from datamover.api.methods.table import Method
 from datamover.api.xmlrpc import records
 from datamover.audit.trail import AuditTrail
+from datamover.bounds.calls import WORK_AT_ONCE
 from datamover.concurrency.fair_share import FairPlace, FairRoom
 from datamover.config.schema import Config
 from datamover.errors import NotPermitted, RequestTooLarge, SourceNotAllowed, Unavailable
@@ -34,9 +35,6 @@ from datamover.web.url import WebUrl
 log = Logger()
 
 T = TypeVar("T")
-
-SLICE = 0.004
-"""Seconds of work that are done at once; longer work continues in turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ class CallContext:
     async def in_slices(self, steps: Generator[None, None, T]) -> T:
         """Run a generator and return its result; what exceeds SLICE is done in turns. Cancelling stops it."""
         seconds = self.reactor.seconds
-        until = seconds() + SLICE
+        until = seconds() + WORK_AT_ONCE
         try:
             while seconds() < until:
                 next(steps)

@@ -34,6 +34,13 @@ from datamover.api.methods.calling import bug, call
 from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
 from datamover.audit.trail import AuditEvent, AuditTrail
+from datamover.bounds.calls import (
+    LARGE_BODIES_AT_ONCE,
+    LARGEST_BODIES_HELD,
+    MOST_CALLS,
+    SMALL_ANSWER,
+    SMALL_PARSED_BODY,
+)
 from datamover.concurrency.fair_share import FairPlace, FairQueue, FairRoom, FairShare
 from datamover.config.identities import Holders
 from datamover.config.schema import Config, Limits
@@ -42,20 +49,11 @@ from datamover.jobs.store import JobStore
 from datamover.runtime.reload import Reloaded
 from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.security.login_throttle import REMEMBERED
-from datamover.text.bounds import MOST_CALLS
 
 log = Logger()
 
 NAMESPACES = (submissions, jobs, destinations, service, system, bccvl)
 PATHS = (b"data_mover", b"RPC2")
-SMALL = 2**20
-"""Bytes of a body that is always parsed at once. Larger ones wait for each other, so that memory is bounded."""
-LARGE_AT_ONCE = 2
-"""Of different callers."""
-BODIES = ANSWERS = 4
-"""Bodies, and answers, of the largest size that fit in memory at once; one caller may fill half of that."""
-SMALL_ANSWER = 64 * 1024
-"""Bytes of an answer that needs no room."""
 
 
 class Calls(Protocol):
@@ -95,7 +93,7 @@ def make_site(
     checks = FairShare(lambda: limits().checks), "checks"
     methods = limited(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
     turns = Turns(reactor)
-    answers = FairShare(lambda: limits().answer_size * ANSWERS, single=lambda: limits().answer_size)
+    answers = FairShare(lambda: limits().answer_size * LARGEST_BODIES_HELD, single=lambda: limits().answer_size)
     # The other connections are for engines, submissions, and the reads of calls that wait.
     places = FairQueue(FairShare(lambda: max(1, runtimes.now.settings.database.connections // 2)))
 
@@ -121,7 +119,7 @@ def make_site(
         front = FrontPage(request_filter, pages.get("health/ready"), login, PATHS[0].decode("ascii"), root)
         root.putChild(b"", front)
 
-    room = FairShare(lambda: limits().request_size * BODIES, single=lambda: limits().request_size)
+    room = FairShare(lambda: limits().request_size * LARGEST_BODIES_HELD, single=lambda: limits().request_size)
     admit = resource.admit if interface else None
 
     def factory(*arguments: Any, **keywords: Any) -> BoundedRequest:
@@ -165,7 +163,7 @@ class RpcResource(Resource):
         self._callers = runtimes.derived(lambda runtime: callers(runtime.settings, METHODS))
         self._holders = runtimes.derived(lambda runtime: _holders(runtime.settings))
         self._callers()
-        self._large = FairQueue(FairShare(lambda: LARGE_AT_ONCE))
+        self._large = FairQueue(FairShare(lambda: LARGE_BODIES_AT_ONCE))
 
     def render(self, request: Any) -> int:
         if request.refusal:
@@ -217,7 +215,7 @@ class RpcResource(Resource):
             raise Unavailable("too many large requests come in at once, and nothing was stored: ask again in a while")
         if request.content is None:
             raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
-        if request.received <= SMALL:
+        if request.received <= SMALL_PARSED_BODY:
             return await self._read_and_call(context, caller, request)
         async with self._large.held(caller.key):
             return await self._read_and_call(context, caller, request)

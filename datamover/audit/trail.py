@@ -16,6 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.bounds.calls import LONGEST_SUBJECT
+from datamover.bounds.work import MOST_UNSTORED_EVENTS, REFUSALS_COUNTED_APART, REFUSALS_STORED, REFUSALS_WINDOW
 from datamover.concurrency.batcher import Batch, bisect_batch
 from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
@@ -28,18 +30,8 @@ log = Logger()
 T = TypeVar("T")
 
 OK = "ok"
-LONGEST = 500
-"""Characters of a subject that are stored."""
 TOGETHER = 64
 """Events that one statement stores, at most."""
-UNSTORED = 1000
-"""Events that wait in memory for a database that is away, at most; the oldest are dropped."""
-WINDOW = 60.0
-"""Seconds of the window in which refusals are counted."""
-REFUSALS = 20
-"""Refusals of one action and origin that are stored in a window."""
-ORIGINS = 1000
-"""Pairs of origin and action that are counted apart in a window; further ones are counted together."""
 
 _QUERY = re.compile(r"([?&;][^=&\s'\"]*=)[^&\s'\"]+")
 _LOGIN = re.compile(r"(://[^/@\s'\"]*:)[^/@\s'\"]+(?=@)")
@@ -142,7 +134,7 @@ class AuditTrail:
         self.store = store
         self._refused = refused
         self._clock = clock
-        self._unstored: deque[_Line] = deque(maxlen=UNSTORED)
+        self._unstored: deque[_Line] = deque(maxlen=MOST_UNSTORED_EVENTS)
         self._writing: Batch[_Line, None] = Batch(self._write, TOGETHER)
         self._window = 0.0
         self._refusals: Counter[tuple[str, str]] = Counter()
@@ -169,7 +161,7 @@ class AuditTrail:
 
     async def record(self, event: AuditEvent) -> None:
         """Log an event and store it; completes when it is on disk, or waits in memory because the database is away."""
-        event = replace(event, subject=masked(event.subject)[:LONGEST])
+        event = replace(event, subject=masked(event.subject)[:LONGEST_SUBJECT])
         log.info(
             "{who} at {origin}: {action} {subject}: {outcome}",
             who=event.who,
@@ -181,27 +173,27 @@ class AuditTrail:
         await self._writing.add(_Line(datetime.now(UTC), event))
 
     async def refused(self, event: AuditEvent) -> None:
-        """Record an action that was refused, ``REFUSALS`` times a minute for each action and origin.
+        """Record an action that was refused, ``REFUSALS_STORED`` times a minute for each action and origin.
 
         The number of those that were not recorded is logged.
         """
         now = self._clock.seconds()
-        if now - self._window >= WINDOW:
+        if now - self._window >= REFUSALS_WINDOW:
             for (origin, action), count in self._refusals.items():
-                if count > REFUSALS:
+                if count > REFUSALS_STORED:
                     log.warn(
                         "{action} from {origin}: {count} more refusals within a minute were not recorded",
-                        count=count - REFUSALS,
+                        count=count - REFUSALS_STORED,
                         action=action,
                         origin=origin,
                     )
             self._window = now
             self._refusals.clear()
         key = (event.origin, event.action)
-        if key not in self._refusals and len(self._refusals) >= ORIGINS:
+        if key not in self._refusals and len(self._refusals) >= REFUSALS_COUNTED_APART:
             key = ("elsewhere", event.action)
         self._refusals[key] += 1
-        if self._refusals[key] <= REFUSALS:
+        if self._refusals[key] <= REFUSALS_STORED:
             await self.record(event)
 
     async def _write(self, lines: Sequence[_Line]) -> Sequence[None]:

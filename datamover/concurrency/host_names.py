@@ -1,8 +1,8 @@
 """A resolver of host names that name servers which do not answer cannot block.
 
 Names are looked up in threads of their own, each once at a time, however many callers ask. getaddrinfo(3) cannot be
-stopped: a look-up that takes longer than ``PATIENCE`` is written off. Its thread goes on waiting, and a further thread
-takes its place, up to ``MOST``. Callers set a timeout of their own (``addresses``).
+stopped: a look-up that takes longer than ``LOOKUP_SECONDS`` is written off. Its thread goes on waiting, and a further
+thread takes its place, up to ``MOST_LOOKUPS``. Callers set a timeout of their own (``addresses``).
 """
 
 import socket
@@ -26,17 +26,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from datamover.bounds.servers import LOOKUP_SECONDS, LOOKUPS_AT_ONCE, MOST_LOOKUPS
 from datamover.concurrency.threads import Threads
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import Scope, TimedOut
-
-AT_ONCE = 256
-"""Look-ups that run at a time, not counting those that were written off. One client has fewer transfers, notices and
-inspections at once ([limits] per_owner), so that names of its that hang leave threads for those of others."""
-MOST = 512
-"""Threads in all, including those of look-ups that were written off."""
-PATIENCE = 5.0
-"""Seconds after which a look-up is written off."""
 
 log = Logger()
 
@@ -69,9 +62,9 @@ class HostNames:
         reactor: Any,
         name: str = "names",
         *,
-        at_once: int = AT_ONCE,
-        most: int = MOST,
-        patience: float = PATIENCE,
+        at_once: int = LOOKUPS_AT_ONCE,
+        most: int = MOST_LOOKUPS,
+        patience: float = LOOKUP_SECONDS,
         look_up: Callable[..., AddressInfo] = socket.getaddrinfo,
     ) -> None:
         """``look_up`` is called in threads with getaddrinfo(3)'s host, port, family and socket type."""

@@ -10,16 +10,13 @@ from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from datamover.bounds.work import ARCHIVES_AT_ONCE, DATASETS_AT_ONCE
 from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.concurrency.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ARCHIVES = 4
-"""Archives made at a time; more would not be faster on one disk."""
-DATASETS = 4
-"""Child processes that make datasets at a time, of which each takes a core; a thread waits for each."""
 NICENESS = 5
 """nice(2) of the threads that compute, so that calls go first. With fifty archives it halved the time of a status."""
 STAGING = 8
@@ -45,8 +42,8 @@ class Pools:
     """The pools; their threads start when first needed."""
 
     def __init__(self, reactor: Any) -> None:
-        self.archives = SharedThreads(reactor, "archives", ARCHIVES, NICENESS)
-        self.datasets = SharedThreads(reactor, "datasets", DATASETS)
+        self.archives = SharedThreads(reactor, "archives", ARCHIVES_AT_ONCE, NICENESS)
+        self.datasets = SharedThreads(reactor, "datasets", DATASETS_AT_ONCE)
         self.digests = Threads(reactor, "digests", max(2, os.cpu_count() or 1), NICENESS)
         self.staging = Threads(reactor, "staging", STAGING)
 

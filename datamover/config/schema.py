@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from platformdirs import user_data_dir
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
+from datamover.bounds.calls import LEAST_ANSWER, LONGEST_URL
 from datamover.config.identities import parse_identity
 from datamover.config.layout import Layout
 from datamover.config.listeners import Tls as Tls
@@ -20,7 +21,6 @@ from datamover.config.types import AbsolutePath as AbsolutePath
 from datamover.config.types import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size, within
 from datamover.config.types import check_table as check_table
 from datamover.config.units import positive
-from datamover.text.bounds import LEAST_ANSWER, LONGEST_URL
 
 
 def default_data_directory() -> Path:

@@ -21,18 +21,16 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.bounds.console import (
+    BYTES_BEFORE_LOGIN,
+    FAREWELL_SECONDS,
+    MOST_WITHOUT_LOGIN,
+    PIECE_BEFORE_LOGIN,
+    TYPING_TIMES,
+)
+
 log = Logger()
 
-WITHOUT_LOGIN = 16
-"""Connections of one address that have not logged in, at most."""
-BYTES = 2**15
-"""The bytes that a connection may send before its login; a login with ten keys takes half of it."""
-PIECE = 512
-"""Bytes of a connection without a login that are read at a time: parsing them takes a fraction of a millisecond."""
-TYPING = 6
-"""The time for a login at the console, where people type, as a multiple of ``login_seconds``."""
-LEAVING = 2.0
-"""Seconds from a farewell until the connection is aborted."""
 TELLING = 60.0
 """Seconds, at least, between two lines of the log about connections that were closed."""
 
@@ -63,7 +61,7 @@ class ConsoleConnections:
         """Admit a connection, which has not logged in yet; return False if there is no room."""
         limits = self._limits()
         beside = [each for each, where in self._without_login.items() if where == origin]
-        if len(beside) >= WITHOUT_LOGIN:
+        if len(beside) >= MOST_WITHOUT_LOGIN:
             self.send_away(beside[0], "others want to log in")
         elif len(self._there) >= limits.connections and self._without_login:
             self.send_away(next(iter(self._without_login)), "others want to log in")
@@ -72,7 +70,7 @@ class ConsoleConnections:
             return False
         self._there[one] = None
         self._without_login[one] = origin
-        seconds = TYPING * limits.login_seconds
+        seconds = TYPING_TIMES * limits.login_seconds
         one.due = self._clock.callLater(seconds, self.send_away, one, f"nobody has logged in within {seconds:.0f} s")
         return True
 
@@ -96,7 +94,7 @@ class ConsoleConnections:
         with suppress(Exception):  # Its protocol may not be ready to send anything.
             one.farewell(why)
         transport.loseConnection()
-        one.due = self._clock.callLater(LEAVING, transport.abortConnection)
+        one.due = self._clock.callLater(FAREWELL_SECONDS, transport.abortConnection)
 
     def forget(self, one: "Guarded") -> None:
         """Take note that a connection has ended."""
@@ -176,7 +174,7 @@ class Guarded(Protocol):
         if self._over:
             return
         self._taken += len(data)
-        if self._taken > BYTES and self.connections.has_no_login(self):
+        if self._taken > BYTES_BEFORE_LOGIN and self.connections.has_no_login(self):
             self.connections.send_away(self, "they sent more than a login takes")
             return
         self._left += data
@@ -187,7 +185,7 @@ class Guarded(Protocol):
         """Read a piece of what was sent, and the rest later; all of it of one who has logged in."""
         self._reading = None
         while self._left and not self._over:
-            size = PIECE if (waiting := self.connections.has_no_login(self)) else len(self._left)
+            size = PIECE_BEFORE_LOGIN if (waiting := self.connections.has_no_login(self)) else len(self._left)
             piece, self._left = self._left[:size], self._left[size:]
             self._pass_on(piece)
             if waiting and self._left and not self._over:

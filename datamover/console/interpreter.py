@@ -16,16 +16,15 @@ from twisted.conch.manhole import ManholeInterpreter
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from datamover.bounds.console import LONGEST_ANSWER
 from datamover.console.commands.context import CommandError
 from datamover.console.commands.registry import Call, Leave, Typed
 from datamover.console.tables import render
 from datamover.console.visitor import View
 from datamover.errors import DataMoverError, ExpiredJob, UnknownDestination, UnknownJob
-from datamover.text.bounds import quoted
 from datamover.text.printable import lines
+from datamover.text.quoting import quoted
 
-LARGEST = 2**20
-"""Characters of one answer that are shown."""
 HINTS: Mapping[type[DataMoverError], str] = {
     UnknownJob: "jobs() lists those there are",
     ExpiredJob: "jobs() lists those there are",
@@ -181,7 +180,8 @@ async def _waited(deferred: "Deferred[Any]") -> Any:
 
 
 def _bounded(text: str, *, printable: bool = True) -> str:
-    cut = text if len(text) <= LARGEST else f"{text[:LARGEST]}\n… and {len(text) - LARGEST} more characters"
+    more = len(text) - LONGEST_ANSWER
+    cut = text if more <= 0 else f"{text[:LONGEST_ANSWER]}\n… and {more} more characters"
     return lines(cut) if printable else cut
 
 

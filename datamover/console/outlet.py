@@ -6,8 +6,7 @@ how much that was is told once the terminal reads again.
 
 from collections.abc import Callable
 
-MOST = 2**23
-"""Bytes that may wait; an answer takes half of them at most."""
+from datamover.bounds.console import MOST_UNREAD_OUTPUT
 
 
 class Outlet:
@@ -26,7 +25,7 @@ class Outlet:
             self.tell()
             self._sent = 0
         self._sent += len(data)
-        if self._sent > MOST:
+        if self._sent > MOST_UNREAD_OUTPUT:
             self._left_out += len(data)
         else:
             self._send(data)

@@ -21,6 +21,7 @@ from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
+from datamover.bounds.console import MOST_LOGIN_FAILURES, MOST_SESSIONS
 from datamover.console.backend import ConsoleBackend
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
@@ -31,10 +32,6 @@ NEVER = 2**20
 """Seconds."""
 _KEY_EXCHANGE = range(20, 50)
 """The numbers of its messages."""
-ATTEMPTS = 6
-"""Logins that may fail before the connection is closed."""
-CHANNELS = 10
-"""Sessions of one connection at a time, as many as OpenSSH allows (MaxSessions)."""
 _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
 
@@ -81,8 +78,8 @@ class ConsoleConnection(SSHConnection):
 
     def getChannel(self, channelType: bytes, windowSize: int, maxPacket: int, data: bytes) -> Any:
         """Return the channel that a client opens; raises ConchError, which refuses it."""
-        if len(self.channels) >= CHANNELS:
-            raise ConchError(f"at most {CHANNELS} sessions at a time", OPEN_RESOURCE_SHORTAGE)
+        if len(self.channels) >= MOST_SESSIONS:
+            raise ConchError(f"at most {MOST_SESSIONS} sessions at a time", OPEN_RESOURCE_SHORTAGE)
         return super().getChannel(channelType, windowSize, maxPacket, data)
 
 
@@ -126,7 +123,7 @@ class SshFactory(SSHFactory):
 def _logins(reactor: Any) -> type[SSHUserAuthServer]:
     class Logins(SSHUserAuthServer):
         loginTimeout = NEVER  # the connection ends before
-        attemptsBeforeDisconnect = ATTEMPTS
+        attemptsBeforeDisconnect = MOST_LOGIN_FAILURES
         clock = reactor
         _log = _QUIET
 

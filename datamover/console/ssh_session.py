@@ -15,11 +15,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.bounds.console import LARGEST_TERMINAL, LONGEST_VARIABLE, MOST_VARIABLES
 from datamover.console.backend import ConsoleBackend
 from datamover.console.outlet import Outlet
 from datamover.console.shell import Shell
 from datamover.console.tables import PLAIN, Page, Screen, render
-from datamover.console.terminal.display import MOST, USUAL
+from datamover.console.terminal.display import USUAL
 from datamover.console.terminal.keys import ConsoleTerminal
 from datamover.console.terminal.session import ConsoleSession
 from datamover.console.visitor import Visitor
@@ -27,10 +28,6 @@ from datamover.console.visitor import Visitor
 log = Logger()
 
 CTRL_C = b"\x03"
-MOST_VARIABLES = 32
-"""Of the client's environment."""
-LONGEST_VARIABLE = 1000
-"""Bytes of a name and its value; a longer one is ignored."""
 _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
 
@@ -85,7 +82,7 @@ class _Channel(SSHChannel):
 
     def _resize(self, window: tuple[int, ...]) -> None:
         rows, columns = window[:2]
-        rows, columns = min(rows, MOST), min(columns, MOST)
+        rows, columns = min(rows, LARGEST_TERMINAL), min(columns, LARGEST_TERMINAL)
         self._size = (columns, rows)
         if self._terminal is not None:
             self._terminal.terminalProtocol.terminalSize(columns, rows)

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from datamover.bounds.datasets import CLEANING_MEMORY
 from datamover.errors import DataMoverError, DatasetInvalid, NoSpace, Scope
 
-MEMORY = 2**30
-"""Bytes of address space that a child may take; cleaning needs a tenth of it."""
 NICENESS = 10
 """The child's nice(2) value: the service goes first."""
 INTERVAL = 0.25
@@ -26,7 +25,7 @@ def serve(work: Work) -> None:
     """Do the work of one request from standard input, and write its outcome to standard output."""
     os.nice(NICENESS)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+    most = CLEANING_MEMORY if hard == resource.RLIM_INFINITY else min(CLEANING_MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     request = json.load(sys.stdin)
     try:
@@ -34,7 +33,7 @@ def serve(work: Work) -> None:
     except DataMoverError as error:
         _write(_told(error))
     except MemoryError:
-        _write(_told(DatasetInvalid(f"more than {MEMORY // 2**20} MiB of memory are needed to read it")))
+        _write(_told(DatasetInvalid(f"more than {CLEANING_MEMORY // 2**20} MiB of memory are needed to read it")))
     except OSError as trouble:
         if trouble.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from datamover.bounds.datasets import CLEANING_SILENCE
 from datamover.concurrency import modules
 from datamover.errors import DataMoverError, InternalError, Scope, Stalled
 
@@ -25,8 +26,6 @@ Progress = Callable[[Mapping[str, Any]], None]
 InThread = Callable[[Callable[[], object], Callable[[], Mapping[str, Any]]], Awaitable[Mapping[str, Any]]]
 """Calls the second function in a thread, and the first to end it soon, as ``Threads.finish_hurried`` does."""
 
-SILENCE = 600.0
-"""Seconds without a line after which a process is killed."""
 LOOKS = 10
 """How often in that time the silence is checked."""
 KEPT_LINES = 30
@@ -39,7 +38,7 @@ async def run_module(
     module: str,
     request: Mapping[str, Any],
     progress: Progress,
-    silence: float = SILENCE,
+    silence: float = CLEANING_SILENCE,
 ) -> Mapping[str, Any]:
     """Run ``python -m module`` with ``request`` and return its result; ``progress`` is called on the reactor's thread.
 

@@ -18,7 +18,7 @@ from datamover.jobs.values import Checkpoint, DatasetSource, PlaceSource, Source
 from datamover.jobs.work import Remark
 from datamover.protocols.base import Lack, Origin
 from datamover.registry.destinations import Registry
-from datamover.text.bounds import short_source
+from datamover.text.quoting import short_source
 
 
 @dataclass(frozen=True, slots=True)

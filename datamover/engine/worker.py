@@ -25,8 +25,8 @@ from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
 from datamover.jobs.queue.retry import judge
 from datamover.jobs.values import State
 from datamover.jobs.work import Group, Outcome, Remark
-from datamover.text.bounds import short_source
 from datamover.text.quantities import size
+from datamover.text.quoting import short_source
 
 log = Logger()
 

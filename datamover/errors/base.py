@@ -3,7 +3,8 @@
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from datamover.text.bounds import LONGEST_MESSAGE, cut
+from datamover.bounds.calls import LONGEST_MESSAGE
+from datamover.text.quoting import cut
 
 
 class Scope(StrEnum):

@@ -7,6 +7,7 @@ Every change is a transaction that locks the job first. The files of a large job
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from datamover.bounds.calls import LARGEST_JOB_ID
 from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
 from datamover.jobs import notifications
 from datamover.jobs.endpoints import endpoint_key
@@ -16,8 +17,6 @@ from datamover.jobs.values import State
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Row
 from datamover.postgres.named_queries import QUERIES
-
-MOST_IDS = 2**31 - 1
 
 
 class JobControl:
@@ -140,7 +139,7 @@ class JobControl:
         return bool(await cursor.fetch(QUERIES["pause_job"], {"job": job, "paused": paused}))
 
     async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> Row:
-        found = await cursor.fetch_one(QUERIES["lock_job"], {"job": job}) if 0 < job <= MOST_IDS else None
+        found = await cursor.fetch_one(QUERIES["lock_job"], {"job": job}) if 0 < job <= LARGEST_JOB_ID else None
         if found is None or owner not in (None, found["owner"]):
             await self._refuse(cursor, job, owner)
         assert found is not None
@@ -150,7 +149,7 @@ class JobControl:
 
     async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> None:
         """Raise ExpiredJob for a job that the caller may know to have expired, UnknownJob for any other."""
-        if 0 < job <= MOST_IDS:
+        if 0 < job <= LARGEST_JOB_ID:
             expired = await cursor.fetch_one(QUERIES["read_expired_job"], {"job": job})
             if expired is not None and owner in (None, expired["owner"]):
                 raise ExpiredJob(f"job {job} ended so long ago that its history is gone")

@@ -9,9 +9,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from datamover.bounds.calls import LARGEST_JOB_ID
 from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.jobs import listing, notifications, rows
-from datamover.jobs.control import MOST_IDS, JobControl
+from datamover.jobs.control import JobControl
 from datamover.jobs.feed import Feed
 from datamover.jobs.figures import MOST
 from datamover.jobs.queue.explanation import COUNTED, waiting_for
@@ -164,7 +165,7 @@ class JobStore(JobControl):
 
     async def ids_used(self) -> float:
         """Return the part of all possible job ids that was given out, from 0 to 1."""
-        return float((await self._database.read(QUERIES["read_newest_id"]))[0]["id"]) / MOST_IDS
+        return float((await self._database.read(QUERIES["read_newest_id"]))[0]["id"]) / LARGEST_JOB_ID
 
     # Changing -------------------------------------------------------------------------------------------------
 
@@ -196,7 +197,7 @@ class JobStore(JobControl):
     async def _one(self, statement: str, id: int, owner: str | None, **parameters: Any) -> Row:
         """Return the row of one job; raises UnknownJob and ExpiredJob."""
         parameters |= {"job": id, "owner": owner}
-        found = await self._database.read(statement, parameters) if 0 < id <= MOST_IDS else []
+        found = await self._database.read(statement, parameters) if 0 < id <= LARGEST_JOB_ID else []
         if not found:
             await self._refuse(self._database, id, owner)
         return found[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from datamover.errors import InvalidRequest
 from datamover.jobs.values import DatasetSource, Naming, NewFile, PlaceSource
-from datamover.text.bounds import quoted
+from datamover.text.quoting import quoted
 from datamover.web.file_names import path_name
 
 

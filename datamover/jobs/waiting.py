@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from datamover.bounds.calls import MOST_NEW_EVENTS, WAITING_POLL, WAITING_POLL_SOON, WAITING_READS
 from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.errors import DataMoverError
 from datamover.jobs import notifications
@@ -24,16 +25,8 @@ log = Logger()
 
 T = TypeVar("T")
 
-POLL = 1.0
-"""Seconds between two polls without a notification."""
-SOON = 0.02
-"""Seconds, at least, between two polls."""
 TOGETHER = 20
 """Calls that are woken in one turn of the reactor."""
-READING = 2
-"""Woken calls that read at a time, of different owners."""
-MOST_EVENTS = 10_000
-"""New events between two polls beyond which all calls are woken, without reading whose they are."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +60,7 @@ class WaitingCalls:
         """The cursor up to which the history was polled."""
         self._looking = self._again = False
         self._next: IDelayedCall | None = None
-        self._turns = FairQueue(FairShare(lambda: READING))
+        self._turns = FairQueue(FairShare(lambda: WAITING_READS))
         subscriptions.subscribe(self._notified)
 
     async def end(self, job: int, seconds: float) -> None:
@@ -98,12 +91,12 @@ class WaitingCalls:
             self._rest()
 
     async def read(self, owner: str | None, reading: Callable[[], Awaitable[T]]) -> T:
-        """Return what ``reading`` returns, called in turn: one call of each owner at a time, ``READING`` of all."""
+        """Return what ``reading`` returns, called in turn: one of each owner at a time, ``WAITING_READS`` of all."""
         async with self._turns.held(owner or ""):
             return await reading()
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> None:
-        self._look_in(POLL)
+        self._look_in(WAITING_POLL)
         later = self._clock.callLater(seconds, _wake, waiter)
         try:
             await waiter.woken
@@ -116,12 +109,12 @@ class WaitingCalls:
         if kind == notifications.ENDED and job.isdigit():
             Deferred.fromCoroutine(self._wake(self._ends.get(int(job), ())))
         if self._readers or not word:
-            self._look_in(SOON)
+            self._look_in(WAITING_POLL_SOON)
 
     def _look_in(self, seconds: float) -> None:
         """Poll in ``seconds``, or earlier if that is planned already."""
         if self._looking or not (self._ends or self._readers):
-            self._again = self._again or seconds == SOON
+            self._again = self._again or seconds == WAITING_POLL_SOON
             return
         if self._next is not None and self._next.active():
             if self._next.getTime() <= self._clock.seconds() + seconds:
@@ -142,7 +135,7 @@ class WaitingCalls:
 
     def _looked(self, _: object) -> None:
         self._looking = False
-        self._look_in(SOON if self._again else POLL)
+        self._look_in(WAITING_POLL_SOON if self._again else WAITING_POLL)
 
     async def _find(self) -> None:
         try:
@@ -161,7 +154,7 @@ class WaitingCalls:
             return
         self._seen = horizon
         found: set[tuple[str, int]] | None = None
-        if horizon - before <= MOST_EVENTS:
+        if horizon - before <= MOST_NEW_EVENTS:
             rows = await self._database.read(QUERIES["read_written"], {"after": before, "horizon": horizon})
             found = {(row["owner"], row["job"]) for row in rows}
         await self._wake([waiter for waiter in self._readers if found is None or waiter.concerned(found)])

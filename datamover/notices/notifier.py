@@ -18,28 +18,23 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
+from datamover.bounds.servers import LONGEST_PAUSE_BETWEEN
+from datamover.bounds.work import NOTICE_SECONDS, NOTICES_AT_ONCE, NOTICES_PER_HOST, NOTICES_PER_OWNER
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.wakeup import Wakeup
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
 from datamover.jobs.notifications import NOTICE, Notifications
-from datamover.jobs.queue.retry import LONGEST_PAUSE, backoff
+from datamover.jobs.queue.retry import backoff
 from datamover.jobs.values import Notice
 from datamover.notices.queue import Notices
 from datamover.notices.signing import SignedNotice, signed_notice
 from datamover.protocols.http.answers import Head, retry_after
 from datamover.protocols.http.content import beginning
-from datamover.text.bounds import short_source
+from datamover.text.quoting import short_source
 
 log = Logger()
 
-AT_ONCE = 16
-PER_HOST = 2
-"""Of those, to one host and port."""
-PER_OWNER = AT_ONCE // 2
-"""Of those, for one client."""
-TIMEOUT = 15.0
-"""Seconds for connecting, sending and the whole answer: half of a claim's lease."""
 POLL = 1.0
 """Seconds between two looks for due notices without a notification."""
 GRACE = 2.0
@@ -73,10 +68,10 @@ class NoticeContext:
 class NotifierLimits:
     """Limits and times, in seconds."""
 
-    at_once: int = AT_ONCE
-    per_host: int = PER_HOST
-    per_owner: int = PER_OWNER
-    timeout: float = TIMEOUT
+    at_once: int = NOTICES_AT_ONCE
+    per_host: int = NOTICES_PER_HOST
+    per_owner: int = NOTICES_PER_OWNER
+    timeout: float = NOTICE_SECONDS
     poll: float = POLL
 
 
@@ -203,7 +198,7 @@ class Notifier:
         except DataMoverError as error:
             pause = backoff(notice.attempt, context.settings, self._random)
             if error.retry_after is not None:
-                pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
+                pause = max(pause, min(error.retry_after, LONGEST_PAUSE_BETWEEN))
             log.info(
                 "the notice of job {job} is sent again in {pause:.0f} s: {error}",
                 job=notice.job,

@@ -6,6 +6,7 @@ jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
 
 from collections.abc import Callable
 
+from datamover.bounds.servers import LONGEST_PAUSE_WITHIN
 from datamover.errors import (
     ChecksumMismatch,
     ConnectFailed,
@@ -21,8 +22,6 @@ PASSING = (ChecksumMismatch, ConnectFailed, ConnectionLost, RateLimited, ServerE
 TRIES = 6
 BASE = 0.25
 """Seconds of the first pause."""
-LONGEST = 20.0
-"""Seconds that a service may ask to wait within an attempt; for more, the attempt gives way to other transfers."""
 
 
 def pause_before(tries: int, error: DataMoverError, random: Callable[[], float], *, most: int = TRIES) -> float | None:
@@ -32,7 +31,7 @@ def pause_before(tries: int, error: DataMoverError, random: Callable[[], float],
     from 0 to 1.
     """
     asked = error.retry_after or 0.0
-    if not error.retryable or not isinstance(error, PASSING) or tries >= most or asked > LONGEST:
+    if not error.retryable or not isinstance(error, PASSING) or tries >= most or asked > LONGEST_PAUSE_WITHIN:
         return None
     if tries == 1 and not asked and not isinstance(error, RateLimited):
         return 0.0

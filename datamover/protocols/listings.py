@@ -9,17 +9,15 @@ from typing import Any, NoReturn, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from datamover.bounds.servers import LISTING_SECONDS
 from datamover.errors import TimedOut
-
-LONGEST = 600.0
-"""Seconds until the last byte."""
 
 T = TypeVar("T")
 
 
 def in_time(reading: Coroutine[Any, Any, T], clock: IReactorTime) -> Deferred[T]:
-    """Fire with what reading a listing returns; fails with TimedOut, and cancels it, after ``LONGEST``."""
-    return Deferred.fromCoroutine(reading).addTimeout(LONGEST, clock, onTimeoutCancel=_too_slow)
+    """Fire with what reading a listing returns; fails with TimedOut, and cancels it, after ``LISTING_SECONDS``."""
+    return Deferred.fromCoroutine(reading).addTimeout(LISTING_SECONDS, clock, onTimeoutCancel=_too_slow)
 
 
 def _too_slow(_: object, seconds: float) -> NoReturn:

@@ -31,7 +31,7 @@ from datamover.protocols.place import (
     TellsUploads,
 )
 from datamover.registry.probe import probe
-from datamover.text.bounds import quoted
+from datamover.text.quoting import quoted
 from datamover.web.url import shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

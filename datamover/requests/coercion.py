@@ -12,8 +12,9 @@ from math import isfinite
 from typing import Any, TypeGuard
 from xmlrpc.client import Binary, DateTime
 
+from datamover.bounds.calls import LONGEST_URL, LONGEST_VALUE
 from datamover.errors import InvalidRequest
-from datamover.text.bounds import LONGEST_URL, LONGEST_VALUE, cut, quoted
+from datamover.text.quoting import cut, quoted
 from datamover.web.url import shown
 
 _DIGITS = re.compile("-?[0-9]{1,30}")

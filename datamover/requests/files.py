@@ -10,19 +10,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datamover.bounds.calls import LARGEST_FILE, LONGEST_CHECKSUM
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
 from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
 from datamover.protocols import place_schemes
 from datamover.requests import coercion
 from datamover.requests.coercion import known_keys, struct, text, told, whole
 from datamover.requests.datasets import SCHEMES, Datasets, check_expectations
-from datamover.text.bounds import LONGEST_CHECKSUM, quoted
-from datamover.web.amounts import MOST
+from datamover.text.quoting import quoted
 from datamover.web.paths import check_path, is_into
 from datamover.web.url import WebUrl
 
-LARGEST_SIZE = MOST
-"""Bytes: what a double tells exactly."""
 FILE_KEYS = frozenset({"source", "destination", "path", "checksum", "size"})
 HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
 PLACE_SCHEMES = place_schemes()
@@ -195,7 +193,7 @@ def _checksum(value: object, key: str) -> Checksum:
 
 def _size(value: object, key: str) -> int:
     size = whole(value)
-    if size is None or not 0 <= size <= LARGEST_SIZE:
+    if size is None or not 0 <= size <= LARGEST_FILE:
         raise InvalidRequest(f"{key}: {told(value)}: expected a whole number of bytes, 0 or more")
     return size
 

@@ -11,17 +11,16 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
+from datamover.bounds.calls import LONGEST_DEADLINE, LONGEST_LABEL, LONGEST_REQUEST_ID, MOST_ATTEMPTS
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import NewFile, NewJob, Overwrite
 from datamover.requests.coercion import array, known_keys, number, struct, text, told, whole
 from datamover.requests.files import FILE_KEYS, Rules, canonical, check_file, notice_url
-from datamover.text.bounds import LONGEST_LABEL, LONGEST_REQUEST_ID
 from datamover.text.quantities import count
 
 T = TypeVar("T")
 
-MOST_ATTEMPTS = 100
 
 JOB_KEYS = frozenset(
     {
@@ -32,8 +31,6 @@ JOB_KEYS = frozenset(
 KNOWN_KEYS = JOB_KEYS | FILE_KEYS
 OVERWRITES = {each.value: each for each in Overwrite}
 DEFAULT_PRIORITY = 3
-LONGEST_DEADLINE = 366 * 86_400
-"""Seconds."""
 
 
 def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
-FREE = 3
-"""Failures without a pause: people mistype."""
-FORGOTTEN = 900.0
-"""Seconds after the last failure until the count starts again at zero."""
-MOST = 8192
-"""Counters that are kept; the oldest are dropped first."""
+from datamover.bounds.door import (
+    FIRST_LOGIN_PAUSE,
+    FREE_LOGIN_FAILURES,
+    LOGIN_FAILURES_FORGOTTEN,
+    LONGEST_LOGIN_PAUSE,
+    MOST_FAILURES_COUNTED,
+)
 
 REMEMBERED = 1024
 """Addresses whose parsed form is cached."""
@@ -24,7 +25,9 @@ REMEMBERED = 1024
 class Failures:
     """The failed logins of the last minutes, in memory only."""
 
-    def __init__(self, seconds: Callable[[], float], *, first: float = 0.25, longest: float = 5.0) -> None:
+    def __init__(
+        self, seconds: Callable[[], float], *, first: float = FIRST_LOGIN_PAUSE, longest: float = LONGEST_LOGIN_PAUSE
+    ) -> None:
         """Pauses double from ``first`` to ``longest`` seconds."""
         self._seconds = seconds
         self._first = first
@@ -37,21 +40,21 @@ class Failures:
     def pause(self, name: str, address: str) -> float:
         """Return the seconds that a login as ``name`` from ``address`` waits before it is checked."""
         count = max(self._count(key) for key in _keys(name, address))
-        if count < FREE:
+        if count < FREE_LOGIN_FAILURES:
             return 0.0
-        return float(min(self._longest, self._first * 2 ** min(count - FREE, 32)))
+        return float(min(self._longest, self._first * 2 ** min(count - FREE_LOGIN_FAILURES, 32)))
 
     def add(self, name: str, address: str) -> None:
         """Count a failed login."""
         for key in _keys(name, address):
             self._counts[key] = (self._count(key) + 1, self._seconds())
             self._counts.move_to_end(key)
-        while len(self._counts) > MOST:
+        while len(self._counts) > MOST_FAILURES_COUNTED:
             self._counts.popitem(last=False)
 
     def _count(self, key: bytes) -> int:
         count, at = self._counts.get(key, (0, 0.0))
-        return count if self._seconds() - at < FORGOTTEN else 0
+        return count if self._seconds() - at < LOGIN_FAILURES_FORGOTTEN else 0
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -20,6 +20,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from datamover.bounds.door import LOGINS_AT_ONCE, WAITING_LOGINS, WAITING_LOGINS_OF_ONE
 from datamover.concurrency.fair_share import FairShare
 from datamover.concurrency.locks import Locks
 from datamover.concurrency.threads import Threads
@@ -30,14 +31,8 @@ from datamover.security.login_throttle import Failures, client_network
 
 log = Logger()
 
-THREADS = 2
-"""Hashes computed at once; at most one of them for one address."""
 NICENESS = 5
 """Nice value of these threads: guessing takes no CPU time from clients that have logged in."""
-QUEUE = 16
-"""Waiting logins of one address."""
-QUEUES = 256
-"""Waiting logins of all addresses."""
 PATIENCE = 10.0
 """Seconds that a login may wait."""
 BUSY = "too many logins are waiting, and yours was not checked: ask again in a while"
@@ -88,13 +83,13 @@ class LoginCache:
         """The mark of each client's last verified login."""
         self.asking: dict[tuple[str, bytes], _SharedCheck] = {}
         """Running checks, by address and mark."""
-        self.waiting = FairShare(lambda: QUEUES, lambda: QUEUE)
+        self.waiting = FairShare(lambda: WAITING_LOGINS, lambda: WAITING_LOGINS_OF_ONE)
         self.lines = Locks()
         """By address and name: passwords for one name are checked one after the other."""
         self.hashing = Locks()
         """By address."""
         # Threads of their own: a login waits for other logins only.
-        self.threads = Threads(reactor, "logins", THREADS, NICENESS)
+        self.threads = Threads(reactor, "logins", LOGINS_AT_ONCE, NICENESS)
         self._key = os.urandom(32)
 
     def mark(self, password_hash: str, username: str, password: str) -> bytes:
@@ -172,8 +167,12 @@ class Logins:
         cache = self._cache
         known = username in self._hashes
         try:
-            if cache.waiting.of(address) == QUEUE:
-                log.warn("{queue} logins of {address} wait: more are refused unchecked", queue=QUEUE, address=address)
+            if cache.waiting.of(address) == WAITING_LOGINS_OF_ONE:
+                log.warn(
+                    "{queue} logins of {address} wait: more are refused unchecked",
+                    queue=WAITING_LOGINS_OF_ONE,
+                    address=address,
+                )
             right = await self._verify(username, password, password_hash, address) and known
         finally:
             cache.waiting.give(address)

@@ -1,1 +1,1 @@
-"""Text that comes from outside: its limits, its escaping, and what clients may see of it."""
+"""Text that comes from outside: its escaping, its shortening, and what clients may see of it."""

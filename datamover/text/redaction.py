@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from datamover.text.bounds import LONGEST_MESSAGE, cut
+from datamover.bounds.calls import LONGEST_MESSAGE
+from datamover.text.quoting import cut
 
 NOT_DELIVERED = {"code": "NOT_DELIVERED", "message": "the notice could not be delivered"}
 """The error of a notice. The real one would let a client probe which hosts and ports answer."""

@@ -5,6 +5,7 @@ Pure: no file system is accessed. The protocols check symbolic links at every us
 
 import re
 
+from datamover.bounds.calls import LONGEST_PATH
 from datamover.errors import PathNotAllowed
 
 RESERVED = ".datamover-"
@@ -12,9 +13,6 @@ RESERVED = ".datamover-"
 
 LONGEST_NAME = 255
 """Bytes of a segment in UTF-8, as nearly every file system has it; a protocol may take longer ones."""
-
-LONGEST_PATH = 4096
-"""Bytes of a whole path in UTF-8, as Linux has it."""
 
 _SHOWN = 80
 _TOO_LONG = f"is longer than {LONGEST_PATH} bytes: shorten it"

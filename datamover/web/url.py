@@ -13,8 +13,9 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
+from datamover.bounds.calls import LONGEST_QUOTED_URL
 from datamover.errors import InvalidRequest, UnsupportedScheme
-from datamover.text.bounds import QUOTED_URL, cut
+from datamover.text.quoting import cut
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -43,8 +44,8 @@ def shown(url: str) -> str:
 
     Never raises: text that is not a URL is replaced by a phrase that says so. A long one is cut first.
     """
-    if len(url) > QUOTED_URL:
-        beginning = url[:QUOTED_URL]
+    if len(url) > LONGEST_QUOTED_URL:
+        beginning = url[:LONGEST_QUOTED_URL]
         # If the host does not end in it, it may hold the beginning of a login.
         return f"{shown(beginning)}…" if _HOST_ENDS.search(beginning) else "a long URL"
     try:
@@ -189,7 +190,7 @@ class WebUrl:
     @property
     def told(self) -> str:
         """Like ``shown``, cut to the length for messages."""
-        return cut(self.shown, QUOTED_URL)
+        return cut(self.shown, LONGEST_QUOTED_URL)
 
     @property
     def _start(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datamover.text.bounds import LONGEST_WAIT
+from datamover.bounds.calls import LONGEST_WAIT
 from tests.clients.programs import CURL, DIRECTORY, PERL, PHP, PROGRAMS, PYTHON, ROOT, RUBY, Checks, Program, World
 from tests.clients.programs import world as serving
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datamover.bounds.datasets import MOST_TABLE_COLUMNS
 from datamover.datasets.ala.section import COLUMNS as HEADERS
 from datamover.datasets.ala.section import GOOD_FLAGS
 from datamover.datasets.cleaning import table
@@ -254,6 +255,6 @@ def test_whatever_the_text(text: str) -> None:
 
 def test_columns_have_a_bound() -> None:
     """Records of thousands of columns, each of which might be a flag, are refused."""
-    wide = [f"column {number}" for number in range(table.MOST_COLUMNS)]
+    wide = [f"column {number}" for number in range(MOST_TABLE_COLUMNS)]
     with pytest.raises(DatasetInvalid, match="have 2,008 columns, and at most 2,000 are read"):
         cleaned(",".join([*DWC, *wide]) + "\n")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest_twisted
 from twisted.internet import reactor
 
+from datamover.bounds.calls import LARGEST_FILE
 from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.jobs.values import Checkpoint, NewFile, Progress, State
 from datamover.jobs.work import Outcome, Placement
-from datamover.requests.files import LARGEST_SIZE
 from tests.engine.rig import Rig, file, url
 
 FILES = 100_000
@@ -35,11 +35,11 @@ def files(count: int, size: int | None) -> list[NewFile]:
 @pytest_twisted.ensureDeferred
 async def test_as_many_and_large_as_can_be(rig: Rig) -> None:
     """A job of 100,000 files of 2^53 bytes is taken, moves, and ends; its figures, and its owner's, can be told."""
-    job = await rig.ask(*files(FILES, LARGEST_SIZE))
+    job = await rig.ask(*files(FILES, LARGEST_FILE))
     assert (await rig.store.job(job)).bytes_total == MOST
 
     queue = (await rig.engine(max_active=0)).queue
-    moving = {"job": job, "size": LARGEST_SIZE}
+    moving = {"job": job, "size": LARGEST_FILE}
     await rig.database.execute(
         "UPDATE transfers SET state = 'IN_PROGRESS', bytes_done = %(size)s, rate = %(size)s WHERE job = %(job)s"
         " AND index > 10",
@@ -51,7 +51,7 @@ async def test_as_many_and_large_as_can_be(rig: Rig) -> None:
     claimed = await queue.claim(rig.limits, 2)
     leaders = [group.leader for group in claimed]
     told = [
-        Progress(each.id, each.lease, LARGEST_SIZE, LARGEST_SIZE - 1, 1.0, "moving", None, None) for each in leaders
+        Progress(each.id, each.lease, LARGEST_FILE, LARGEST_FILE - 1, 1.0, "moving", None, None) for each in leaders
     ]
     await queue.progress(told)
     await rig.database.execute(
@@ -60,7 +60,7 @@ async def test_as_many_and_large_as_can_be(rig: Rig) -> None:
         moving,
     )
     await rig.database.execute(f"UPDATE jobs SET bytes_settled = {MOST - 5} WHERE id = %(job)s", moving)
-    await queue.settle([Outcome(each, State.COMPLETED, 0, size=LARGEST_SIZE, digest="sha256:00") for each in leaders])
+    await queue.settle([Outcome(each, State.COMPLETED, 0, size=LARGEST_FILE, digest="sha256:00") for each in leaders])
 
     record = await rig.store.job(job)
     assert (record.bytes_total, record.bytes_done) == (MOST, MOST)
@@ -78,11 +78,11 @@ async def test_sizes_that_become_known(rig: Rig) -> None:
     await rig.database.execute(f"UPDATE jobs SET bytes_sized = {MOST - 5} WHERE id = %(job)s", {"job": job})
 
     one, two, three = leaders
-    await queue.progress([Progress(one.id, one.lease, 1, LARGEST_SIZE, 1.0, "moving", None, None)])
-    kept = Checkpoint("part", "", LARGEST_SIZE, "00")
-    assert await queue.placing(two, [Placement(two, "1", LARGEST_SIZE, "sha256:00", kept, own=True)])
-    await queue.settle([Outcome(replace(three), State.COMPLETED, 0, size=LARGEST_SIZE, digest="sha256:00")])
+    await queue.progress([Progress(one.id, one.lease, 1, LARGEST_FILE, 1.0, "moving", None, None)])
+    kept = Checkpoint("part", "", LARGEST_FILE, "00")
+    assert await queue.placing(two, [Placement(two, "1", LARGEST_FILE, "sha256:00", kept, own=True)])
+    await queue.settle([Outcome(replace(three), State.COMPLETED, 0, size=LARGEST_FILE, digest="sha256:00")])
 
     record = await rig.store.job(job)
     assert record.bytes_total == MOST
-    assert record.bytes_done == LARGEST_SIZE + 1
+    assert record.bytes_done == LARGEST_FILE + 1

@@ -22,14 +22,14 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, capturedLogs
 
-from datamover.api.http.channel import FIRST_LINE, HEADER_SIZE, HEADERS
-from datamover.api.http.connections import CROWDED, RESERVED
+from datamover.api.http.connections import CROWDED
 from datamover.api.http.pace import ConnectionTimeouts
+from datamover.bounds.calls import LONGEST_KEY
+from datamover.bounds.door import LARGEST_REQUEST_HEAD, LONGEST_FIRST_LINE, MOST_HEADERS, RESERVED_CONNECTIONS
 from datamover.config.schema import Client, Limits, Tls
 from datamover.errors import Unavailable
 from datamover.security.login_throttle import Failures
 from datamover.security.passwords import Logins
-from datamover.text.bounds import LONGEST_NAME
 from tests.fakes import MemoryJobStore, PlainLogins
 from tests.servers import postgres
 from tests.servers.certificates import Authority
@@ -152,14 +152,22 @@ def nested(tag: bytes, depth: int) -> bytes:
 @pytest.mark.parametrize(
     ("request_", "status", "words"),
     [
-        (b"POST /" + b"x" * HEADER_SIZE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over"),
-        (b"GET " + b"/" * FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over 2048"),
-        (b"GET /?" + b"a&" * FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over 2048"),
-        (b"P" * 10 * HEADER_SIZE, 414, b"first line is over"),
-        (HEAD + b"X: " + b"x" * HEADER_SIZE + b"\r\n\r\n", 431, b"headers are over"),
-        (HEAD + b"X: " + b"x" * 10 * HEADER_SIZE, 431, b"headers are over"),
+        (b"POST /" + b"x" * LARGEST_REQUEST_HEAD + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over"),
+        (
+            b"GET " + b"/" * LONGEST_FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            414,
+            b"first line is over 2048",
+        ),
+        (
+            b"GET /?" + b"a&" * LONGEST_FIRST_LINE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            414,
+            b"first line is over 2048",
+        ),
+        (b"P" * 10 * LARGEST_REQUEST_HEAD, 414, b"first line is over"),
+        (HEAD + b"X: " + b"x" * LARGEST_REQUEST_HEAD + b"\r\n\r\n", 431, b"headers are over"),
+        (HEAD + b"X: " + b"x" * 10 * LARGEST_REQUEST_HEAD, 431, b"headers are over"),
         (HEAD + (b"X: " + b"x" * 1000 + b"\r\n") * 20 + b"\r\n", 431, b"headers are over"),
-        (HEAD + b"X: x\r\n" * (HEADERS + 1) + b"\r\n", 431, b"more than 100 headers"),
+        (HEAD + b"X: x\r\n" * (MOST_HEADERS + 1) + b"\r\n", 431, b"more than 100 headers"),
         (HEAD + b"X: x\r\n" + b" x\r\n" * 200 + b"\r\n", 431, b"more than 100 headers"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100 + b"\r\n\r\n", 400, b"cannot be read"),
         (b"GET\r\n\r\n", 400, b"cannot be read"),
@@ -192,8 +200,8 @@ async def test_what_is_no_request_is_refused_by_name(door: Door, request_: bytes
     [
         (call(nested(b"array", 33)), 1001, "more than 32 deep"),
         (call(nested(b"x:array", 33)), 1001, "more than 32 deep"),
-        (call(struct("x" * (LONGEST_NAME + 1))), 1001, "a name of more than 256"),
-        (call(b"x", name=b"x" * (LONGEST_NAME + 1)), 1001, "a name of more than 256"),
+        (call(struct("x" * (LONGEST_KEY + 1))), 1001, "a name of more than 256"),
+        (call(b"x", name=b"x" * (LONGEST_KEY + 1)), 1001, "a name of more than 256"),
         (call(b"<int>" + b"9" * 5000 + b"</int>"), 1001, "is not an XML-RPC methodCall"),
         (call(b"<int>" + b"9" * 4000 + b"</int>", b"jobs.status"), 1007, "there is no job"),
         (call(b"<int>" + b"9" * 4000 + b"</int>", b"checkMoveStatus"), None, "REJECTED"),
@@ -336,7 +344,7 @@ async def test_too_many_over_tls(tmp_path: Path) -> None:
             with context.wrap_socket(connected(door, "127.0.0.1"), server_hostname="localhost") as one_too_many:
                 refused = answer(one_too_many)
             with ExitStack() as stack:
-                for _ in range(2 + RESERVED + RESERVED):
+                for _ in range(2 + RESERVED_CONNECTIONS + RESERVED_CONNECTIONS):
                     last = stack.enter_context(connected(door, "127.0.0.1"))
                 closed = answer(last)
             return refused, closed, answer(silent)

@@ -12,9 +12,9 @@ from xmlrpc.client import Fault, loads
 import pytest
 
 from datamover.api.site import NAMESPACES
+from datamover.bounds.calls import MOST_NESTING, MOST_ODD_MARKUP, ODD_TAG
 from datamover.requests.files import FILE_KEYS
 from datamover.requests.jobs import JOB_KEYS
-from datamover.text.bounds import MOST_NESTING, MOST_ODD, ODD_TAG
 from tests.servers import postgres
 from tests.servers.service import Service
 
@@ -125,13 +125,17 @@ STRUCTS = {
         MOST_NESTING, 4, f"<value>{struct(a=array('1', struct(b='<int>1</int>')), c=struct(d=array('x')))}</value>"
     ),
     "spaces": just(
-        MOST_ODD // ODD_TAG, 1, "<value><struct><member><name>x</name ><value>y</value></member></struct></value>"
+        MOST_ODD_MARKUP // ODD_TAG,
+        1,
+        "<value><struct><member><name>x</name ><value>y</value></member></struct></value>",
     ),
     "attributes": just(
-        MOST_ODD // ODD_TAG, 1, '<value><struct><member a=""><name>x</name><value>y</value></member></struct></value>'
+        MOST_ODD_MARKUP // ODD_TAG,
+        1,
+        '<value><struct><member a=""><name>x</name><value>y</value></member></struct></value>',
     ),
-    "comments": just(MOST_ODD, 1, f"<value>{struct(x='y')}</value><!-- -->"),
-    "sections": just(MOST_ODD, 1, f"<value>{struct(x='<string><![CDATA[y]]></string>')}</value>"),
+    "comments": just(MOST_ODD_MARKUP, 1, f"<value>{struct(x='y')}</value><!-- -->"),
+    "sections": just(MOST_ODD_MARKUP, 1, f"<value>{struct(x='<string><![CDATA[y]]></string>')}</value>"),
     "references": filled(ARRAY[0], f"<value>{struct(x=struct(y='&#65;&#66;'))}</value>", ARRAY[1]),
     "letters": filled(ARRAY[0], f"<value>{struct(x='&#1080;' * 30)}</value>", ARRAY[1]),
     "zeros": filled(ARRAY[0], f"<value>{struct(x='<int>01</int>', y='<int>02</int>')}</value>", ARRAY[1]),

@@ -17,9 +17,9 @@ from datamover import errors
 from datamover.api.methods.calling import BUG
 from datamover.api.methods.table import NO_SUCH_METHOD
 from datamover.api.site import METHODS
+from datamover.bounds.calls import DEFAULT_WAIT
 from datamover.errors import RequestError
 from datamover.jobs.values import JobRecord, State
-from datamover.text.bounds import DEFAULT_WAIT
 from tests.fakes import MemoryJobStore
 from tests.servers.door import Door, config_of, faulted, one
 

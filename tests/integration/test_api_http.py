@@ -15,7 +15,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
 from datamover.api.http import closed
-from datamover.api.site import LARGE_AT_ONCE, SMALL
+from datamover.bounds.calls import LARGE_BODIES_AT_ONCE, SMALL_PARSED_BODY
 from datamover.config.schema import Limits
 from tests.servers.door import WAIT, Door, config_of, faulted, one, told
 
@@ -220,16 +220,16 @@ async def test_nobody_sends_without_end(door: Door) -> None:
 async def test_large_requests_take_turns(tmp_path: Path) -> None:
     """Many at once are all answered, also after one whose client went away, and small ones pass them by."""
     door = Door(config_of(tmp_path))
-    request = one(label="x" * 2 * SMALL)
+    request = one(label="x" * 2 * SMALL_PARSED_BODY)
     try:
-        await door.raw(door.post(b" " * 2 * SMALL), ending=True)
-        asking = [faulted(door.ask(lambda s: s.jobs.submit(request))) for _ in range(3 * LARGE_AT_ONCE)]
+        await door.raw(door.post(b" " * 2 * SMALL_PARSED_BODY), ending=True)
+        asking = [faulted(door.ask(lambda s: s.jobs.submit(request))) for _ in range(3 * LARGE_BODIES_AT_ONCE)]
         small = await door.ask(lambda s: s.jobs.submit(one()))
         codes = [(await fault).faultCode for fault in asking]
     finally:
         await door.close()
     assert small["id"] == 1
-    assert codes == [1001] * 3 * LARGE_AT_ONCE
+    assert codes == [1001] * 3 * LARGE_BODIES_AT_ONCE
 
 
 @pytest_twisted.ensureDeferred
@@ -282,7 +282,7 @@ async def test_who_sends_nothing_more_is_answered(door: Door, calls: int) -> Non
 @pytest_twisted.ensureDeferred
 async def test_who_sends_nothing_more_is_waited_for_briefly(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that takes long ends soon after its client has closed its half: most of those have gone."""
-    monkeypatch.setattr(closed, "PATIENCE", 0.1)
+    monkeypatch.setattr(closed, "CLOSED_CALL_SECONDS", 0.1)
     job = (await door.ask(lambda s: s.jobs.submit(one())))["id"]
     assert await door.raw(door.post(dumps((job, WAIT), "jobs.wait").encode()), ending=True) == b""
 
@@ -299,7 +299,7 @@ async def test_a_call_that_waits_is_given_up_when_its_client_may_have_gone(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether a client that sends nothing more still reads cannot be seen: its call is not waited for long."""
-    monkeypatch.setattr(closed, "PATIENCE", 0.2)
+    monkeypatch.setattr(closed, "CLOSED_CALL_SECONDS", 0.2)
     job = (await door.ask(lambda s: s.jobs.submit(one())))["id"]
     assert await door.raw(door.post(call("jobs.wait", f"<int>{job}</int>")), ending=True) == b""
     assert not door.site._connections.all

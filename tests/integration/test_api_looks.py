@@ -14,7 +14,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import LogLevel, capturedLogs
 
-from datamover.api.methods.check import AT_ONCE
+from datamover.bounds.calls import INSPECTIONS_AT_ONCE
 from datamover.config.schema import Client, Limits, Sources
 from tests.fakes import PlainLogins
 from tests.protocols.reading import serving
@@ -75,9 +75,9 @@ async def test_how_many_looks_there_are_at_a_time(door: Door) -> None:
             exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n")
         answers = await gatherResults(asking)
     assert all(answer["ok"] for answer in answers), answers
-    assert max(most[who] for who in CLIENTS) <= AT_ONCE
+    assert max(most[who] for who in CLIENTS) <= INSPECTIONS_AT_ONCE
     assert most["all"] <= PER_HOST
-    assert most["all"] > AT_ONCE
+    assert most["all"] > INSPECTIONS_AT_ONCE
 
 
 @pytest_twisted.ensureDeferred
@@ -120,9 +120,9 @@ async def test_who_leaves_amid_a_look(door: Door) -> None:
         with capturedLogs() as log:
             with door.socket() as client:
                 client.sendall(door.post(body, "Content-Type: text/xml", login))
-                while len(asked) < AT_ONCE:
+                while len(asked) < INSPECTIONS_AT_ONCE:
                     await task.deferLater(reactor, 0.01)
             while door.runtimes.now.looks:
                 await task.deferLater(reactor, 0.01)
     assert [event for event in log if event["log_level"] >= LogLevel.error] == []
-    assert len(asked) == AT_ONCE
+    assert len(asked) == INSPECTIONS_AT_ONCE

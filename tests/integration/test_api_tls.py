@@ -31,10 +31,10 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import provider
 
 from datamover.admin import main as admin
-from datamover.api.http.channel import AHEAD
 from datamover.api.http.pace import ConnectionTimeouts
-from datamover.api.http.tls import LOOK, PIECE, ServerTLS, over_tls
+from datamover.api.http.tls import LOOK, ServerTLS, over_tls
 from datamover.api.http.turns import Turns
+from datamover.bounds.door import MOST_BYTES_AHEAD, TLS_PIECE
 from datamover.config.schema import Client, Tls
 from datamover.errors import ConfigError
 from datamover.security.passwords import hash_password
@@ -401,7 +401,7 @@ def test_a_byte_in_a_record(pair: Pair) -> None:
         come.write(transport.value())
         transport.clear()
 
-    size = 2 * AHEAD // 22
+    size = 2 * MOST_BYTES_AHEAD // 22
     for _ in range(size):
         client.write(b"x")
     served.dataReceived(sent.read())
@@ -409,7 +409,7 @@ def test_a_byte_in_a_record(pair: Pair) -> None:
     other = Other(turns, heard, size)
     clock.advance(0)
     assert heard.data == b"x" * size
-    assert max(after - before for before, after in pairwise(other.seen)) <= 2 * PIECE // 22
+    assert max(after - before for before, after in pairwise(other.seen)) <= 2 * TLS_PIECE // 22
     assert transport.producerState == "producing"
     served.connectionLost(connectionDone)
 

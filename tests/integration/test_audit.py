@@ -12,7 +12,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from datamover.audit.trail import REFUSALS, WINDOW, AuditEvent, AuditStore, AuditTrail, masked
+from datamover.audit.trail import AuditEvent, AuditStore, AuditTrail, masked
+from datamover.bounds.work import REFUSALS_STORED, REFUSALS_WINDOW
 from datamover.config.schema import Client
 from datamover.errors import InvalidState, UnknownJob
 from datamover.jobs.upkeep.upkeep import Upkeep
@@ -79,16 +80,16 @@ async def test_a_flood_of_refusals_is_bounded() -> None:
     clock, trail = Clock(), MemoryTrail()
     audit = AuditTrail(trail, clock)
     clock.advance(1000)
-    for _ in range(REFUSALS * 3):
+    for _ in range(REFUSALS_STORED * 3):
         await audit.refused(AuditEvent("?", "10.0.0.1", "login"))
     await audit.refused(AuditEvent("?", "10.0.0.2", "login"))
-    assert [event.origin for event in trail.events] == ["10.0.0.1"] * REFUSALS + ["10.0.0.2"]
-    clock.advance(WINDOW)
+    assert [event.origin for event in trail.events] == ["10.0.0.1"] * REFUSALS_STORED + ["10.0.0.2"]
+    clock.advance(REFUSALS_WINDOW)
     await audit.refused(AuditEvent("?", "10.0.0.1", "login"))
-    assert len(trail.events) == REFUSALS + 2
+    assert len(trail.events) == REFUSALS_STORED + 2
     for number in range(3000):
         await audit.refused(AuditEvent("?", f"address {number}", "login"))
-    assert len(trail.events) < REFUSALS + 2 + 1100
+    assert len(trail.events) < REFUSALS_STORED + 2 + 1100
 
 
 @pytest_twisted.ensureDeferred

@@ -15,8 +15,7 @@ from typing import TypeVar
 
 import pytest
 
-from datamover.console.guarded import TYPING, WITHOUT_LOGIN
-from datamover.console.ssh import CHANNELS
+from datamover.bounds.console import MOST_SESSIONS, MOST_WITHOUT_LOGIN, TYPING_TIMES
 from tests.integration.test_console import PASSWORD, Ssh, Telnet, console_tables, ssh
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
@@ -25,7 +24,7 @@ from tests.waiting import wait_until
 __all__ = ["ssh"]
 LOGIN = 1.0
 """Seconds that a login may take."""
-CONNECTIONS = 2 * WITHOUT_LOGIN + 4
+CONNECTIONS = 2 * MOST_WITHOUT_LOGIN + 4
 SHOWN = 60_000_000
 """Bytes that one line shows."""
 Terminal = TypeVar("Terminal", bound=Telnet)
@@ -119,7 +118,7 @@ def test_a_deadline_for_the_login(service: Service, port: int, ssh: Ssh) -> None
     for one in (silent, named, shell, handshake):
         said = ends(one)
         assert b"nobody has logged in within 6 s" in said
-    assert time.monotonic() - begun > TYPING * LOGIN - 1
+    assert time.monotonic() - begun > TYPING_TIMES * LOGIN - 1
     time.sleep(1)
     assert "4" in terminal.ask("2 + 2", "4")
     terminal.close()
@@ -217,7 +216,7 @@ def test_sessions_without_end(service: Service, ssh: Ssh) -> None:
     sessions = []
     try:
         wait_until(way.exists)
-        for _ in range(CHANNELS):
+        for _ in range(MOST_SESSIONS):
             command = ssh.command(f"-S{way}", "-tt")
             sessions.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             assert b"datamover" in sessions[-1].stdout.readline()  # type: ignore[union-attr]

@@ -108,7 +108,7 @@ def trickles(exchange: Exchange) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_listing_that_trickles(server: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer to PROPFIND that brings a byte now and then is given up, with a sentence, and its connection too."""
-    monkeypatch.setattr(listings, "LONGEST", 0.5)
+    monkeypatch.setattr(listings, "LISTING_SECONDS", 0.5)
     server.dav.faults.append(on("PROPFIND", trickles))
     with pytest.raises(errors.TimedOut, match=r"destination 'place': .* not come to its end within 0\.5 s"):
         await server.reading.list("")

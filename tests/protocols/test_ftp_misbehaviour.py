@@ -1039,7 +1039,7 @@ async def test_data_in_clear(tmp_path: Path, password: Path, verb: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_listing_that_trickles(password: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing that brings a byte now and then is given up, with a sentence."""
-    monkeypatch.setattr(listings, "LONGEST", 0.5)
+    monkeypatch.setattr(listings, "LISTING_SECONDS", 0.5)
     ended: list[bool] = []
 
     def trickle(session: Session, _: str) -> None:

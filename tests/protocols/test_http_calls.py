@@ -9,6 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.web.http_headers import Headers
 
+from datamover.bounds.servers import LARGEST_ANSWER
 from datamover.config import schema
 from datamover.errors import (
     DataMoverError,
@@ -21,7 +22,7 @@ from datamover.errors import (
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head, retry_after
 from datamover.protocols.http.client import response
-from datamover.protocols.http.content import LARGEST_ANSWER, whole
+from datamover.protocols.http.content import whole
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
 from tests.protocols.reading import reading, rest_of, serving, soon

@@ -16,6 +16,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from datamover.bounds.servers import MOST_BODY_PIECES
 from datamover.errors import ConnectFailed, SourceNotAllowedHere, Stalled, TimedOut
 from datamover.protocols.http.client import body as bodies
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon
@@ -240,7 +241,7 @@ async def test_the_room_of_a_body_is_bounded(tmp_path: Path, in_crumbs: bool) ->
         for _ in range(20):
             await task.deferLater(reactor, 0, lambda: None)
         assert body._held <= 2 * bodies.ROOMS.size
-        assert len(body._pieces) <= bodies.MOST_PIECES + 2**17 // 8
+        assert len(body._pieces) <= MOST_BODY_PIECES + 2**17 // 8
         assert await rest_of(source) == content
 
 

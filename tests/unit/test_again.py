@@ -3,8 +3,9 @@
 import pytest
 
 from datamover import errors
+from datamover.bounds.servers import LONGEST_PAUSE_WITHIN
 from datamover.errors import DataMoverError
-from datamover.protocols.again import LONGEST, TRIES, pause_before
+from datamover.protocols.again import TRIES, pause_before
 
 
 def pauses(error: DataMoverError, chance: float = 1.0) -> list[float]:
@@ -23,7 +24,7 @@ def pauses(error: DataMoverError, chance: float = 1.0) -> list[float]:
         (errors.ServerError("x", retryable=False), []),
         (errors.RateLimited("x"), [0.25, 0.5, 1, 2, 4]),
         (errors.RateLimited("x", retry_after=1.5), [1.5, 1.5, 1.5, 2, 4]),
-        (errors.RateLimited("x", retry_after=LONGEST + 1), []),
+        (errors.RateLimited("x", retry_after=LONGEST_PAUSE_WITHIN + 1), []),
         (errors.ServerError("x", retry_after=1.0), [1, 1, 1, 2, 4]),
         (errors.Stalled("x"), []),
         (errors.NoSpace("x"), []),

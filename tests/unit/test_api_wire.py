@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datamover.api.xmlrpc import wire
+from datamover.bounds.calls import BODY_SLICE
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import text
 from datamover.requests.jobs import finish
@@ -52,7 +53,7 @@ def test_every_call_can_be_read(value: Any) -> None:
     assert finish(wire.parse_call(BytesIO(body))) == (name, parameters)
 
 
-@pytest.mark.parametrize("slices", [1, 7, wire.READ])
+@pytest.mark.parametrize("slices", [1, 7, BODY_SLICE])
 @pytest.mark.parametrize(
     "value",
     [
@@ -105,7 +106,7 @@ def test_every_call_can_be_read(value: Any) -> None:
 )
 def test_odd_values_are_read_as_python_does(value: str, slices: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """So are the forms that other clients use, and what is none is refused where Python refuses it."""
-    monkeypatch.setattr(wire, "READ", slices)
+    monkeypatch.setattr(wire, "BODY_SLICE", slices)
     body = f"<methodCall><methodName>m</methodName><params><param>{value}</param></params></methodCall>".encode()
     try:
         expected = loads(body)

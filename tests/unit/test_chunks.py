@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.api.http.chunks import STEPS, ChunkedDecoder, MalformedChunk
+from datamover.api.http.chunks import ChunkedDecoder, MalformedChunk
+from datamover.bounds.door import CHUNK_STEPS_IN_TURN
 
 
 @given(
@@ -36,7 +37,7 @@ def test_a_turn_has_a_bound() -> None:
     chunks = ChunkedDecoder(body.append, body.append, lambda: False)
     chunks.dataReceived(b"1\r\n \r\n" * 10_000)
     assert chunks.more
-    assert len(body) <= STEPS
+    assert len(body) <= CHUNK_STEPS_IN_TURN
 
 
 def test_what_is_malformed() -> None:

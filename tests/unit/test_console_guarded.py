@@ -6,7 +6,8 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from datamover.console.guarded import BYTES, PIECE, ConsoleConnections, ConsoleLimits, Guarded
+from datamover.bounds.console import BYTES_BEFORE_LOGIN, PIECE_BEFORE_LOGIN
+from datamover.console.guarded import ConsoleConnections, ConsoleLimits, Guarded
 
 
 class Reading(Protocol):
@@ -45,16 +46,16 @@ def test_a_stranger_is_read_a_little_at_a_time() -> None:
     """One piece a turn, so that others have theirs; the rest at once of who has logged in."""
     clock = Clock()
     one = guest(clock)
-    one.dataReceived(b"x" * 3 * PIECE)
-    one.dataReceived(b"x" * PIECE)
-    assert one.read == [PIECE]
+    one.dataReceived(b"x" * 3 * PIECE_BEFORE_LOGIN)
+    one.dataReceived(b"x" * PIECE_BEFORE_LOGIN)
+    assert one.read == [PIECE_BEFORE_LOGIN]
     turn(clock)
-    assert one.read == [PIECE, PIECE]
+    assert one.read == [PIECE_BEFORE_LOGIN, PIECE_BEFORE_LOGIN]
     one.let_in()
     turn(clock)
-    assert one.read == [PIECE, PIECE, 2 * PIECE]
-    one.dataReceived(b"x" * 2 * BYTES)
-    assert one.read[-1] == 2 * BYTES
+    assert one.read == [PIECE_BEFORE_LOGIN, PIECE_BEFORE_LOGIN, 2 * PIECE_BEFORE_LOGIN]
+    one.dataReceived(b"x" * 2 * BYTES_BEFORE_LOGIN)
+    assert one.read[-1] == 2 * BYTES_BEFORE_LOGIN
 
 
 def test_a_stranger_that_leaves_or_sends_too_much() -> None:
@@ -62,11 +63,11 @@ def test_a_stranger_that_leaves_or_sends_too_much() -> None:
     clock = Clock()
     one, other = guest(clock), guest(clock)
     for each in (one, other):
-        each.dataReceived(b"x" * 2 * PIECE)
+        each.dataReceived(b"x" * 2 * PIECE_BEFORE_LOGIN)
     one.connectionLost()
-    other.dataReceived(b"x" * BYTES)
+    other.dataReceived(b"x" * BYTES_BEFORE_LOGIN)
     assert "more than a login takes" in other.told
     turn(clock)
-    assert one.read == other.read == [PIECE]
+    assert one.read == other.read == [PIECE_BEFORE_LOGIN]
     other.connectionLost()
     assert not clock.getDelayedCalls()

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datamover.bounds.console import LONGEST_LINE, MOST_HISTORY_LINES
 from datamover.console.terminal.completion import CursorContext, Offer, cursor_context
 from datamover.console.terminal.display import Display
-from datamover.console.terminal.history import KEPT, Histories, History, Recall, kept
+from datamover.console.terminal.history import Histories, History, Recall, kept
 from datamover.console.terminal.keys import UNREADABLE, Keys
-from datamover.console.terminal.line import LONGEST, EditedLine
+from datamover.console.terminal.line import EditedLine
 from datamover.console.width import width
 
 
@@ -59,9 +60,9 @@ def test_what_was_cut_comes_back() -> None:
 
 def test_a_line_that_is_too_long() -> None:
     """It is refused as a whole until it is cleared: what was left out of it must not be missed in what runs."""
-    line = EditedLine("x" * LONGEST)
+    line = EditedLine("x" * LONGEST_LINE)
     line.insert("y")
-    assert line.text == "x" * LONGEST
+    assert line.text == "x" * LONGEST_LINE
     assert "longer than" in line.refused
     line.clear()
     assert not line.refused
@@ -128,14 +129,14 @@ def test_what_choices_have_in_common() -> None:
 def test_history_is_kept(tmp_path: Path) -> None:
     """Lines come back in the next session, for their owner alone, no more than are bounded."""
     history = Histories(tmp_path / "histories").of("../operator")
-    for number in range(3 * KEPT):
+    for number in range(3 * MOST_HISTORY_LINES):
         history.add(f"line {number}")
     [file] = (tmp_path / "histories").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     again = History(file)
-    assert again.lines == [f"line {number}" for number in range(2 * KEPT, 3 * KEPT)]
-    assert len(file.read_text().splitlines()) <= 2 * KEPT
+    assert again.lines == [f"line {number}" for number in range(2 * MOST_HISTORY_LINES, 3 * MOST_HISTORY_LINES)]
+    assert len(file.read_text().splitlines()) <= 2 * MOST_HISTORY_LINES
 
 
 def test_a_history_that_others_may_read_is_left_alone(tmp_path: Path) -> None:

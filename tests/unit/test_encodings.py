@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from datamover.api.http.encodings import charset_of
 from datamover.api.xmlrpc import wire
+from datamover.bounds.calls import BODY_SLICE
 from datamover.errors import InvalidRequest
 from datamover.requests.jobs import finish
 
@@ -108,7 +109,7 @@ def test_what_cannot_be_read_is_refused(body: bytes, charset: str | None, messag
 
 def test_a_long_body_is_read_in_slices() -> None:
     """A character may be cut in two by them."""
-    text = "€ü" * 2 * wire.READ
+    text = "€ü" * 2 * BODY_SLICE
     for codec in ("utf-8", "utf-16"):
         assert read(call(None, text).encode(codec)) == text
 

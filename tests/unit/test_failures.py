@@ -3,7 +3,8 @@
 import pytest
 from twisted.internet.task import Clock
 
-from datamover.security.login_throttle import FORGOTTEN, FREE, MOST, Failures, client_network
+from datamover.bounds.door import FREE_LOGIN_FAILURES, LOGIN_FAILURES_FORGOTTEN, MOST_FAILURES_COUNTED
+from datamover.security.login_throttle import Failures, client_network
 
 
 def test_pauses_grow_to_a_bound() -> None:
@@ -11,24 +12,24 @@ def test_pauses_grow_to_a_bound() -> None:
     clock = Clock()
     failures = Failures(clock.seconds, first=0.25, longest=5.0)
     pauses = []
-    for _ in range(FREE + 60):
+    for _ in range(FREE_LOGIN_FAILURES + 60):
         pauses.append(failures.pause("portal", "10.0.0.1"))
         failures.add("portal", "10.0.0.1")
-    assert pauses[: FREE + 6] == [0.0] * FREE + [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
-    assert set(pauses[FREE + 6 :]) == {5.0}
+    assert pauses[: FREE_LOGIN_FAILURES + 6] == [0.0] * FREE_LOGIN_FAILURES + [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
+    assert set(pauses[FREE_LOGIN_FAILURES + 6 :]) == {5.0}
     assert failures.pause("other", "10.0.0.1") == 5.0
     assert failures.pause("portal", "10.0.0.2") == 5.0
     assert failures.pause("other", "10.0.0.2") == 0.0
-    clock.advance(FORGOTTEN)
+    clock.advance(LOGIN_FAILURES_FORGOTTEN)
     assert failures.pause("portal", "10.0.0.1") == 0.0
 
 
 def test_memory_is_bounded() -> None:
     """However many names are tried, the newest are remembered and no more."""
     failures = Failures(Clock().seconds)
-    for number in range(3 * MOST):
+    for number in range(3 * MOST_FAILURES_COUNTED):
         failures.add(f"{number}" * 100, "10.0.0.1")
-    assert len(failures) == MOST
+    assert len(failures) == MOST_FAILURES_COUNTED
     assert failures.pause("portal", "10.0.0.1") == 5.0
 
 

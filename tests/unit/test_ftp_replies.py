@@ -2,10 +2,10 @@
 
 import pytest
 
+from datamover.bounds.servers import LARGEST_REPLY
 from datamover.errors import Scope, SourceForbidden
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.replies import (
-    LARGEST,
     FtpRefusal,
     MalformedReply,
     Reply,
@@ -66,9 +66,9 @@ def test_replies_that_fit(command: str, fitting: list[str], others: list[str]) -
 def test_large_reply() -> None:
     """A reply of too many bytes is none."""
     with pytest.raises(MalformedReply):
-        read(b"211-", *[bytes(1000)] * (LARGEST // 1000 + 1))
+        read(b"211-", *[bytes(1000)] * (LARGEST_REPLY // 1000 + 1))
     with pytest.raises(MalformedReply):
-        read(*[b""] * (LARGEST + 1))
+        read(*[b""] * (LARGEST_REPLY + 1))
 
 
 def test_words() -> None:

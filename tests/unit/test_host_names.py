@@ -15,8 +15,8 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 
-from datamover.api.methods.check import AT_ONCE
 from datamover.app.services import NameResolution
+from datamover.bounds.calls import INSPECTIONS_AT_ONCE
 from datamover.concurrency.host_names import HostNames, addresses
 from datamover.config.schema import Limits
 from datamover.errors import ConnectionLost, Scope, TimedOut
@@ -123,7 +123,7 @@ async def test_names_that_hang_hold_up_no_other(server: Server) -> None:
 async def test_what_one_client_has_looked_up_holds_up_no_other(server: Server) -> None:
     """Names of all the transfers that one client may have at once hang; the next name is looked up beside them."""
     known = HostNames(reactor, patience=3600.0, look_up=server)
-    hanging = [known.look_up(f"slow-{number}.example") for number in range(Limits().per_owner + AT_ONCE)]
+    hanging = [known.look_up(f"slow-{number}.example") for number in range(Limits().per_owner + INSPECTIONS_AT_ONCE)]
     assert len(await known.look_up("good.example.org")) == 2
     assert not any(one.called for one in hanging)
     server.go.set()

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from datamover.bounds.servers import LARGEST_COOKIE, LARGEST_COOKIE_HEADER, MOST_COOKIES, MOST_COOKIES_READ
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.request import request_of
-from datamover.protocols.http.cookies import LARGEST, LARGEST_HEADER, MOST, MOST_READ, Jar
+from datamover.protocols.http.cookies import Jar
 from datamover.web.url import WebUrl
 
 DATE = b"Tue, 14 Nov 2023 22:13:20 GMT"
@@ -139,14 +140,14 @@ def test_a_cookie_that_ends() -> None:
 def test_how_many_are_kept() -> None:
     """Number and size have a bound: the oldest goes, what is too large is not kept, and what does not fit not sent."""
     url = WebUrl.parse("http://example.org/a/b")
-    kept = jar(*(b"%d=x" % number for number in range(MOST + 5)), b"big=" + b"x" * LARGEST)
+    kept = jar(*(b"%d=x" % number for number in range(MOST_COOKIES + 5)), b"big=" + b"x" * LARGEST_COOKIE)
     names = [pair.partition("=")[0] for pair in kept.header(url).split("; ")]
-    assert names == [str(number) for number in range(5, MOST + 5)]
+    assert names == [str(number) for number in range(5, MOST_COOKIES + 5)]
     for number in range(5):
-        set_by(kept, "http://example.org/a/b", b"%d=" % number + b"x" * (LARGEST - 10))
-    assert len(kept.header(url)) <= LARGEST_HEADER
-    kept = jar(b"first=x", *(b"same=%d" % number for number in range(MOST_READ)))
-    assert kept.header(url) == f"same={MOST_READ - 1}"
+        set_by(kept, "http://example.org/a/b", b"%d=" % number + b"x" * (LARGEST_COOKIE - 10))
+    assert len(kept.header(url)) <= LARGEST_COOKIE_HEADER
+    kept = jar(b"first=x", *(b"same=%d" % number for number in range(MOST_COOKIES_READ)))
+    assert kept.header(url) == f"same={MOST_COOKIES_READ - 1}"
 
 
 @given(

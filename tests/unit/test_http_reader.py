@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datamover.bounds.servers import LARGEST_HEAD, LONGEST_HEAD_FIELD, MOST_HEAD_LINES
 from datamover.protocols.http.answers import Head, failure_of, inspection_of, ranges_given
 from datamover.protocols.http.client.fields import Fields, MalformedHttp
-from datamover.protocols.http.client.heads import LONGEST_FIELD
-from datamover.protocols.http.client.reader import LARGEST_HEAD, MOST_LINES, AnswerReader, HeadTooLarge
+from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
 from datamover.web.url import WebUrl
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -102,7 +102,7 @@ def test_what_a_field_costs(name: str) -> None:
     url = WebUrl.parse("https://example.org/file")
     for unit in UNITS:
         lines = b"\r\n".join([name.encode() + b": " + unit * 1000] * 64)
-        for value in (unit * (LONGEST_FIELD // len(unit)), unit * (2**18 // len(unit)), lines):
+        for value in (unit * (LONGEST_HEAD_FIELD // len(unit)), unit * (2**18 // len(unit)), lines):
             began = time.process_time()
             try:
                 answer = read(OK + name.encode() + b": " + value + b"\r\n\r\n")
@@ -121,8 +121,8 @@ def test_what_a_field_costs(name: str) -> None:
 def test_long_fields() -> None:
     """A field that is too long counts as none; if it says what the body is, the answer is refused by its name."""
     whole = OK + b"Content-Length: 10\r\n"
-    assert read(whole + b"ETag: " + b"x" * LONGEST_FIELD + b"\r\n\r\n0123456789").fields[b"etag"]
-    assert b"etag" not in read(whole + b"ETag: " + b"x" * LONGEST_FIELD + b"x\r\n\r\n0123456789").fields
+    assert read(whole + b"ETag: " + b"x" * LONGEST_HEAD_FIELD + b"\r\n\r\n0123456789").fields[b"etag"]
+    assert b"etag" not in read(whole + b"ETag: " + b"x" * LONGEST_HEAD_FIELD + b"x\r\n\r\n0123456789").fields
     assert b"link" not in read(whole + b"Link: </a>; rel=b, \r\n" * 2000 + b"\r\n0123456789").fields
     cookies = b"Set-Cookie: a=b; Path=/aaaaaaaaaaaa\r\n" * 2000
     assert len(read(whole + cookies + b"\r\n0123456789").fields[b"set-cookie"]) == 2000
@@ -361,9 +361,9 @@ def test_a_head_without_an_end(line: bytes) -> None:
 def test_a_head_of_many_lines(line: bytes) -> None:
     """Short lines take far more time than their bytes: they are counted before they are read."""
     head = b"HTTP/1.1 200 OK\r\nA: b\r\n"
-    assert not read(head + line * (MOST_LINES - 3) + b"\r\n").body
+    assert not read(head + line * (MOST_HEAD_LINES - 3) + b"\r\n").body
     with pytest.raises(HeadTooLarge):
-        AnswerReader(b"GET").feed(head + line * MOST_LINES + b"\r\n")
+        AnswerReader(b"GET").feed(head + line * MOST_HEAD_LINES + b"\r\n")
 
 
 def test_many_informational_answers() -> None:
@@ -371,7 +371,7 @@ def test_many_informational_answers() -> None:
     continued = b"HTTP/1.1 100 Continue\r\n\r\n"
     assert read(continued * 1000 + OK + b"\r\n").status == 200
     with pytest.raises(HeadTooLarge):
-        AnswerReader(b"GET").feed(continued * (MOST_LINES // 2 + 1))
+        AnswerReader(b"GET").feed(continued * (MOST_HEAD_LINES // 2 + 1))
 
 
 @pytest.mark.parametrize("endless", [b"2;" + b"x" * 2**16, b"0\r\nX: " + b"x" * 2**16])

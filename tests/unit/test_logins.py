@@ -11,11 +11,12 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
+from datamover.bounds.door import FREE_LOGIN_FAILURES, WAITING_LOGINS_OF_ONE
 from datamover.config.schema import Client
 from datamover.errors import ConfigError, Unavailable
 from datamover.security import passwords
-from datamover.security.login_throttle import FREE, Failures
-from datamover.security.passwords import QUEUE, Logins, hash_password, unmatchable_hash, verify
+from datamover.security.login_throttle import Failures
+from datamover.security.passwords import Logins, hash_password, unmatchable_hash, verify
 
 HASH = hash_password("pässword")
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash
@@ -72,7 +73,7 @@ async def test_what_an_unknown_name_costs(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_pauses_do_not_tell_names() -> None:
     """Names that are guessed side by side wait side by side, whether they are known or not."""
     known = logins(first=3600, longest=3600)
-    for number in range(FREE):
+    for number in range(FREE_LOGIN_FAILURES):
         assert await known.check("portal", str(number), "guesser") is None
     before = len(reactor.getDelayedCalls())
     names = ("portal", "other", "unknown", "not known")
@@ -132,21 +133,24 @@ async def test_guessing_does_not_stall_others() -> None:
         assert await known.check("portal", "pässword", "client") == "portal"
         ended.append("login")
 
-    guesses = [Deferred.fromCoroutine(guess(number)) for number in range(QUEUE)]
+    guesses = [Deferred.fromCoroutine(guess(number)) for number in range(WAITING_LOGINS_OF_ONE)]
     refused = Deferred.fromCoroutine(known.check("portal", "one too many", "guesser"))
     with pytest.raises(Unavailable):
         await refused
     await gatherResults([*guesses, Deferred.fromCoroutine(log_in())])
-    assert ended.index("login") < QUEUE // 2
+    assert ended.index("login") < WAITING_LOGINS_OF_ONE // 2
 
 
 @pytest_twisted.ensureDeferred
 async def test_guessing_one_name_does_not_stall_another_from_there() -> None:
     """Behind the address that guesses a name, another name's first login waits for no more than a pause and a hash."""
     known = logins()
-    guesses = [Deferred.fromCoroutine(known.check("portal", str(number), "there")) for number in range(QUEUE - 1)]
+    guesses = [
+        Deferred.fromCoroutine(known.check("portal", str(number), "there"))
+        for number in range(WAITING_LOGINS_OF_ONE - 1)
+    ]
     assert await known.check("other", "x", "there") == "other"
-    assert sum(guess.called for guess in guesses) < QUEUE // 2
+    assert sum(guess.called for guess in guesses) < WAITING_LOGINS_OF_ONE // 2
     await gatherResults(guesses)
 
 
@@ -169,7 +173,7 @@ async def test_one_hash_for_many() -> None:
 async def test_busy_is_not_wrong() -> None:
     """Who waits longer than a login may is told that it was not looked at, right or wrong, and may come again."""
     known = logins(first=3600, longest=3600, patience=1.0)
-    for number in range(FREE):
+    for number in range(FREE_LOGIN_FAILURES):
         assert await known.check("portal", str(number), "there") is None
     with pytest.raises(Unavailable, match="ask again"):
         await known.check("portal", "pässword", "there")
@@ -195,7 +199,7 @@ async def test_another_configuration() -> None:
 async def test_who_goes_away_gains_nothing() -> None:
     """Logins that are given up while they are looked at have no more threads than others: one of an address."""
     known = logins()
-    for number in range(QUEUE):
+    for number in range(WAITING_LOGINS_OF_ONE):
         guess = Deferred.fromCoroutine(known.check("portal", str(number), "there"))
         guess.cancel()
         with pytest.raises(CancelledError):
@@ -211,7 +215,7 @@ async def test_who_goes_away_gains_nothing() -> None:
 async def test_cancelled() -> None:
     """Who gives up waiting leaves the queue as it was."""
     known = logins()
-    waiting = [Deferred.fromCoroutine(known.check("portal", "wrong", "a")) for _ in range(QUEUE)]
+    waiting = [Deferred.fromCoroutine(known.check("portal", "wrong", "a")) for _ in range(WAITING_LOGINS_OF_ONE)]
     for one in waiting:
         one.cancel()
     for one in waiting:
@@ -233,7 +237,7 @@ async def test_failures_slow_the_next() -> None:
     assert await known.check("portal", "pässword", "client") == "portal"
     globalLogPublisher.addObserver(observer)
     try:
-        for _ in range(FREE - 1):
+        for _ in range(FREE_LOGIN_FAILURES - 1):
             await known.check("portal", "hunter2", "guesser")
         await known.check("hunter2", "hunter2", "guesser")
         await known.check("portal", "hunter2", "elsewhere")
@@ -250,5 +254,8 @@ async def test_failures_slow_the_next() -> None:
         waiting.cancel()
         with pytest.raises(CancelledError):
             await waiting
-    mistakes = ["'portal' from guesser"] * (FREE - 1) + ["an unknown name from guesser", "'portal' from elsewhere"]
+    mistakes = ["'portal' from guesser"] * (FREE_LOGIN_FAILURES - 1) + [
+        "an unknown name from guesser",
+        "'portal' from elsewhere",
+    ]
     assert told == [f"a wrong login as {mistake}" for mistake in mistakes]

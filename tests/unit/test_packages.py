@@ -28,6 +28,7 @@ ORDER = (
     ("config",),
     ("errors",),
     ("text",),
+    ("bounds",),
 )
 """From top to bottom: each imports what stands below it, and nothing of its own row or above."""
 ABOVE = {name: level for level, names in enumerate(ORDER) for name in names}

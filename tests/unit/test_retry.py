@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamover import errors
+from datamover.bounds.servers import LONGEST_PAUSE_BETWEEN
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, RequestError
-from datamover.jobs.queue.retry import LONGEST_PAUSE, PATIENT, RetryDecision, judge
+from datamover.jobs.queue.retry import PATIENT, RetryDecision, judge
 from datamover.jobs.values import State
 
 SETTINGS = Transfers(retry_base=5, retry_cap=600)
@@ -68,7 +69,7 @@ def test_the_other_side_may_ask_for_more() -> None:
     """A Retry-After counts where it is longer than our own pause, up to a day."""
     assert verdict(errors.RateLimited("x", retry_after=1)).pause == 5
     assert verdict(errors.RateLimited("x", retry_after=3600)).pause == 3600
-    assert verdict(errors.RateLimited("x", retry_after=1e9)).pause == LONGEST_PAUSE
+    assert verdict(errors.RateLimited("x", retry_after=1e9)).pause == LONGEST_PAUSE_BETWEEN
 
 
 def test_who_is_asked_to_come_later_waits() -> None:
@@ -126,4 +127,4 @@ def test_bounds(
         assert error.retryable
         asked = error is errors.RateLimited or retry_after is not None
         assert found.failures < max_attempts or (asked and not error.bounded and claims <= PATIENT)
-        assert min(base, cap) / 2 <= found.pause <= max(cap, min(retry_after or 0, LONGEST_PAUSE))
+        assert min(base, cap) / 2 <= found.pause <= max(cap, min(retry_after or 0, LONGEST_PAUSE_BETWEEN))

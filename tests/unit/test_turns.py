@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
-from datamover.api.http.turns import PIECE, TURN, Turns
+from datamover.api.http.turns import Turns
+from datamover.bounds.door import TURN_SECONDS, WORK_IN_TURN
 
 
 class Reactor(Clock):
@@ -37,7 +38,7 @@ class Busy:
     turns: Turns
     clock: Reactor
     pieces: int = 1
-    seconds: float = TURN / 4
+    seconds: float = TURN_SECONDS / 4
     served: list[float] = field(default_factory=list)
 
     def ask(self) -> "Busy":
@@ -58,7 +59,7 @@ def test_a_turn_has_a_bound() -> None:
     turns = Turns(clock)
     many = [Busy(f"address {number}", turns, clock, 3).ask() for number in range(200)]
     while clock.getDelayedCalls():
-        assert clock.turn() <= TURN + TURN / 4 + 1e-9
+        assert clock.turn() <= TURN_SECONDS + TURN_SECONDS / 4 + 1e-9
     assert {len(each.served) for each in many} == {3}
 
 
@@ -103,7 +104,7 @@ def test_nobody_is_kept_waiting_for_good() -> None:
     turns = Turns(clock)
     patient = Busy("patient", turns, clock).ask()
     for _ in range(5):
-        Busy("greedy", turns, clock, seconds=2 * TURN).ask()
+        Busy("greedy", turns, clock, seconds=2 * TURN_SECONDS).ask()
         clock.turn()
     assert patient.served
 
@@ -138,7 +139,7 @@ def test_what_goes_wrong_stops_nobody() -> None:
 def steps(clock: Reactor, count: int, ended: list[str]) -> Generator[None, None, int]:
     try:
         for _ in range(count):
-            clock.rightNow += PIECE / 4
+            clock.rightNow += WORK_IN_TURN / 4
             yield
         return count
     finally:
@@ -152,7 +153,7 @@ def test_long_work() -> None:
     done = turns.run("a", steps(clock, 40, ended))
     count = 0
     while clock.getDelayedCalls():
-        assert clock.turn() <= PIECE + 1e-9
+        assert clock.turn() <= WORK_IN_TURN + 1e-9
         count += 1
     assert count >= 10
     assert done.result == 40
@@ -183,7 +184,9 @@ def test_long_work_that_is_given_up() -> None:
     assert not clock.getDelayedCalls()
 
 
-@given(asks=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 6), st.floats(0, 3 * TURN)), max_size=40))
+@given(
+    asks=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 6), st.floats(0, 3 * TURN_SECONDS)), max_size=40)
+)
 def test_whoever_asks(asks: list[tuple[str, int, float]]) -> None:
     """Everybody is served as often as they ask, and nothing is left behind."""
     clock = Reactor()

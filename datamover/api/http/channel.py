@@ -19,23 +19,19 @@ from twisted.web.http_headers import Headers
 from datamover.api.http.chunks import ChunkedDecoder, MalformedChunk
 from datamover.api.http.closed import ClosableChannel
 from datamover.api.http.pace import BodyPace, ConnectionTimeouts
+from datamover.bounds.door import (
+    BODY_PIECE,
+    HEAD_PIECE,
+    LARGEST_REQUEST_HEAD,
+    LONGEST_CONTENT_LENGTH,
+    LONGEST_FIRST_LINE,
+    MOST_BYTES_AHEAD,
+    MOST_BYTES_DISCARDED,
+    MOST_HEADERS,
+)
 
 log = Logger()
 
-DISCARDED = 2**20
-"""Bytes that are read from a connection after a refusal."""
-HEADERS = 100
-FIRST_LINE = 2 * 1024
-"""Bytes of the request line: no path of the service is long, and each segment and parameter costs time."""
-HEADER_SIZE = 16 * 1024
-"""Bytes of the request line and the headers together."""
-LONGEST_NUMBER = 18  # Digits of a Content-Length.
-HEAD_PIECE = 4 * 1024
-"""Bytes that are parsed for a head in one turn; most calls fit in whole."""
-BODY_PIECE = 64 * 1024
-"""Bytes of a body that are read in one turn."""
-AHEAD = 32 * 1024
-"""Bytes that may wait for a turn; beyond them nothing more is received."""
 
 _WAITING, _HEAD, _BODY, _ANSWERING, _REFUSED, _CLOSING = range(6)
 
@@ -43,8 +39,8 @@ _WAITING, _HEAD, _BODY, _ANSWERING, _REFUSED, _CLOSING = range(6)
 class Channel(ClosableChannel):
     """HTTP/1.1 with one client."""
 
-    maxHeaders = HEADERS  # noqa: N815 - Twisted's
-    totalHeadersSize = MAX_LENGTH = HEADER_SIZE  # noqa: N815 - Twisted's
+    maxHeaders = MOST_HEADERS  # noqa: N815 - Twisted's
+    totalHeadersSize = MAX_LENGTH = LARGEST_REQUEST_HEAD  # noqa: N815 - Twisted's
     crowded: str | None = None
     """The refusal of a connection that exceeds a limit."""
     left: Callable[[], None] | None = None
@@ -101,7 +97,7 @@ class Channel(ClosableChannel):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's
         if self._phase in (_REFUSED, _CLOSING):
             self._size += len(data)
-            if self._size > DISCARDED:
+            if self._size > MOST_BYTES_DISCARDED:
                 self.transport.abortConnection()
             return
         self._come += data
@@ -142,7 +138,8 @@ class Channel(ClosableChannel):
             self.factory.turns.ask(self)
         elif self.ended and not (more or busy or self._asked or self._phase in (_REFUSED, _CLOSING)):
             self._drop()
-        full = len(self._come) > AHEAD or self._held or (self._waitingForTransport and not self._handlingRequest)
+        unread = self._waitingForTransport and not self._handlingRequest
+        full = len(self._come) > MOST_BYTES_AHEAD or self._held or unread
         if full == self._receiving and self._phase not in (_REFUSED, _CLOSING):
             self._receiving = not full
             if full:
@@ -209,16 +206,16 @@ class Channel(ClosableChannel):
             self._begin()
         self._size += len(line)
         self._number += 1
-        if self._size > (FIRST_LINE if self._number == 1 else HEADER_SIZE):
+        if self._size > (LONGEST_FIRST_LINE if self._number == 1 else LARGEST_REQUEST_HEAD):
             self._oversized(first=self._number == 1)
-        elif self._number > HEADERS + 2:
-            self.refuse(431, f"The request has more than {HEADERS} headers.")
+        elif self._number > MOST_HEADERS + 2:
+            self.refuse(431, f"The request has more than {MOST_HEADERS} headers.")
         else:
             super().lineReceived(line)  # type: ignore[no-untyped-call]
 
     def headerReceived(self, line: bytes) -> bool:  # noqa: N802 - Twisted's
         name, _, value = line.partition(b":")
-        if len(value.strip()) > LONGEST_NUMBER and name.strip().lower() == b"content-length":
+        if len(value.strip()) > LONGEST_CONTENT_LENGTH and name.strip().lower() == b"content-length":
             # int() raises ValueError for a very long number, and Twisted does not expect that.
             self._respondToBadRequestAndDisconnect()
             return False
@@ -228,7 +225,9 @@ class Channel(ClosableChannel):
         self._oversized(first=self._number == 0)
 
     def _oversized(self, *, first: bool) -> None:
-        status, what, most = (414, "first line is", FIRST_LINE) if first else (431, "headers are", HEADER_SIZE)
+        status, what, most = (
+            (414, "first line is", LONGEST_FIRST_LINE) if first else (431, "headers are", LARGEST_REQUEST_HEAD)
+        )
         self.refuse(status, f"The request's {what} over {most} bytes.")
 
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's

@@ -4,14 +4,13 @@ from collections.abc import Callable
 
 from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 
-STEPS = 256
-"""Chunk sizes, data and ends that are decoded in one turn: about half a millisecond."""
+from datamover.bounds.door import CHUNK_STEPS_IN_TURN
 
 MalformedChunk = _MalformedChunkedDataError
 
 
 class ChunkedDecoder(_ChunkedTransferDecoder):
-    """Twisted's decoder, which pauses after STEPS steps and while ``held`` returns true."""
+    """Twisted's decoder, which pauses after ``CHUNK_STEPS_IN_TURN`` steps and while ``held`` returns true."""
 
     def __init__(
         self, taken: Callable[[bytes], None], finished: Callable[[bytes], None], held: Callable[[], bool]
@@ -28,7 +27,7 @@ class ChunkedDecoder(_ChunkedTransferDecoder):
     def advance(self) -> None:
         """Decode the next steps; raises MalformedChunk."""
         self.more = False
-        for _ in range(STEPS):
+        for _ in range(CHUNK_STEPS_IN_TURN):
             if self._held():
                 break
             if not self._buffer or not getattr(self, f"_dataReceived_{self.state}")():

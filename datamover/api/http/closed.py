@@ -7,10 +7,7 @@ from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-GONE = 2.0
-"""Seconds between checks whether the client has closed a connection that is not being received from."""
-PATIENCE = 5.0
-"""Seconds in which a call is answered whose client sends nothing more: most have gone, and some read the answer."""
+from datamover.bounds.door import CLOSED_CALL_SECONDS, CLOSED_LOOK_SECONDS
 
 
 def has_closed(transport: Any) -> bool:
@@ -37,12 +34,12 @@ class ClosableChannel(HTTPChannel):
     _look: IDelayedCall | None = None
 
     def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's
-        """End the connection when what has come whole is answered, and at the latest in ``PATIENCE`` seconds."""
+        """End the connection when what has come whole is answered, and at the latest in ``CLOSED_CALL_SECONDS``."""
         if self.ended:
             return
         self.ended = True
         self._stop_looking()
-        self._look = self.factory.reactor.callLater(PATIENCE, self._give_up)
+        self._look = self.factory.reactor.callLater(CLOSED_CALL_SECONDS, self._give_up)
         self._go_on()
 
     def writeConnectionLost(self) -> None:  # noqa: N802 - Twisted's
@@ -57,7 +54,7 @@ class ClosableChannel(HTTPChannel):
 
     def _look_later(self) -> None:
         if self._look is None or not self._look.active():
-            self._look = self.factory.reactor.callLater(GONE, self._look_after_client)
+            self._look = self.factory.reactor.callLater(CLOSED_LOOK_SECONDS, self._look_after_client)
 
     def _look_after_client(self) -> None:
         """Drop the connection if the client has closed it: a paused transport does not notice that."""

@@ -10,12 +10,11 @@ from twisted.web.server import Site
 from datamover.api.http.channel import Channel
 from datamover.api.http.pace import ConnectionTimeouts
 from datamover.api.http.turns import Turns
+from datamover.bounds.door import RESERVED_CONNECTIONS
 from datamover.concurrency.fair_share import FairShare
 from datamover.config.schema import Limits
 from datamover.security.login_throttle import client_network, is_local
 
-RESERVED = 16
-"""Connections beyond the limit: so many for this machine itself, and so many for answering 503 to others."""
 CROWDED = "Too many connections: close some of yours, or try again in a while ([limits] connections)."
 
 
@@ -36,8 +35,8 @@ class QuietSite(Site):
         """Return the channel for a connection. One beyond the limit is answered 503, or closed if many are already."""
         address = getattr(addr, "host", "")
         who = client_network(address)
-        taken = self._connections.take(who, beyond=RESERVED if is_local(address) else 0)
-        if not taken and self._refused >= RESERVED:
+        taken = self._connections.take(who, beyond=RESERVED_CONNECTIONS if is_local(address) else 0)
+        if not taken and self._refused >= RESERVED_CONNECTIONS:
             return None
         channel: Channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         if not taken:

@@ -12,11 +12,10 @@ from email.message import Message
 from encodings.aliases import aliases
 from functools import lru_cache
 
+from datamover.bounds.door import LONGEST_XML_DECLARATION
 from datamover.errors import InvalidRequest
 
 _DECLARED = re.compile(rb"""<\?xml\s(?:[^>]*?\s)?encoding\s*=\s*["']([^"'<>]*)["']""")
-_LONGEST_DECLARATION = 1024
-"""Bytes."""
 _CONTENT_TYPES = 64
 """Content-Type values that are cached: clients of one kind send the same."""
 _UTF_8 = "utf_8"
@@ -74,5 +73,5 @@ def _codec(head: bytes, charset: str | None) -> str:
 
 def _declared(head: bytes) -> str | None:
     """Return the encoding that the XML declaration names, None where it names none."""
-    declared = _DECLARED.match(head[:_LONGEST_DECLARATION])
+    declared = _DECLARED.match(head[:LONGEST_XML_DECLARATION])
     return declared[1].decode("latin-1") if declared else None

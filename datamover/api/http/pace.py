@@ -2,24 +2,34 @@
 
 from dataclasses import dataclass
 
+from datamover.bounds.door import (
+    BODY_SILENCE,
+    BODY_WINDOW,
+    DISCARDED_BODY_SECONDS,
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    LINGER_SECONDS,
+    SLOWEST_BODY,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTimeouts:
     """The time limits of a connection, in seconds."""
 
-    idle: float = 60.0
+    idle: float = IDLE_SECONDS
     """Between two requests."""
-    head: float = 15.0
+    head: float = HEAD_SECONDS
     """For the request line and headers; for the first request it includes the TLS handshake."""
-    silence: float = 30.0
+    silence: float = BODY_SILENCE
     """Between two pieces of a body."""
-    window: float = 30.0
+    window: float = BODY_WINDOW
     """The period over which a body's rate is measured."""
-    slowest: int = 10_000
+    slowest: int = SLOWEST_BODY
     """The minimum rate in each window, in bytes a second; what came before the window does not count."""
-    stranger: float = 30.0
+    stranger: float = DISCARDED_BODY_SECONDS
     """For a whole body that is thrown away because its sender has not logged in."""
-    linger: float = 2.0
+    linger: float = LINGER_SECONDS
     """For reading on after a refusal."""
 
 

@@ -19,14 +19,11 @@ from datamover.api.context import Caller
 from datamover.api.http.channel import Channel
 from datamover.api.http.encodings import charset_of
 from datamover.api.http.request_filter import Refusal, RequestFilter
+from datamover.bounds.door import DRAINED_TIMES, SMALL_BODY
 from datamover.concurrency.fair_share import FairShare
 
-SMALL_BODY = 64 * 1024
-"""Bytes of a body that are kept before its login is checked. Each connection may hold so many."""
 BLOCK = 2**20
 """Bytes of room that are taken at a time for a body of unknown length."""
-DRAINED = 2
-"""The connection is closed when a body exceeds this many times its limit."""
 
 Admit = Callable[["BoundedRequest"], Coroutine[Any, Any, Caller | None]]
 """Returns the caller of a request, None for a wrong login."""
@@ -102,7 +99,7 @@ class BoundedRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's
         self.received += len(data)
-        if self.received > self._limit * DRAINED:
+        if self.received > self._limit * DRAINED_TIMES:
             self.loseConnection()  # type: ignore[no-untyped-call]
         elif self.received > self._limit:
             self.too_large = True

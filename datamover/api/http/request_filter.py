@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from socket import gethostname
 
+from datamover.bounds.door import LONGEST_CONTENT_TYPE
 from datamover.config.endpoints import endpoint_interface
 from datamover.config.schema import Config
 
 Header = Callable[[str], list[str]]
 """Every value of a header, by its name."""
 
-LONGEST_TYPE = 200
-"""Characters of a Content-Type: the time for parsing its parameters grows with the square of its length."""
 ALWAYS = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1", "::1"})
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 
@@ -60,7 +59,8 @@ class RequestFilter:
         if method != "POST":
             return Refusal(405, "This is datamover, an XML-RPC service: POST a methodCall to /data_mover.")
         types = header("content-type")
-        if [value.partition(";")[0].strip().lower() for value in types] != ["text/xml"] or len(types[0]) > LONGEST_TYPE:
+        kinds = [value.partition(";")[0].strip().lower() for value in types]
+        if kinds != ["text/xml"] or len(types[0]) > LONGEST_CONTENT_TYPE:
             return Refusal(415, "Send the methodCall with Content-Type: text/xml.")
         encodings = header("content-encoding")
         if encodings and any(value.strip().lower() != "identity" for value in encodings):

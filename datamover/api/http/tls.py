@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.api.http.turns import Turns
+from datamover.bounds.door import TLS_PIECE
 from datamover.config.schema import Tls
 from datamover.errors import ConfigError
 from datamover.security.secret_files import exposure
@@ -35,8 +36,6 @@ LOOK = 1.0
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2, those with forward secrecy and authenticated encryption. Every cipher of TLS 1.3 has both."""
 
-PIECE = 4 * 1024
-"""Received bytes that are decrypted at once; one byte in a record takes 22."""
 
 _TOLD = b"this listener speaks TLS: use https://\n"
 _PLAIN = (
@@ -230,8 +229,8 @@ class _Connection(BufferingTLSTransport):
 
     def _decrypt(self) -> Generator[None, None, None]:
         while self._come and self.connected and not self._held:
-            piece = bytes(self._come[:PIECE])
-            del self._come[:PIECE]
+            piece = bytes(self._come[:TLS_PIECE])
+            del self._come[:TLS_PIECE]
             super().dataReceived(piece)  # type: ignore[no-untyped-call]
             yield
 

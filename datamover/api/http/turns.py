@@ -13,14 +13,11 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from datamover.bounds.door import TURN_SECONDS, WORK_IN_TURN
+
 log = Logger()
 
 T = TypeVar("T")
-
-TURN = 0.001
-"""Seconds of one iteration of the reactor; a piece that was begun is finished."""
-PIECE = 0.002
-"""Seconds of long work in one turn."""
 
 
 class Flow(Protocol):
@@ -78,7 +75,7 @@ class Turns:
         self._next = asked
         seconds = self._reactor.seconds
         began = seconds()
-        until = began + TURN
+        until = began + TURN_SECONDS
         while self._order:
             start, _, who = heappop(self._order)
             self._now = start
@@ -120,7 +117,7 @@ class _Work:
 
     def advance(self) -> None:
         seconds = self._turns._reactor.seconds
-        until = seconds() + PIECE
+        until = seconds() + WORK_IN_TURN
         try:
             while not self.done.called:
                 next(self._steps)

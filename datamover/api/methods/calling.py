@@ -14,10 +14,11 @@ from twisted.python.failure import Failure
 from datamover.api.context import CallContext, Caller
 from datamover.api.methods.table import Method, Refuse, fault, find
 from datamover.audit.trail import AuditEvent
+from datamover.bounds.calls import LONGEST_SUBJECT
 from datamover.errors import DatabaseAway, InvalidRequest, NotPermitted, RequestError, Unavailable
 from datamover.requests.coercion import text
-from datamover.text.bounds import LONGEST_SUBJECT, cut
 from datamover.text.quantities import count
+from datamover.text.quoting import cut
 
 log = Logger()
 

@@ -10,20 +10,18 @@ from typing import Any
 
 from datamover.api.context import CallContext, Caller
 from datamover.api.xmlrpc.records import measure, tested
+from datamover.bounds.calls import INSPECTIONS_AT_ONCE, MOST_CHECKED
 from datamover.concurrency.gather import gather
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceForbidden, SourceNotFound
 from datamover.jobs.endpoints import host_of, source_host
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
 from datamover.registry.strays import with_strays
-from datamover.text.bounds import MOST_CHECKED, quoted, short_source
 from datamover.text.quantities import count
+from datamover.text.quoting import quoted, short_source
 from datamover.web.amounts import movable
 
 _Look = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
-
-AT_ONCE = 8
-"""Inspections for one caller at the same time, over all its calls."""
 
 
 async def look(context: CallContext, caller: Caller, job: NewJob) -> dict[str, Any]:
@@ -40,7 +38,7 @@ async def look(context: CallContext, caller: Caller, job: NewJob) -> dict[str, A
 
 async def test(context: CallContext, caller: Caller, name: str) -> dict[str, Any]:
     """Test one destination, within the caller's limit of inspections."""
-    async with context.runtime.looks.held(caller.name, AT_ONCE):
+    async with context.runtime.looks.held(caller.name, INSPECTIONS_AT_ONCE):
         found = await context.registry.test(name)
     return await with_strays(context.store, name, found)
 
@@ -49,10 +47,10 @@ async def _all(context: CallContext, caller: Caller, calls: Sequence[_Look]) -> 
     """Return what the calls return, in order. Cancelling, or an error in one call, cancels the others."""
 
     async def look_in_turn(call: _Look) -> dict[str, Any]:
-        async with context.runtime.looks.held(caller.name, AT_ONCE):
+        async with context.runtime.looks.held(caller.name, INSPECTIONS_AT_ONCE):
             return await call()
 
-    return await gather([partial(look_in_turn, call) for call in calls], AT_ONCE)
+    return await gather([partial(look_in_turn, call) for call in calls], INSPECTIONS_AT_ONCE)
 
 
 async def _trial(context: CallContext, caller: Caller, name: str) -> dict[str, Any]:

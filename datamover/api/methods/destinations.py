@@ -8,10 +8,10 @@ from datamover.api.context import CallContext, Caller
 from datamover.api.methods import check
 from datamover.api.methods.table import MethodTable
 from datamover.api.xmlrpc import parameters, records
+from datamover.bounds.calls import LONGEST_REASON
 from datamover.errors import Unavailable
 from datamover.jobs.endpoints import endpoint_key
 from datamover.text import redaction
-from datamover.text.bounds import LONGEST_REASON
 
 TABLE = MethodTable()
 

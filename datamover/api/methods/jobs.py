@@ -6,9 +6,10 @@ from typing import Any
 from datamover.api.context import CallContext, Caller
 from datamover.api.methods.table import MethodTable
 from datamover.api.xmlrpc import parameters, records, wire
+from datamover.bounds.calls import DEFAULT_WAIT
 from datamover.errors import NotPermitted
 from datamover.jobs.values import JobRecord
-from datamover.text.bounds import DEFAULT_WAIT, quoted
+from datamover.text.quoting import quoted
 
 TABLE = MethodTable()
 

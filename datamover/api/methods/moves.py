@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller
+from datamover.bounds.calls import LONGEST_LSID, LONGEST_PATH, MOST_SOURCES
 from datamover.errors import RequestError, RequestTooLarge
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
@@ -19,8 +20,8 @@ from datamover.registry.destinations import Registry
 from datamover.requests import coercion
 from datamover.requests.coercion import array, struct, text, told, yes_or_no
 from datamover.requests.files import Rules, place_source, web_source
-from datamover.text.bounds import LONGEST_LSID, MOST_SOURCES, cut
-from datamover.web.paths import LONGEST_PATH, check_path, is_into
+from datamover.text.quoting import cut
+from datamover.web.paths import check_path, is_into
 
 NO_ALA = "ALA sources are not configured"
 

@@ -6,9 +6,9 @@ from datamover.api.context import CallContext, Caller
 from datamover.api.methods import check as checks
 from datamover.api.methods.table import MethodTable
 from datamover.api.xmlrpc import records
+from datamover.bounds.calls import LARGEST_SUBMITTED
 from datamover.errors import RequestTooLarge
 from datamover.requests.jobs import checking, checking_many
-from datamover.text.bounds import LARGEST_SUBMITTED
 
 TABLE = MethodTable()
 

@@ -10,9 +10,9 @@ from datamover.api.methods.calling import call
 from datamover.api.methods.table import MethodTable, fault, find
 from datamover.api.xmlrpc import wire
 from datamover.api.xmlrpc.parameters import text
+from datamover.bounds.calls import LARGEST_CHANGED, LONGEST_VALUE, MOST_CALLS
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import array, struct, told
-from datamover.text.bounds import LARGEST_CHANGED, LONGEST_VALUE, MOST_CALLS
 from datamover.text.quantities import count
 
 TABLE = MethodTable()

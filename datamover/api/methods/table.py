@@ -11,8 +11,8 @@ from itertools import product
 from typing import Any
 from xmlrpc.client import Fault
 
+from datamover.bounds.calls import FEW_ELEMENTS, MOST_ELEMENTS
 from datamover.errors import RequestError
-from datamover.text.bounds import FEW_ELEMENTS, MOST_ELEMENTS
 
 NO_SUCH_METHOD = 8001
 

@@ -6,11 +6,11 @@ Each function raises InvalidRequest, which names the parameter, its value and wh
 from collections.abc import Mapping
 from typing import Any
 
+from datamover.bounds.calls import DEFAULT_LIMIT, LARGEST_LIMIT, LONGEST_CURSOR, LONGEST_PARAMETER, LONGEST_WAIT
 from datamover.errors import InvalidRequest
 from datamover.jobs.values import State
 from datamover.requests import coercion
 from datamover.requests.coercion import told, whole
-from datamover.text.bounds import DEFAULT_LIMIT, LARGEST_LIMIT, LONGEST_PARAMETER, LONGEST_WAIT
 
 
 def job_id(value: object, key: str = "id") -> int:
@@ -77,6 +77,6 @@ def cursor(table: Mapping[str, Any], key: str) -> int:
     value = coercion.text(table.get(key, ""))
     if value == "":
         return 0
-    if value is None or not value.isascii() or not value.isdigit() or len(value) > 18:
+    if value is None or not value.isascii() or not value.isdigit() or len(value) > LONGEST_CURSOR:
         raise InvalidRequest(f"{key}: {told(table[key])}: expected a cursor as jobs.events gives it")
     return int(value)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from datamover.bounds.calls import LONGEST_MESSAGE
 from datamover.jobs.values import Event, FileRecord, JobRecord, Submitted
-from datamover.text.bounds import LONGEST_MESSAGE, cut
+from datamover.text.quoting import cut
 from datamover.text.redaction import NOT_DELIVERED, visible_error
 
 _COUNTS = frozenset({"attempt", "attempts", "max_attempts", "files", "file", "index", "job"})

@@ -13,19 +13,20 @@ from decimal import Decimal
 from typing import Any
 from xmlrpc.client import Binary, DateTime, escape
 
-from datamover.errors import InvalidRequest, RequestTooLarge
-from datamover.requests.coercion import WrittenInt
-from datamover.text.bounds import (
-    DEEPEST,
+from datamover.bounds.calls import (
+    BODY_SLICE,
+    DEEPEST_NESTING,
     FREE_NESTING,
-    LONGEST_NAME,
+    LONGEST_KEY,
     LONGEST_VALUE,
     MOST_MEMBERS,
     MOST_NESTING,
-    MOST_ODD,
+    MOST_ODD_MARKUP,
     MOST_SOURCES,
     ODD_TAG,
 )
+from datamover.errors import InvalidRequest, RequestTooLarge
+from datamover.requests.coercion import WrittenInt
 
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 """XML-RPC knows 1 and 0 only, but some libraries write the words."""
@@ -89,7 +90,7 @@ _ASIDE = re.compile(r"<!\[CDATA\[(.*?)\]\]>|<!--.*?-->|<\?.*?\?>", re.DOTALL)
 _ASIDE_BEGINS = re.compile(r"<(?:[!?]|\Z)")
 _SPACE = r"[ \t\r\n]*+"
 _PLAIN = re.compile(
-    rf"""<struct>{_SPACE}((?:<member>{_SPACE}<name>[^<]{{1,{LONGEST_NAME}}}+</name>{_SPACE}
+    rf"""<struct>{_SPACE}((?:<member>{_SPACE}<name>[^<]{{1,{LONGEST_KEY}}}+</name>{_SPACE}
         <value(?:{_SPACE}/>|>(?:{_SPACE}<(?:{"|".join(_SCALARS)})(?:{_SPACE}/>|>[^<]*+</[^>]++>){_SPACE}|[^<]*+)</value>)
         {_SPACE}</member>{_SPACE}){{1,{MOST_MEMBERS}}}+)</struct>
         {_SPACE}(?:</value>{_SPACE}(?:<value>{_SPACE}(?=<struct>))?+)?+""",
@@ -116,7 +117,7 @@ class _Numbered(dict[str, str]):
         else:
             char = chr(int(first[1:], 16) if first[0] == "x" else int(first))
             text = next((name for name, meant in _NAMED if meant == char), char)
-        if len(self) < _REMEMBERED and len(numbers) <= LONGEST_NAME:
+        if len(self) < _REMEMBERED and len(numbers) <= LONGEST_KEY:
             self[numbers] = text
         return text
 
@@ -144,13 +145,13 @@ def _as_text(aside: re.Match[str]) -> str:
     return escape(aside[1] or "")
 
 
-_TOO_DEEP = f"the body nests arrays and structs more than {DEEPEST} deep"
+_TOO_DEEP = f"the body nests arrays and structs more than {DEEPEST_NESTING} deep"
 _TOO_MANY_MEMBERS = f"the body has a struct of more than {MOST_MEMBERS} members"
 
 
 def _name(text: str) -> str:
-    if len(text) > LONGEST_NAME:
-        raise InvalidRequest(f"the body has a name of more than {LONGEST_NAME} characters")
+    if len(text) > LONGEST_KEY:
+        raise InvalidRequest(f"the body has a name of more than {LONGEST_KEY} characters")
     return text
 
 
@@ -177,7 +178,7 @@ class Unmarshaller:
         self._left = ""
         """What has not ended yet."""
         self._odd = 0
-        """What the last piece has of what ``MOST_ODD`` bounds."""
+        """What the last piece has of what ``MOST_ODD_MARKUP`` bounds."""
         self._nesting = 0
         """Arrays and structs, plain ones excepted."""
         self._come = 0
@@ -207,15 +208,15 @@ class Unmarshaller:
             self._add_plain(members)
             part = following
         self._read(part, last=True)
-        if self._odd > MOST_ODD:
+        if self._odd > MOST_ODD_MARKUP:
             raise InvalidRequest("the body has too many comments, attributes or unknown elements: leave them out")
-        if self._nesting > FREE_NESTING + MOST_NESTING * self._come // 65536:
+        if self._nesting > FREE_NESTING + MOST_NESTING * self._come // BODY_SLICE:
             which = f"{self._nesting:,} arrays and structs in each other, too many for its length"
             raise RequestTooLarge(f"the body has {which}: send several requests")
 
     def _add_plain(self, members: str) -> None:
         """Make a struct of members as ``_PLAIN`` has them."""
-        if len(self._outside) >= DEEPEST:
+        if len(self._outside) >= DEEPEST_NESTING:
             raise InvalidRequest(_TOO_DEEP)
         found = _MEMBER.findall(members)
         if "&" in members:
@@ -270,7 +271,7 @@ class Unmarshaller:
                 if tag == "name":
                     if key is not None:
                         raise ValueError(f"{key[:40]!r} has no value")
-                    key = chars if len(chars) <= LONGEST_NAME else _name(chars)
+                    key = chars if len(chars) <= LONGEST_KEY else _name(chars)
                     continue
                 if tag == "methodName":
                     self.method = _name(chars)
@@ -293,7 +294,7 @@ class Unmarshaller:
                     key = value
                     continue
             else:
-                if len(outside) >= DEEPEST:
+                if len(outside) >= DEEPEST_NESTING:
                     raise InvalidRequest(_TOO_DEEP)
                 nesting += 1
                 outside.append((inside, key))

@@ -16,14 +16,9 @@ from xmlrpc.client import Fault, dumps, escape
 
 from datamover.api.http.encodings import recoder
 from datamover.api.xmlrpc.unmarshaller import Unmarshaller
+from datamover.bounds.calls import BODY_SLICE, DENSEST_ELEMENTS, LONGEST_TAG, MOST_ELEMENTS
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.requests.coercion import NOT_XML
-from datamover.text.bounds import DENSEST, MOST_ELEMENTS
-
-READ = 64 * 1024
-"""Bytes of one slice: a few milliseconds of parsing."""
-LONGEST_TAG = 2 * READ
-"""Bytes of a tag or a comment. The parser starts an unfinished one again in every slice."""
 
 _INT = 2**31
 _DECLARATION = "<?xml version='1.0'?>\n"
@@ -57,24 +52,24 @@ def parse_call(
     parser.StartDoctypeDeclHandler = _refuse_types
     decode = IncrementalNewlineDecoder(getincrementaldecoder("utf-8")(), translate=True).decode
     try:
-        data = body.read(READ)
+        data = body.read(BODY_SLICE)
         recode = recoder(data, charset)
         while data:
             text = recode(data) if recode else data
-            if elements or len(text) > min(most, READ // 2):  # A shorter body cannot have that many.
+            if elements or len(text) > min(most, BODY_SLICE // 2):  # A shorter body cannot have that many.
                 begun = _beginning(text)
-                _check_elements(begun, DENSEST, f" in {READ} bytes")
+                _check_elements(begun, DENSEST_ELEMENTS, f" in {BODY_SLICE} bytes")
                 elements += begun
                 _check_elements(elements, most)
             parser.Parse(text)
             fed += len(text)
             _check_tag(fed - parser.CurrentByteIndex)
             target.read(decode(text))
-            if len(data) == READ:
+            if len(data) == BODY_SLICE:
                 _check_elements(elements, bounds.elements(target.method))
                 target.check(bounds.array)
             yield
-            data = body.read(READ)
+            data = body.read(BODY_SLICE)
         if recode and (text := recode(b"")):
             parser.Parse(text)
             target.read(decode(text))

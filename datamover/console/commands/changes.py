@@ -3,6 +3,14 @@
 Everything goes through the functions that the interface calls, and is recorded under the methods' names.
 """
 
+from datamover.bounds.calls import (
+    LARGEST_FILE,
+    LONGEST_CHECKSUM,
+    LONGEST_LABEL,
+    LONGEST_REASON,
+    LONGEST_REQUEST_ID,
+    MOST_ATTEMPTS,
+)
 from datamover.console.commands import kinds
 from datamover.console.commands.context import CommandContext, CommandError
 from datamover.console.commands.jobs import standing
@@ -12,16 +20,13 @@ from datamover.console.tables import Page
 from datamover.errors import ConfigError
 from datamover.jobs.values import JobRecord
 from datamover.requests.files import HEX_DIGITS
-from datamover.requests.jobs import MOST_ATTEMPTS
 from datamover.runtime.reload import Reloaded
-from datamover.text.bounds import LONGEST_CHECKSUM, LONGEST_LABEL, LONGEST_REASON, LONGEST_REQUEST_ID
-from datamover.web.amounts import MOST
 
 COMMANDS = Commands()
 
 _PRIORITY = kinds.number(1, 5, "a whole number from 1 to 5, 5 being first")
 _ATTEMPTS = kinds.number(1, MOST_ATTEMPTS, f"a whole number from 1 to {MOST_ATTEMPTS}")
-_SIZE = kinds.number(0, MOST, "the file's size in bytes")
+_SIZE = kinds.number(0, LARGEST_FILE, "the file's size in bytes")
 
 
 @COMMANDS.command(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from datamover.bounds.calls import LARGEST_LIMIT
 from datamover.console import columns
 from datamover.console.commands import kinds
 from datamover.console.commands.context import CommandContext
@@ -12,7 +13,6 @@ from datamover.console.figures import age, at, duration, rate, size
 from datamover.console.tables import Line, Page, Part, Table
 from datamover.jobs.values import Event, FileRecord, JobRecord, State
 from datamover.text import redaction
-from datamover.text.bounds import LARGEST_LIMIT
 from datamover.text.printable import one_line
 from datamover.text.quantities import count
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from datamover.bounds.calls import LARGEST_JOB_ID, LARGEST_LIMIT, LONGEST_PARAMETER
 from datamover.config.suggestions import did_you_mean
 from datamover.config.units import parse_duration
 from datamover.console.commands.context import CommandContext
-from datamover.jobs.control import MOST_IDS
 from datamover.jobs.values import Overwrite, State
-from datamover.text.bounds import LARGEST_LIMIT, LONGEST_PARAMETER
 
 COMPLETED = 100
 """Jobs whose numbers are offered, the newest."""
@@ -168,7 +167,7 @@ def _section(value: Any, context: CommandContext) -> str:
 
 STATES = {state.value: state for state in State}
 
-JOB = number(1, MOST_IDS, "a job's number, such as 12", _jobs)
+JOB = number(1, LARGEST_JOB_ID, "a job's number, such as 12", _jobs)
 LIMIT = number(1, LARGEST_LIMIT, f"a whole number from 1 to {LARGEST_LIMIT}")
 STATUS = choice("a status in quotes", *STATES, meant=STATES)
 DESTINATION = text("a destination's name in quotes, as destinations() lists them", candidates=_destinations)

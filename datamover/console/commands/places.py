@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datamover.bounds.console import DESTINATIONS_TRIED
 from datamover.console import columns
 from datamover.console.commands import kinds
 from datamover.console.commands.context import CommandContext
@@ -18,8 +19,6 @@ from datamover.text.quantities import size
 COMMANDS = Commands()
 
 TRANSFERS = 100
-AT_ONCE = 8
-"""Destinations that are tried from the console at the same time."""
 
 
 @COMMANDS.command("transfers()", limit=kinds.LIMIT)
@@ -70,7 +69,7 @@ async def test(context: CommandContext, name: str) -> Page:
     """Try a destination as a transfer would use it"""
     with context.service.runtimes.acquire() as runtime:
         runtime.registry.get(name)
-        async with runtime.looks.held("console", AT_ONCE):
+        async with runtime.looks.held("console", DESTINATIONS_TRIED):
             found = await with_strays(context.service.store, name, await runtime.registry.test(name))
     rows = [
         (step["step"], "ok" if step["ok"] else step["error"]["code"], step["seconds"], _message(step))

@@ -13,8 +13,8 @@ from datamover.console.commands.context import CommandContext, CommandError
 from datamover.console.commands.kinds import Kind, Unfit
 from datamover.console.tables import Page
 from datamover.console.visitor import View
-from datamover.text.bounds import quoted
 from datamover.text.quantities import count
+from datamover.text.quoting import quoted
 
 Live = Callable[[View], Coroutine[Any, Any, None]]
 """An answer that goes on until it ends by itself, or is cancelled."""

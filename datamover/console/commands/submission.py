@@ -6,14 +6,13 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
+from datamover.bounds.calls import WORK_AT_ONCE
 from datamover.console.commands.context import CommandContext, CommandError
 from datamover.jobs.values import NewJob
 from datamover.requests.jobs import checking
 from datamover.runtime.request_rules import request_rules
 from datamover.runtime.snapshot import Runtime
 
-SLICE = 0.004
-"""Seconds of work that are done at once."""
 _PLACE = re.compile(r"([^:/]+):(?!//)(.*)", re.DOTALL)
 
 
@@ -30,7 +29,7 @@ async def new_job(
     if isinstance(source, Mapping) and to is not None:
         raise CommandError("submit: to is given beside a dictionary: put 'destination' and 'path' into that")
     steps, clock = checking(request, request_rules(runtime, context.visitor.who)), context.service.clock
-    until = clock.seconds() + SLICE
+    until = clock.seconds() + WORK_AT_ONCE
     while True:
         try:
             next(steps)
@@ -38,7 +37,7 @@ async def new_job(
             return end.value  # type: ignore[no-any-return]
         if clock.seconds() >= until:
             await deferLater(clock, 0)
-            until = clock.seconds() + SLICE
+            until = clock.seconds() + WORK_AT_ONCE
 
 
 def _ends(source: str, to: str | None) -> dict[str, Any]:

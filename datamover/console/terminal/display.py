@@ -8,12 +8,11 @@ sent blanks and backspaces alone.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from datamover.bounds.console import LARGEST_TERMINAL, NARROWEST_TERMINAL
 from datamover.console.tables import Screen
 from datamover.console.terminal.line import EditedLine
 from datamover.console.width import clusters, cut, padded, width
 
-LEAST, MOST = 20, 1000
-"""Columns and, for the latter, rows that a terminal is believed to have."""
 USUAL = (80, 24)
 SIMPLE = frozenset({"", "dumb", "unknown", "network", "emacs"})
 """What terminals say that can do nothing, or that say nothing."""
@@ -51,8 +50,8 @@ class Display:
         columns, rows = size
         self._shown = None
         self._size = (
-            min(max(columns, LEAST), MOST) if columns else USUAL[0],
-            min(max(rows, 2), MOST) if rows else USUAL[1],
+            min(max(columns, NARROWEST_TERMINAL), LARGEST_TERMINAL) if columns else USUAL[0],
+            min(max(rows, 2), LARGEST_TERMINAL) if rows else USUAL[1],
         )
 
     @property

@@ -11,13 +11,11 @@ from urllib.parse import quote
 from twisted.logger import Logger
 
 from datamover.audit.trail import masked
+from datamover.bounds.console import MOST_HISTORY_LINES
 from datamover.security.secret_files import Unusable, make, read, replace
 from datamover.text.printable import one_line
 
 log = Logger()
-
-KEPT = 1000
-"""Lines; the file has up to twice as many before it is written anew."""
 
 
 class History:
@@ -33,14 +31,14 @@ class History:
         except (OSError, Unusable) as error:
             self._tell(error)
         self._stored = len(self.lines)
-        del self.lines[:-KEPT]
+        del self.lines[:-MOST_HISTORY_LINES]
 
     def add(self, line: str) -> None:
         """Keep a line, unless it is the last one again or is not to be kept; blocks for a moment."""
         if not kept(line) or self.lines[-1:] == [line]:
             return
         self.lines.append(line)
-        del self.lines[:-KEPT]
+        del self.lines[:-MOST_HISTORY_LINES]
         if self._unusable:
             return
         try:
@@ -53,7 +51,7 @@ class History:
             make(self._path, b"")
             self._path.parent.chmod(0o700)
             self._stored = 0
-        if self._stored >= 2 * KEPT:
+        if self._stored >= 2 * MOST_HISTORY_LINES:
             replace(self._path, "".join(f"{each}\n" for each in self.lines).encode())
             self._stored = len(self.lines)
             return
@@ -107,7 +105,7 @@ class Recall:
         """Remember a line in this session."""
         if line.strip() and self._own[-1:] != [line]:
             self._own.append(line)
-            del self._own[:-KEPT]
+            del self._own[:-MOST_HISTORY_LINES]
         self._position = len(self._own)
 
     def older(self, line: str) -> str | None:

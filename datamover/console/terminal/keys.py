@@ -9,6 +9,8 @@ from typing import Any
 
 from twisted.conch.insults.insults import FUNCTION_KEYS, ServerProtocol
 
+from datamover.bounds.console import LONGEST_SEQUENCE
+
 UNREADABLE = "\ufffd"
 """Stands for bytes that are not UTF-8."""
 
@@ -33,8 +35,6 @@ _SEQUENCES = {
     b"\x1b[OF": "end", b"\x1b[7~": "home", b"\x1b[8~": "end", b"\x1b[1;5C": "word-right", b"\x1b[1;5D": "word-left",
     b"\x1b[1;3C": "word-right", b"\x1b[1;3D": "word-left", b"\x1b[3;5~": "kill-part-after",
 }  # fmt: skip
-LONGEST_SEQUENCE = 64
-"""Bytes of a control sequence; what is longer is none."""
 
 
 class Keys:

@@ -4,10 +4,8 @@ The cursor steps over whole clusters, so that what combines with a character is 
 letters and digits do.
 """
 
+from datamover.bounds.console import LONGEST_LINE
 from datamover.console.width import clusters
-
-LONGEST = 8192
-"""Characters of a line."""
 
 
 class EditedLine:
@@ -41,8 +39,8 @@ class EditedLine:
         self.before = self.after = self.refused = ""
 
     def insert(self, text: str) -> None:
-        if len(self.before) + len(self.after) + len(text) > LONGEST:
-            self.refused = f"the line is longer than {LONGEST} characters"
+        if len(self.before) + len(self.after) + len(text) > LONGEST_LINE:
+            self.refused = f"the line is longer than {LONGEST_LINE} characters"
             return
         self.before += text
 

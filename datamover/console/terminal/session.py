@@ -13,21 +13,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.bounds.console import MOST_KEYS_AHEAD
 from datamover.console.backend import ConsoleBackend
 from datamover.console.shell import Shell
 from datamover.console.tables import Page, Screen, render
 from datamover.console.terminal.completion import Offer
 from datamover.console.terminal.display import Display
 from datamover.console.terminal.keys import UNREADABLE, Keys
-from datamover.console.terminal.line import LONGEST, EditedLine
+from datamover.console.terminal.line import EditedLine
 from datamover.console.terminal.search import Search
 from datamover.console.visitor import Visitor
 
 log = Logger()
 
 GREETING = "datamover: help() lists what there is; Tab completes, Ctrl-D leaves.\n"
-AHEAD = 16 * LONGEST
-"""Keys that may be typed while a line runs."""
 
 
 class ConsoleSession(TerminalProtocol):
@@ -139,7 +138,7 @@ class ConsoleSession(TerminalProtocol):
             if not self._completing:
                 return
         self._waiting.append(key)
-        if len(self._waiting) > AHEAD:
+        if len(self._waiting) > MOST_KEYS_AHEAD:
             self._waiting.clear()
             self._line.refused = "more was typed ahead than is kept"
         self._go_on()

@@ -10,6 +10,9 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
+from datamover.bounds.calls import LARGEST_FILE, LONGEST_URL
+from datamover.bounds.datasets import LONGEST_WORDS
+from datamover.bounds.servers import LARGEST_PAGE
 from datamover.errors import (
     AuthenticationFailed,
     DataMoverError,
@@ -23,14 +26,11 @@ from datamover.errors import (
     UnsupportedScheme,
 )
 from datamover.protocols.http.answers import Head, retry_after
-from datamover.text.bounds import LONGEST_URL
-from datamover.text.pages import READ, words_of
-from datamover.web.amounts import MOST
+from datamover.text.pages import words_of
 from datamover.web.url import WebUrl
 
 RATE_WINDOW = 300.0
 """Seconds over which the Atlas counts an address's requests."""
-LONGEST_WORDS = 300
 
 _TOO_MANY = re.compile(r"too many|rate.?limit|quota|throttl", re.IGNORECASE)
 _WORDS = ("message", "error", "errorMessage", "error_description", "detail", "title")
@@ -154,7 +154,7 @@ def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
 
 def words(body: bytes) -> str:
     """Return the message in a body, quoted, to append to a sentence; "" if there is none."""
-    found = json_of(body[:READ])
+    found = json_of(body[:LARGEST_PAGE])
     if isinstance(found, dict):
         return quoted(next(filter(None, (_text(found.get(key)) for key in _WORDS)), ""))
     return quoted(words_of(body))
@@ -167,7 +167,7 @@ def quoted(text: str) -> str:
 
 def plain(text: str, longest: int) -> str:
     """Return a text as one printable line of at most ``longest`` characters."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[:READ]).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[:LARGEST_PAGE]).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
@@ -185,7 +185,7 @@ def _text(value: Any) -> str:
 def _count(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_FILE else None
 
 
 def _url(url: WebUrl, found: dict[str, Any], key: str) -> str | None:

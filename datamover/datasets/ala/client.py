@@ -6,13 +6,14 @@ from urllib.parse import quote, urlencode
 
 from twisted.web.http_headers import Headers
 
+from datamover.bounds.servers import LARGEST_JSON
 from datamover.datasets.ala.answers import refusal_of
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Origin
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.content import LARGEST_JSON, whole
+from datamover.protocols.http.content import whole
 from datamover.web.credentials import SecretFile
 from datamover.web.url import WebUrl
 

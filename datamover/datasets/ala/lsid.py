@@ -3,12 +3,11 @@
 import re
 from urllib.parse import unquote, urlsplit
 
+from datamover.bounds.datasets import LONGEST_ATLAS_LSID
 from datamover.datasets.base import Subject
 from datamover.errors import InvalidRequest
 
 SCHEME = "ala"
-LONGEST = 240
-"""Characters: ``<lsid>.dataset.json`` must be a file's name."""
 
 _PART = r"(?:[A-Za-z0-9()+,.=@;$_!*'~-]|%[0-9A-Fa-f]{2})+"
 _LSID = re.compile(rf"urn:lsid:{_PART}:{_PART}:{_PART}(?::{_PART})?", re.IGNORECASE)
@@ -20,11 +19,11 @@ def check_lsid(text: str) -> str:
 
     Raises InvalidRequest for anything else.
     """
-    if len(text) > LONGEST or not _LSID.fullmatch(text):
+    if len(text) > LONGEST_ATLAS_LSID or not _LSID.fullmatch(text):
         shown = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
         raise InvalidRequest(
             f"{shown!r} is not an LSID: expected urn:lsid:<authority>:<namespace>:<object>[:<revision>], "
-            f"at most {LONGEST} characters"
+            f"at most {LONGEST_ATLAS_LSID} characters"
         )
     return text
 

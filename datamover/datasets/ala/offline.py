@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from datamover.bounds.datasets import LONGEST_POLL_PAUSE, MOST_FAILED_POLLS
 from datamover.datasets.ala.answers import DownloadStage, DownloadStatus, status_of
 from datamover.datasets.ala.client import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
@@ -27,10 +28,6 @@ log = Logger()
 GROWTH = 1.3
 LONGEST_INTERVAL = 12
 """Factor on the first interval."""
-TOLERATED = 6
-"""Polls that may fail in a row."""
-LONGEST_PAUSE = 600.0
-"""Seconds; a longer Retry-After between two polls is cut to this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +147,9 @@ class Offline:
                 status = await self._look(asked)
             except DataMoverError as error:
                 failures += 1
-                if not error.retryable or failures > TOLERATED:
+                if not error.retryable or failures > MOST_FAILED_POLLS:
                     raise
-                pause = max(interval, min(error.retry_after or 0.0, LONGEST_PAUSE))
+                pause = max(interval, min(error.retry_after or 0.0, LONGEST_POLL_PAUSE))
             else:
                 failures, pause = 0, interval
                 asked = await self._learn(asked, status, bench)

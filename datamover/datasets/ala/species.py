@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from datamover.bounds.datasets import LONGEST_TAXON_NAME
 from datamover.datasets.ala.answers import json_of, plain, words
 from datamover.datasets.ala.client import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
@@ -20,8 +21,6 @@ LARGEST_BATCH = 100
 GATHERING = 0.1
 """Seconds for which look-ups are collected into one request."""
 
-LONGEST_NAME = 300
-"""Characters of a taxon's name."""
 
 _SAFE = ":()+,.=@;$_!*'~-"
 
@@ -171,6 +170,6 @@ def _common_name(found: dict[str, Any]) -> str | None:
 def _first(found: Any, *keys: str) -> str | None:
     for key in keys:
         value = found.get(key)
-        if isinstance(value, str) and (name := plain(value, LONGEST_NAME)):
+        if isinstance(value, str) and (name := plain(value, LONGEST_TAXON_NAME)):
             return name
     return None

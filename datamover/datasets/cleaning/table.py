@@ -4,14 +4,11 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
+from datamover.bounds.datasets import LONGEST_TABLE_FIELD, MOST_TABLE_COLUMNS
 from datamover.datasets.cleaning.headers import TableLayout, layout_of
 from datamover.datasets.cleaning.occurrences import Occurrences
 from datamover.errors import DatasetInvalid
 
-MOST_COLUMNS = 2000
-"""Each may be a flag, which is looked for in every row and named where rows are dropped. ALA's are a hundred."""
-LONGEST_FIELD = 2**20
-"""Characters; a longer field comes from a quote that is never closed."""
 REPORTED = 2048
 """Rows between two reports."""
 
@@ -30,15 +27,17 @@ def clean(
     Raises DatasetInvalid if it is empty, not UTF-8 or not CSV, lacks a required column, or has a row that is shorter or
     longer than the header: its values may be in the wrong columns.
     """
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(LONGEST_TABLE_FIELD)
     # Strict: else a quote that is never closed would make the rest one field, without an error.
     rows = csv.reader(text, strict=True)
     try:
         header = next((row for row in rows if row), None)
         if header is None:
             raise DatasetInvalid("the records are zero bytes, without even a header")
-        if len(header) > MOST_COLUMNS:
-            raise DatasetInvalid(f"the records have {len(header):,} columns, and at most {MOST_COLUMNS:,} are read")
+        if len(header) > MOST_TABLE_COLUMNS:
+            raise DatasetInvalid(
+                f"the records have {len(header):,} columns, and at most {MOST_TABLE_COLUMNS:,} are read"
+            )
         _take(rows, layout_of(header, meanings, good_flags), out, report, lambda: rows.line_num)
     except UnicodeDecodeError as error:
         raise DatasetInvalid(f"the records are not UTF-8 text, after line {rows.line_num}: {error.reason}") from None

@@ -12,13 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamover.bounds.datasets import LARGEST_NOTE, LONGEST_TABLE_LINE, LONGEST_WORDS, RATIO_FROM
 from datamover.errors import DatasetInvalid
-
-LONGEST_LINE = 8 * 2**20
-"""Bytes; a line of records has a few hundred."""
-RATIO_FROM = 100 * 10**6
-"""Unpacked bytes above which the ratio is checked."""
-LARGEST_NOTE = 4096
 
 _READ = 256 * 1024
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -108,7 +103,7 @@ def note(archive: zipfile.ZipFile, name: str) -> str | None:
     with archive.open(info) as file:
         text = file.read(LARGEST_NOTE).decode("utf-8-sig", "replace").strip()
     line = text.splitlines()[0].strip() if text else ""
-    return line[:300] if line and line.isprintable() else None
+    return line[:LONGEST_WORDS] if line and line.isprintable() else None
 
 
 class Unpacked(io.RawIOBase):
@@ -145,8 +140,8 @@ class Unpacked(io.RawIOBase):
             )
         found = data.rfind(b"\n")
         self._since_line = self._since_line + len(data) if found < 0 else len(data) - found - 1
-        if self._since_line > LONGEST_LINE:
-            raise DatasetInvalid(f"{self._shown} has a line of more than {LONGEST_LINE} bytes")
+        if self._since_line > LONGEST_TABLE_LINE:
+            raise DatasetInvalid(f"{self._shown} has a line of more than {LONGEST_TABLE_LINE} bytes")
 
     def close(self) -> None:
         self._file.close()

@@ -7,14 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from datamover.bounds.calls import LARGEST_FILE
+from datamover.bounds.datasets import LONGEST_WORDS
+from datamover.bounds.servers import LARGEST_PAGE
 from datamover.datasets.gbif.records import text_of
 from datamover.datasets.taxon import Taxon
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 from datamover.protocols.http.answers import Head, failure_of
-from datamover.web.amounts import MOST
 from datamover.web.url import WebUrl
 
-LONGEST_WORDS = 300
 ENGLISH = "eng"
 
 
@@ -31,7 +32,7 @@ def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
 
 def words(body: bytes) -> str:
     """Return the message in an error's body, quoted, to append to a sentence; "" if there is none."""
-    text = body[: 64 * 1024].decode("utf-8", "replace").strip()
+    text = body[:LARGEST_PAGE].decode("utf-8", "replace").strip()
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):
@@ -67,7 +68,7 @@ def count_of(body: bytes, url: WebUrl) -> int:
     count = object_of(body, url).get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise ServerError(f"{url.told} does not say how many records there are (count)", scope=Scope.SOURCE)
-    if count > MOST:
+    if count > LARGEST_FILE:
         told = f"{url.told} tells of more records than there can be (count)"
         raise ServerError(told, scope=Scope.SOURCE, retryable=False)
     return count

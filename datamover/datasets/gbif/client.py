@@ -15,11 +15,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
+from datamover.bounds.servers import LARGEST_JSON
 from datamover.concurrency.fair_share import FairQueue, FairShare
 from datamover.datasets.gbif.answers import not_json, refusal_of
 from datamover.errors import DataMoverError
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.content import LARGEST_JSON, whole
+from datamover.protocols.http.content import whole
 
 AT_ONCE = 2
 """Concurrent requests to GBIF, of all datasets in this process."""

@@ -1,7 +1,7 @@
 """GBIF's occurrences of one taxon, cleaned, with its names and the citations: ``gbif://gbif?taxonKey=…``.
 
 The pages of a search are written to one file as they come and cleaned in another process, so that the service never
-parses them. A taxon with more records than a search returns (``MOST``) is refused.
+parses them. A taxon with more records than a search returns (``MOST_GBIF_RECORDS``) is refused.
 """
 
 import time
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from datamover.bounds.datasets import LARGEST_GBIF_ANSWER, LONGEST_GBIF_KEY, MOST_GBIF_RECORDS
+from datamover.bounds.servers import LARGEST_JSON
 from datamover.datasets.base import Bench, MadeDataset, Subject, cleaning
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
@@ -23,19 +25,12 @@ from datamover.datasets.taxon import Taxon
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.content import LARGEST_JSON
 
 SCHEME = "gbif"
 NAMES = ("gbif_occurrence.csv", "gbif_metadata.json", "gbif_citation.txt", "gbif_dataset.json")
 SEARCH = "/occurrence/search"
 PAGE = 300
 """Records in one answer, the most that GBIF returns."""
-MOST = 100_000
-"""Records that GBIF's search returns: offset and limit of a page together may not be more."""
-LARGEST = 32 * 2**20
-"""Bytes of a page, and of an answer for one dataset: some list all their taxa."""
-LONGEST_KEY = 10
-"""Digits."""
 
 GONE = frozenset({404, 410})
 
@@ -72,7 +67,7 @@ class Gbif:
         if not whole or len(fields) != 1 or fields[0][0] != "taxonKey":
             raise expected
         key = fields[0][1]
-        if not (key.isascii() and key.isdigit() and len(key) <= LONGEST_KEY) or key.startswith("0"):
+        if not (key.isascii() and key.isdigit() and len(key) <= LONGEST_GBIF_KEY) or key.startswith("0"):
             raise InvalidRequest(
                 "the taxonKey of a GBIF taxon is a whole number above 0, as in gbif://gbif?taxonKey=2440012"
             )
@@ -142,10 +137,11 @@ class Gbif:
         count = count_of(body, head.url)
         if count == 0:
             raise DatasetEmpty(f"GBIF has no occurrences of {taxon.name} (taxon {subject.key}) with sound coordinates")
-        if count > MOST:
+        if count > MOST_GBIF_RECORDS:
             raise DatasetInvalid(
                 f"GBIF has {count:,} occurrences of {taxon.name} (taxon {subject.key}), and its search gives at most "
-                f"{MOST:,}: ask for the taxa below it one by one, or order a download at GBIF and move it by its URL"
+                f"{MOST_GBIF_RECORDS:,}: ask for the taxa below it one by one, or order a download at GBIF and move it "
+                "by its URL"
             )
         return count
 
@@ -155,7 +151,7 @@ class Gbif:
             {**_sought(subject), "limit": str(limit), "offset": str(offset)},
             owner=owner,
             about=f"occurrences of taxon {subject.key}",
-            limit=LARGEST if limit else LARGEST_JSON,
+            limit=LARGEST_GBIF_ANSWER if limit else LARGEST_JSON,
         )
 
     async def _occurrences(
@@ -178,7 +174,7 @@ class Gbif:
         """Write the pages, one a line, in order. The other process parses them; here that would take too long."""
 
         async def ask(offset: int) -> tuple[Head, bytes]:
-            return await self._search(subject, bench.owner, min(PAGE, MOST - offset), offset)
+            return await self._search(subject, bench.owner, min(PAGE, MOST_GBIF_RECORDS - offset), offset)
 
         async def take(offset: int, answer: tuple[Head, bytes]) -> None:
             await bench.call(_append, pages, _line(answer[1]))
@@ -194,7 +190,7 @@ class Gbif:
 
         async def ask(key: str) -> tuple[Head, bytes]:
             return await self._client.ask(
-                f"/dataset/{key}", owner=bench.owner, about=f"dataset {key}", expected=GONE, limit=LARGEST
+                f"/dataset/{key}", owner=bench.owner, about=f"dataset {key}", expected=GONE, limit=LARGEST_GBIF_ANSWER
             )
 
         async def take(key: str, answer: tuple[Head, bytes]) -> None:

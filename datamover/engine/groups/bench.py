@@ -17,7 +17,7 @@ from datamover.engine.transfer.transfer import fetch
 from datamover.errors import DataMoverError, NoSpace, Scope
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
 from datamover.protocols.base import Origin
-from datamover.text.bounds import short_source
+from datamover.text.quoting import short_source
 
 P = ParamSpec("P")
 T = TypeVar("T")

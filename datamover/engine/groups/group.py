@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from datamover.bounds.work import GROUP_FILES_AT_ONCE
 from datamover.concurrency.gather import gather
 from datamover.engine.attempt import AttemptContext, Done, remarks_of, without
 from datamover.engine.groups.archive import BAGIT, ZIP, ArchiveMember, Stopped, bagit_name, make
@@ -29,11 +30,9 @@ from datamover.jobs.queue.room import blocks
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark
 from datamover.protocols.local.refusals import DiskRefusals
-from datamover.text.bounds import short_source
+from datamover.text.quoting import short_source
 from datamover.web.amounts import movable
 
-AT_ONCE = 4
-"""Files of one group that move concurrently."""
 ARCHIVE = "archive.zip"
 
 
@@ -138,14 +137,14 @@ class GroupAttempt:
             else:
                 calls.append(partial(self._fetch, transfer))
         calls += [partial(self._make, url, transfers) for url, transfers in datasets.items()]
-        staged = [one for some in await gather(calls, AT_ONCE) for one in some]
+        staged = [one for some in await gather(calls, GROUP_FILES_AT_ONCE) for one in some]
         return sorted(staged, key=lambda one: one.transfer.index)
 
     async def _reserve(self) -> None:
         """Reserve disk space for the files to be staged, as far as their sizes are known, and for their archive."""
         leader = self.lease.leader
         plain = [one for one in self.group.transfers if not isinstance(one.source, DatasetSource)]
-        sizes = await gather([partial(self._size, transfer) for transfer in plain], AT_ONCE)
+        sizes = await gather([partial(self._size, transfer) for transfer in plain], GROUP_FILES_AT_ONCE)
         wanted = max(leader.room_wanted or 0, sum(sizes) if leader.archive else 0)
         if self._room is not None and not await self._room.look(wanted or None) and not await self._may_be_there():
             raise RoomAwaited(wanted)
@@ -251,7 +250,7 @@ class GroupAttempt:
             self._remarks += without(leader.path, self._room.lacks)
         await self.context.queue.moving(leader)
         self._meters[leader.id].stage = "moving"
-        results = await gather([partial(self._upload, outward) for outward in self._outward], AT_ONCE)
+        results = await gather([partial(self._upload, outward) for outward in self._outward], GROUP_FILES_AT_ONCE)
         self._remarks += [remark for one in results for remark in remarks_of(one)]
         return [
             placement_of(outward.transfer, one, own=outward.own)

@@ -8,12 +8,11 @@ jitter, up to a cap (AWS Architecture Blog, "Exponential Backoff And Jitter").
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from datamover.bounds.servers import LONGEST_PAUSE_BETWEEN
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, RateLimited
 from datamover.jobs.values import State
 
-LONGEST_PAUSE = 86_400.0
-"""Seconds, at most, that a server's Retry-After is honoured."""
 MANY = 60
 """Failures after which the pause has certainly reached its cap."""
 PATIENT = 12
@@ -61,5 +60,5 @@ def judge(
     tried = MANY if error.slow else max(failures, claims if later and not forward else 0)
     pause = backoff(tried, settings, random)
     if error.retry_after is not None:
-        pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
+        pause = max(pause, min(error.retry_after, LONGEST_PAUSE_BETWEEN))
     return RetryDecision(State.PENDING, failures, pause)

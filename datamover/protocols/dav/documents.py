@@ -12,12 +12,10 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, fromstring
 
+from datamover.bounds.servers import DEEPEST_DAV_DOCUMENT, LONGEST_DAV_TEXT
 from datamover.protocols.http_place.refused import Unreadable
 
 TOO_EARLY = 425
-DEEPEST = 64
-LONGEST = 64 * 1024
-"""Characters of one text."""
 
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<propfind xmlns="DAV:" xmlns:oc="http://owncloud.org/ns"><prop>'
 _TAIL = "</prop></propfind>"
@@ -132,14 +130,14 @@ class MultistatusParser:
         if not self._path and name != "multistatus":
             raise ValueError("not a multistatus")
         self._path.append(name if known else "")
-        if len(self._path) > DEEPEST:
+        if len(self._path) > DEEPEST_DAV_DOCUMENT:
             raise ValueError("too deep")
         self._text, self._length = ([], 0) if known and name in _TEXTS else (None, 0)
 
     def data(self, text: str) -> None:
         if self._text is not None:
             self._length += len(text)
-            if self._length > LONGEST:
+            if self._length > LONGEST_DAV_TEXT:
                 raise ValueError("too long")
             self._text.append(text)
 

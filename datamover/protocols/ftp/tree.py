@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from datamover.bounds.servers import MOST_FTP_LINKS
 from datamover.errors import DestinationForbidden, SourceForbidden
 from datamover.protocols.base import Ability
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry
@@ -25,8 +26,6 @@ FRESH = 2.0
 FRESH_AS_LISTED = 30.0
 """The same on servers where finding it out takes listings."""
 _REMEMBERED = 1000
-_LINKS = 20
-"""Symbolic links that one path may lead through (Linux follows 40)."""
 
 
 class Tree:
@@ -98,7 +97,7 @@ class Tree:
             return real, found
         link = link or found
         leads = await self._leads(session, path, posixpath.dirname(real), link)
-        if links >= _LINKS:
+        if links >= MOST_FTP_LINKS:
             raise self._refusals.unusable(path, "is a symbolic link in a loop of links; name a file")
         return await self.target(session, leads, links + 1)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from datamover.bounds.servers import LONGEST_ETAG, LONGEST_RETRY_AFTER
 from datamover.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -26,7 +27,7 @@ from datamover.protocols.http.client.codings import codings_of
 from datamover.protocols.http.client.fields import Fields, told
 from datamover.protocols.http.dates import http_date
 from datamover.protocols.http.dispositions import disposition_name
-from datamover.web.amounts import FAR, movable
+from datamover.web.amounts import movable
 from datamover.web.file_names import path_name
 from datamover.web.url import WebUrl
 
@@ -37,8 +38,6 @@ READ = WHOLE | {PARTIAL}
 """Status of the answers to GET that hold a file, or a part of it."""
 UNSATISFIABLE = 416
 
-LONGEST_TAG = 1024
-"""Characters of an ETag that is stored with a transfer; a longer one counts as none."""
 
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"(?:bytes)?[\s=:]*(\d{1,40})\s*-\s*(\d{1,40})\s*/\s*(\d{1,40}|\*)", re.IGNORECASE)
@@ -170,7 +169,7 @@ def strong_tag(head: Head) -> str | None:
 
 def _tag(head: Head) -> str:
     tag = (head.header("ETag") or "").strip()
-    return tag if len(tag) <= LONGEST_TAG else ""
+    return tag if len(tag) <= LONGEST_ETAG else ""
 
 
 def is_settled(head: Head) -> bool:
@@ -265,16 +264,16 @@ def retry_after(head: Head) -> float | None:
     """Return the seconds that Retry-After asks to wait, from a number or a date; else None (RFC 9110 10.2.3)."""
     text = (head.header("Retry-After") or "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), FAR)
+        return min(float(text), LONGEST_RETRY_AFTER)
     moment = http_date(text)
     if moment is None:
         return None
     now = http_date(head.header("Date"))
-    return min(max(0.0, moment - (time.time() if now is None else now)), FAR)
+    return min(max(0.0, moment - (time.time() if now is None else now)), LONGEST_RETRY_AFTER)
 
 
 def _pause(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < FAR else "a year or more"
+    return f"{seconds:.0f} s" if seconds < LONGEST_RETRY_AFTER else "a year or more"
 
 
 def _phrase(status: int) -> str:

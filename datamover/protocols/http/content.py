@@ -10,15 +10,10 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
+from datamover.bounds.servers import LARGEST_ANSWER, LARGEST_REFUSAL
 from datamover.errors import DatasetInvalid
 from datamover.protocols.http.answers import Head
 from datamover.web.url import WebUrl
-
-LARGEST_ANSWER = 8 * 2**20
-LARGEST_JSON = 2**20
-"""Bytes of JSON that are parsed on the reactor's thread."""
-LARGEST_REFUSAL = 64 * 1024
-"""Bytes of an error's body that are read for its message."""
 
 
 def head_of(response: IResponse) -> Head:

@@ -12,22 +12,19 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
+from datamover.bounds.servers import (
+    LARGEST_COOKIE,
+    LARGEST_COOKIE_HEADER,
+    LONGEST_COOKIE_LIFE,
+    MOST_COOKIES,
+    MOST_COOKIES_READ,
+)
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.dates import http_date
 from datamover.web.url import WebUrl
 
-MOST = 100
-"""Cookies in a jar; beyond it, the oldest is dropped."""
-MOST_READ = 1000
-"""Cookies that are read of one answer, the last ones."""
-LARGEST = 4096
-"""Bytes of a cookie's name and value; a larger one is ignored."""
-LARGEST_HEADER = 8192
-"""Bytes of a Cookie header; cookies that do not fit are left out."""
-
 _TOLD = 40
 _MOST_TOLD = 5
-_LONGEST_LIFE = 10**9
 _UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SECONDS = re.compile(r"-?[0-9]{1,18}")
 
@@ -60,7 +57,7 @@ class Jar:
 
     def take(self, head: Head) -> None:
         """Store the cookies that an answer sets, and remove those that it expires."""
-        for raw in head.fields.get(b"set-cookie", ())[-MOST_READ:]:
+        for raw in head.fields.get(b"set-cookie", ())[-MOST_COOKIES_READ:]:
             self._take(raw, head)
 
     def header(self, url: WebUrl) -> str:
@@ -81,7 +78,7 @@ class Jar:
         for key, cookie in mine:
             pair = b"%b=%b" % (key.name, cookie.value) if key.name else cookie.value
             size += len(pair) + 2
-            if size > LARGEST_HEADER:
+            if size > LARGEST_COOKIE_HEADER:
                 break
             sent.append(pair)
         return b"; ".join(sent).decode("utf-8", "surrogateescape")
@@ -98,9 +95,9 @@ class Jar:
         name, equals, value = (part.strip(b" \t") for part in pair.partition(b"="))
         if not equals:
             name, value = b"", name
-        if not name + value or len(name + value) > LARGEST or _UNSENDABLE.search(pair):
+        if not name + value or len(name + value) > LARGEST_COOKIE or _UNSENDABLE.search(pair):
             return
-        if len(self._set) < MOST:
+        if len(self._set) < MOST_COOKIES:
             self._set[name] = head.url.host
         attributes = {}
         for attribute in rest:
@@ -117,7 +114,7 @@ class Jar:
             self._cookies.pop(kept, None)
             return
         self._cookies[kept] = _Cookie(value, None if life is None else self._clock.seconds() + life)
-        if len(self._cookies) > MOST:
+        if len(self._cookies) > MOST_COOKIES:
             del self._cookies[next(iter(self._cookies))]
 
 
@@ -139,11 +136,11 @@ def _life(attributes: dict[str, str], head: Head) -> float | None:
     """Return the seconds until a cookie expires, None if it never does (RFC 6265, section 5.3)."""
     age = attributes.get("max-age", "")
     if _SECONDS.fullmatch(age):
-        return min(int(age), _LONGEST_LIFE)
+        return min(int(age), LONGEST_COOKIE_LIFE)
     end, sent = http_date(attributes.get("expires")), http_date(head.header("Date"))
     if end is None:
         return None
-    return min(end - (time.time() if sent is None else sent), _LONGEST_LIFE)
+    return min(end - (time.time() if sent is None else sent), LONGEST_COOKIE_LIFE)
 
 
 def _covers(path: str, asked: str) -> bool:

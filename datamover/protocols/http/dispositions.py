@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from itertools import count
 from urllib.parse import unquote_to_bytes
 
+from datamover.bounds.servers import LONGEST_DISPOSITION
 from datamover.web.file_names import safe_name, text_of
-
-LONGEST = 8192
-"""Bytes of a header that are read; a name has 255."""
 
 _CHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _TYPE = re.compile(rf"\s*{_CHAR}+(?!{_CHAR}|\s*=)\s*[;,]?")
@@ -57,7 +55,7 @@ def disposition_name(header: bytes) -> str:
 
     ``filename*`` goes before ``filename`` (RFC 6266, section 4.3).
     """
-    found = _parameters(text_of(header[:LONGEST]))
+    found = _parameters(text_of(header[:LONGEST_DISPOSITION]))
     for name in (_extended(found.get("filename*", "")), _continued(found), _decoded(found.get("filename", ""))):
         if safe := safe_name(name):
             return safe

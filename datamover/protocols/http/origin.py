@@ -10,6 +10,7 @@ from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
+from datamover.bounds.servers import IGNORED_BODY
 from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, SourceChanged
 from datamover.protocols.base import Inspection, Source
 from datamover.protocols.http.answers import (
@@ -26,7 +27,7 @@ from datamover.protocols.http.answers import (
     inspection_of,
     ranges_given,
 )
-from datamover.protocols.http.client.body import IGNORABLE, BodyStream
+from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.client.decoding import check_codings, decoded
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource
@@ -74,7 +75,7 @@ class WebOrigin:
                 check_announced(head)
                 return inspection_of(head)
         head, body = await self._get()
-        if head.length is not None and head.length <= IGNORABLE:
+        if head.length is not None and head.length <= IGNORED_BODY:
             await body.discard()
         else:
             await body.close()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IBodyProducer
 
+from datamover.bounds.servers import MOST_REDIRECTS
 from datamover.errors import InvalidRequest, Scope, ServerError, SourceNotAllowedHere, UnsupportedScheme
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.client.agent import PolicyAgent, UrlAgent
@@ -18,8 +19,6 @@ from datamover.protocols.http.cookies import Jar
 from datamover.protocols.http.location import location_of, reference_of
 from datamover.web.policy import Prefix, SourcePolicy
 from datamover.web.url import WebUrl
-
-MOST_REDIRECTS = 20
 
 _OF_AN_ORIGIN = frozenset({"authorization", "cookie"})
 """Headers that are sent only to the origin (scheme, host, port) of the requested URL."""

@@ -3,8 +3,8 @@
 import re
 
 from datamover.protocols.http.answers import Head, retry_after
-from datamover.text.bounds import cut
 from datamover.text.printable import one_line
+from datamover.text.quoting import cut
 
 _SHOWN = 200
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -9,6 +9,7 @@ from typing import Any, cast
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
+from datamover.bounds.servers import MOST_S3_REDIRECTS
 from datamover.protocols.http.answers import READ, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
@@ -20,8 +21,8 @@ from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
 from datamover.protocols.s3.permissions import Permission, permission
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
-from datamover.text.bounds import cut
 from datamover.text.pages import words_of
+from datamover.text.quoting import cut
 from datamover.web.url import shown
 
 NO_UPLOAD = "NoSuchUpload"
@@ -33,8 +34,6 @@ _KEY_REFUSED = frozenset(
 )
 _SHOWN = 200
 TEMPORARY = 307
-_HOPS = 3
-"""Redirects that one request follows, at most."""
 _HEADER_UNKNOWN = frozenset({"", "BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented", "NotSupported"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ERROR = re.compile(rb"<(?:[\w.-]+:)?Error(?:Response)?[\s>]")
@@ -176,7 +175,7 @@ class Service:
             there = self.address.redirected(key, query, refused.location) if refused.status == TEMPORARY else None
             if there is not None:
                 # For this request only: later ones may be answered by the configured host.
-                if hops < _HOPS:
+                if hops < MOST_S3_REDIRECTS:
                     url, region, hops = there, refused.region or region, hops + 1
                     continue
                 refused.code = CIRCLE

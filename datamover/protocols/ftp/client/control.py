@@ -21,8 +21,9 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from datamover import errors
+from datamover.bounds.servers import LONGEST_REPLY_LINE
 from datamover.errors import DataMoverError
-from datamover.protocols.ftp.client.replies import LONGEST, TELLING, FtpRefusal, MalformedReply, Reply, ReplyReader
+from datamover.protocols.ftp.client.replies import TELLING, FtpRefusal, MalformedReply, Reply, ReplyReader
 from datamover.protocols.tls.verified import VerifiedTLS
 
 _IAC = b"\xff"
@@ -64,7 +65,7 @@ class Control(LineReceiver):
 
     transport: Any
     delimiter = b"\n"
-    MAX_LENGTH = LONGEST
+    MAX_LENGTH = LONGEST_REPLY_LINE
 
     def __init__(self, clock: Any, host: str, idle_timeout: float, tls: VerifiedTLS | None = None) -> None:
         """Prepare; ``tls`` where it is there from the first byte."""
@@ -198,7 +199,8 @@ class Control(LineReceiver):
     def lineLengthExceeded(self, line: bytes) -> None:
         self.fail(
             errors.ServerError(
-                f"{self._host} does not answer as an FTP server: it sends a line of more than {LONGEST} bytes"
+                f"{self._host} does not answer as an FTP server: "
+                f"it sends a line of more than {LONGEST_REPLY_LINE} bytes"
             )
         )
 

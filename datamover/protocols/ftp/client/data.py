@@ -28,12 +28,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover import errors
+from datamover.bounds.servers import MOST_DATA_PIECES
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.protocols.base import Octets
 
 ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
 """Bytes that one data connection may hold, in either direction; each joins this budget."""
-MOST_PIECES = 4096
 SECURED = 2**18
 """Bytes that are passed to TLS at a time; a network that takes fewer within ``idle_timeout`` counts as stalled."""
 JOINED = 2**18
@@ -144,7 +144,7 @@ class Receiving(Data):
         self._pieces.append(data)
         self._held += len(data)
         # With TLS this is called for every record: it does no more than it must.
-        if not self._paused and (self._held >= self._room or len(self._pieces) >= MOST_PIECES):
+        if not self._paused and (self._held >= self._room or len(self._pieces) >= MOST_DATA_PIECES):
             self._paused = True
             self._socket.pauseProducing()
         if self._waiting is None:

@@ -5,6 +5,8 @@ import re
 from calendar import timegm
 from dataclasses import dataclass
 
+from datamover.bounds.servers import LONGEST_FTP_LISTING_LINE
+
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.(\d+))?")
 # Mode, links, user, group (which may be missing), size, month, day, time or year, name. The user may have spaces, and
 # the month be in any language ("Mär", "févr.", "11月").
@@ -17,8 +19,6 @@ _UNIX = re.compile(
 )
 _DOS = re.compile(r"\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AaPp][Mm])?\s+(<[A-Z]+>|[\d,.]+)\s+(.*)", re.DOTALL)
 _ARROW = " -> "
-LONGEST_LINE = 2048
-"""Characters of a line: a name and a link's target. Parsing takes time with the square of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _entry(name: str, kind: str, told: dict[str, str], target: str | None) -> En
 
 def line_entry(line: str) -> Entry | None:
     """Return what a line of LIST tells; None for what is no such line ("total 12"), or is longer than one can be."""
-    if len(line) > LONGEST_LINE:
+    if len(line) > LONGEST_FTP_LISTING_LINE:
         return None
     found = _UNIX.fullmatch(line)
     if found is not None:

@@ -3,14 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from datamover.bounds.servers import LARGEST_REPLY, LONGEST_QUOTED_REPLY
 from datamover.text.redaction import safe_words
-
-LONGEST = 64 * 1024
-"""Bytes of one line."""
-LARGEST = 2**20
-"""Bytes of one reply, which may be a small listing."""
-QUOTED = 200
-"""Characters of a server's words that messages quote."""
 
 TELLING = frozenset({"SIZE", "MDTM", "MLST", "EPSV", "PASV", "PWD", "RNFR", "REST", "NOOP"})
 """Commands that no server answers with the code of a transfer's end."""
@@ -70,7 +64,7 @@ class Reply:
         """Return the text for messages: on one line, bounded, without control characters."""
         joined = _CONTROL.sub(" ", " ".join(decode(line) for line in self.lines[:4]))
         shown = joined.encode("utf-8", "replace").decode("utf-8").strip()
-        return shown if len(shown) <= QUOTED else f"{shown[: QUOTED - 1]}…"
+        return shown if len(shown) <= LONGEST_QUOTED_REPLY else f"{shown[: LONGEST_QUOTED_REPLY - 1]}…"
 
 
 class FtpRefusal(Exception):
@@ -111,14 +105,14 @@ class ReplyReader:
     def read(self, line: bytes) -> Reply | None:
         """Take the next line, without its end; return the reply that it completes. Raises MalformedReply."""
         self._size += len(line) + 1
-        if self._size > LARGEST:
-            raise MalformedReply(f"a reply has more than {LARGEST} bytes")
+        if self._size > LARGEST_REPLY:
+            raise MalformedReply(f"a reply has more than {LARGEST_REPLY} bytes")
         found = _LINE.fullmatch(line)
         if not self._code:
             if not line.strip():
                 return None  # Some servers end their replies with an empty line.
             if found is None:
-                raise MalformedReply(f"it says {decode(line[:QUOTED])!r}, which is not FTP")
+                raise MalformedReply(f"it says {decode(line[:LONGEST_QUOTED_REPLY])!r}, which is not FTP")
             if found[2] == b"-":
                 self._code, self._lines = found[1], [found[3]]
                 return None

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from datamover import errors
+from datamover.bounds.servers import LARGEST_FTP_LISTING
 from datamover.protocols.ftp.client.control import Control, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
@@ -23,8 +24,6 @@ from datamover.protocols.ftp.client.replies import (
 from datamover.protocols.ftp.client.tls import SessionTLS
 from datamover.protocols.listings import in_time
 
-LARGEST_LISTING = 64 * 2**20
-"""Bytes of one directory's listing."""
 _MISSING = (
     *("no such file", "not exist", "not found", "cannot find", "not a directory"),
     "could not get file size",
@@ -177,8 +176,8 @@ class FtpSession:
             assert isinstance(moving.data, Receiving)
             while piece := await moving.data.read():
                 size += len(piece)
-                if size > LARGEST_LISTING:
-                    raise errors.ServerError(f"the listing has more than {LARGEST_LISTING} bytes", retryable=False)
+                if size > LARGEST_FTP_LISTING:
+                    raise errors.ServerError(f"the listing has more than {LARGEST_FTP_LISTING} bytes", retryable=False)
                 found.append(piece)
             await moving.end()
             if moving.data.trouble is not None:

@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from datamover.bounds.servers import LARGEST_HEAD, MOST_HEAD_LINES
 from datamover.errors import (
     ConnectionLost,
     DataMoverError,
@@ -30,7 +31,7 @@ from datamover.protocols.http.client.body import Body
 from datamover.protocols.http.client.connection import Broken, NoAnswer, StaleConnection
 from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.pool import HttpPool, NoConnection
-from datamover.protocols.http.client.reader import LARGEST_HEAD, MOST_LINES, AnswerReader, HeadTooLarge
+from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
 from datamover.protocols.http.client.request import request_of
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.client.routes import Routes
@@ -209,7 +210,7 @@ class PolicyAgent(UrlAgent):
                 raise Stalled(f"{url.told} did not answer for {error.args[0]:g} s", scope=Scope.SOURCE) from None
             except HeadTooLarge:
                 raise ServerError(
-                    f"{url.told} answered with more than {LARGEST_HEAD} bytes or {MOST_LINES} lines of headers",
+                    f"{url.told} answered with more than {LARGEST_HEAD} bytes or {MOST_HEAD_LINES} lines of headers",
                     scope=Scope.SOURCE,
                 ) from None
             except MalformedHttp as error:

@@ -12,6 +12,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from datamover.bounds.servers import IGNORED_BODY, IGNORED_BODY_SECONDS, MOST_BODY_PIECES
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled, TimedOut
 from datamover.protocols.http.client.connection import BodyEnd, HttpConnection
@@ -20,13 +21,8 @@ from datamover.web.url import WebUrl
 
 ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
 """Bytes that a body buffers, and that one read of the socket may bring; shared among all bodies."""
-MOST_PIECES = 4096
-"""Pieces that a body buffers: tiny ones cost far more memory than their bytes."""
 JOINED = 2**17
 """Bytes; smaller pieces are joined before they are returned."""
-IGNORABLE = 64 * 1024
-"""Bytes of an unwanted body that are read to keep the connection; a longer one is dropped with it."""
-IGNORABLE_TIME = 1.0
 
 
 class BodyStream(Protocol):
@@ -76,7 +72,7 @@ class Body:
         self.received += len(data)
         room = ROOMS.size
         self._connection.receive(room)
-        if self._held >= room or len(self._pieces) >= MOST_PIECES:
+        if self._held >= room or len(self._pieces) >= MOST_BODY_PIECES:
             self._paused = True
             self._connection.pause()
         self._wake()
@@ -129,9 +125,9 @@ class Body:
     async def discard(self) -> None:
         """Read a short rest, so that the connection can serve again; close the connection of a long or slow one."""
         start = self._clock.seconds()
-        self._idle_timeout = min(self._idle_timeout, IGNORABLE_TIME)
+        self._idle_timeout = min(self._idle_timeout, IGNORED_BODY_SECONDS)
         try:
-            while self.received <= IGNORABLE and self._clock.seconds() - start < IGNORABLE_TIME:
+            while self.received <= IGNORED_BODY and self._clock.seconds() - start < IGNORED_BODY_SECONDS:
                 if not await self.read():
                     return
         except (ConnectionLost, SizeMismatch, Stalled):

@@ -7,16 +7,15 @@ trailers are ignored.
 import re
 from enum import Enum, auto
 
+from datamover.bounds.calls import LARGEST_FILE
+from datamover.bounds.servers import IMPOSSIBLE_COUNT, LONGEST_CHUNK_LINE
 from datamover.protocols.http.client.fields import told
-from datamover.web.amounts import MOST, NO_COUNT
 
 _BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*\r\n")
 """From the end of a chunk to the beginning of the next, as most servers have it."""
 _ODD_BETWEEN = re.compile(rb"\r{0,2}\n([0-9A-Fa-f]{1,15})[ \t]*\r{0,2}\n")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:\r|;.*)", re.DOTALL)
 _ODD_SIZE = re.compile(rb"[ \t]*(?=[0-9A-Fa-f])0*([0-9A-Fa-f]{0,40})(?:[ \t;].*|\r*)", re.DOTALL)
-_KEPT = 80
-"""Bytes of a line that are read; the rest is ignored."""
 
 
 class _Line(Enum):
@@ -83,7 +82,7 @@ class ChunkParser:
                 self.plain = False
             place = between.end()
             left = int(between[1], 16)
-            if left > MOST:
+            if left > LARGEST_FILE:
                 self._begin(left)
                 return place
             if not left:
@@ -94,17 +93,17 @@ class ChunkParser:
         """Take a line, or a part of one; return the position after it."""
         found = data.find(b"\n", start)
         end = len(data) if found < 0 else found
-        if len(self._line) < _KEPT:
-            self._line += data[start : min(end, start + _KEPT)]
+        if len(self._line) < LONGEST_CHUNK_LINE:
+            self._line += data[start : min(end, start + LONGEST_CHUNK_LINE)]
         if found >= 0:
             line, self._line = self._line, b""
             self._take(line)
         return end + 1
 
     def _begin(self, size: int) -> None:
-        if size > MOST:
+        if size > LARGEST_FILE:
             self.beyond = True
-            self.broken = f"a chunk of {size} bytes is announced, more than {MOST} can be moved"
+            self.broken = f"a chunk of {size} bytes is announced, more than {LARGEST_FILE} can be moved"
             size = 0
         self._left = size
         self._next = _Line.DATA_END if size else _Line.TRAILER
@@ -133,5 +132,5 @@ class ChunkParser:
             return
         size = int(match[1] or b"0", 16)
         self._begin(size)
-        if size >= NO_COUNT:
+        if size >= IMPOSSIBLE_COUNT:
             self.broken = f"where the size of a chunk was to come came {told(line.strip())}"

@@ -22,8 +22,6 @@ IDLE = re.compile(
 )
 """Names that servers give and that change nothing: charsets and mail encodings among them."""
 UNDONE = frozenset({"gzip", "deflate"})
-MOST = 3
-"""Codings that are undone of one body at most."""
 
 # The compressed files that are what the coding makes: how their names end, and their media types.
 _FILES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {

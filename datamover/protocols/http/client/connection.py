@@ -19,6 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 
+from datamover.bounds.servers import CHUNK_STEPS_IN_READ
 from datamover.errors import DataMoverError
 from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
@@ -29,8 +30,6 @@ CONTINUED = 1.0
 USUAL_READ = 2**16
 """Bytes that one read of the socket may bring, unless a body asks for more."""
 LEAST_READ = 2**12
-STEPS = 512
-"""Steps of chunks that one read of the socket may bring, about half a millisecond; see ``ChunkParser``."""
 
 
 class NoAnswer(Exception):
@@ -104,7 +103,7 @@ class HttpConnection(TwistedProtocol):
         self._lowest: Any = None
         self._read = self._wanted = USUAL_READ
         self._bearable: float = inf
-        """Bytes that bring ``STEPS`` of chunks, by those that came last."""
+        """Bytes that bring ``CHUNK_STEPS_IN_READ`` of chunks, by those that came last."""
 
     def ask(
         self,
@@ -209,7 +208,7 @@ class HttpConnection(TwistedProtocol):
                 self._continue()
             return
         if reader.steps:
-            self._bearable = max(STEPS * len(data) // reader.steps, LEAST_READ)
+            self._bearable = max(CHUNK_STEPS_IN_READ * len(data) // reader.steps, LEAST_READ)
             self.receive(self._wanted)
         receiver = self._receiver
         answered, self._answered = self._answered, None

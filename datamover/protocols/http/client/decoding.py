@@ -1,9 +1,10 @@
 """Decode a body that its server compressed unasked, in pieces of a bounded size."""
 
+from datamover.bounds.servers import MOST_CODINGS
 from datamover.errors import Scope, ServerError
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.body import BodyStream
-from datamover.protocols.http.client.codings import MOST, UNDONE, Inflater, Undecodable
+from datamover.protocols.http.client.codings import UNDONE, Inflater, Undecodable
 from datamover.web.url import WebUrl
 
 PIECE = 2**16
@@ -19,9 +20,10 @@ def check_codings(head: Head) -> None:
                 "have the server honour Accept-Encoding: identity",
                 scope=Scope.SOURCE,
             )
-    if len(head.codings) > MOST:
+    if len(head.codings) > MOST_CODINGS:
         raise ServerError(
-            f"{head.url.told} was sent {', '.join(head.codings)}-compressed: at most {MOST} codings are decoded",
+            f"{head.url.told} was sent {', '.join(head.codings)}-compressed: "
+            f"at most {MOST_CODINGS} codings are decoded",
             scope=Scope.SOURCE,
         )
 

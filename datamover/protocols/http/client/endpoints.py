@@ -18,12 +18,11 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from datamover.bounds.servers import LARGEST_TUNNEL_HEAD
 from datamover.concurrency.host_names import Resolved, addresses
 from datamover.errors import AuthenticationFailed, ConnectFailed, Scope, SourceNotAllowedHere, TimedOut
 from datamover.protocols.http.client.fields import MalformedHttp
 from datamover.protocols.http.client.heads import END, read_head
-
-LARGEST_TUNNEL_HEAD = 64 * 1024
 
 
 @implementer(IStreamClientEndpoint)

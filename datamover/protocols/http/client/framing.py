@@ -7,9 +7,9 @@ ambiguous answer the connection is not used again.
 import re
 from dataclasses import dataclass
 
+from datamover.bounds.servers import IMPOSSIBLE_COUNT
 from datamover.protocols.http.client.codings import CHUNKED, IDLE, known_coding
 from datamover.protocols.http.client.fields import Excessive, Fields, MalformedHttp, tokens, told
-from datamover.web.amounts import NO_COUNT
 
 _PLAIN = re.compile(rb"[0-9]{1,40}")
 # What curl and wget accept as a length: with a sign before it, or words after it.
@@ -45,13 +45,13 @@ def framing_of(fields: Fields) -> Framing:
 
 
 def _length(values: list[bytes]) -> int:
-    if len(values) == 1 and _PLAIN.fullmatch(values[0]) and int(values[0]) < NO_COUNT:
+    if len(values) == 1 and _PLAIN.fullmatch(values[0]) and int(values[0]) < IMPOSSIBLE_COUNT:
         return int(values[0])
     matches = [_LENGTH.fullmatch(part.strip()) for part in b",".join(values).split(b",") if part.strip()]
     found = [int(match[1]) for match in matches if match]
     if not found or len(found) < len(matches):
         raise MalformedHttp(f"the answer's header 'Content-Length' is {told(b', '.join(values))}, no number of bytes")
-    if max(found) >= NO_COUNT:
+    if max(found) >= IMPOSSIBLE_COUNT:
         raise Excessive(f"the answer's header 'Content-Length' is {told(b', '.join(values))}, no number of bytes")
     different = list(dict.fromkeys(found))
     if len(different) > 1:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from datamover.bounds.servers import LONGEST_HEAD_FIELD
 from datamover.protocols.http.client.fields import Fields, MalformedHttp, told
 
 END = re.compile(rb"\n\r{0,2}\n")
 """The end of a head."""
 BEGINNING = b"HTTP"
-LONGEST_FIELD = 2**14
-"""Bytes of all values of a name together. What is longer is left out, since it is read by regular expressions."""
 FRAMING = frozenset({b"connection", b"content-encoding", b"content-length", b"content-range", b"transfer-encoding"})
 """Names whose values say what the body is: an answer without them would be read as another one, so it is refused."""
 COOKIES = b"set-cookie"
@@ -44,7 +43,7 @@ class RawHead:
 def read_head(head: bytes) -> RawHead:
     """Parse a head, including the empty line that ends it. Raises MalformedHttp."""
     read = _read_strictly(head) or _read_leniently(head)
-    if len(head) > LONGEST_FIELD:
+    if len(head) > LONGEST_HEAD_FIELD:
         _leave_out_long(read.fields)
     if read.status == 101:
         raise MalformedHttp("the answer switches to another protocol (101), which was not asked for")
@@ -56,11 +55,11 @@ def read_head(head: bytes) -> RawHead:
 def _leave_out_long(fields: Fields) -> None:
     sizes = {name: sum(map(len, values)) for name, values in fields.items() if name != COOKIES}
     for name, size in sizes.items():
-        if size <= LONGEST_FIELD:
+        if size <= LONGEST_HEAD_FIELD:
             continue
         if name in FRAMING:
             known = name.decode("ascii").title()
-            raise MalformedHttp(f"the answer's header {known!r} has {size} bytes, more than {LONGEST_FIELD}")
+            raise MalformedHttp(f"the answer's header {known!r} has {size} bytes, more than {LONGEST_HEAD_FIELD}")
         del fields[name]
 
 

@@ -3,23 +3,17 @@
 A body with a length is counted and returned as received, without copying or parsing it.
 """
 
+from datamover.bounds.servers import LARGEST_HEAD, LONGEST_EMPTY_LINES, MOST_HEAD_LINES
 from datamover.protocols.http.client.chunks import ChunkParser
 from datamover.protocols.http.client.fields import Fields
 from datamover.protocols.http.client.framing import framing_of
 from datamover.protocols.http.client.heads import BEGINNING, END, RawHead, not_http, read_head
 
-MOST_LINES = 5000
-"""Lines of a head, as in curl, and of informational answers before it: each costs far more time than its bytes."""
-LARGEST_HEAD = 2**20
-"""Bytes before the body, informational answers (1xx) included; and bytes between two chunks' data."""
-
 _WITHOUT_BODY = frozenset({204, 304})
-_EMPTY_LINES = 4
-"""Bytes of empty lines before a head that are ignored, as in browsers."""
 
 
 class HeadTooLarge(Exception):
-    """The server sent more than ``LARGEST_HEAD`` bytes before the body, or more than ``MOST_LINES``."""
+    """The server sent more than ``LARGEST_HEAD`` bytes before the body, or more than ``MOST_HEAD_LINES``."""
 
 
 class AnswerReader:
@@ -93,7 +87,7 @@ class AnswerReader:
             stripped = data.lstrip(b"\r\n")
             self._passed += len(data) - len(stripped)
             self._plain = False
-            if self._passed <= _EMPTY_LINES:
+            if self._passed <= LONGEST_EMPTY_LINES:
                 data = stripped
         head, searched = (self._head, max(0, len(self._head) - 3)) if self._head else (data, 0)
         if self._head:
@@ -110,7 +104,7 @@ class AnswerReader:
             return None
         self._passed += end
         self._lines += head.count(b"\n", 0, end)
-        if self._lines > MOST_LINES:
+        if self._lines > MOST_HEAD_LINES:
             raise HeadTooLarge
         rest = data[len(data) - (len(head) - end) :]
         self._take_head(read_head(bytes(head[:end])))

@@ -18,12 +18,10 @@ from twisted.web.http_headers import Headers, InvalidHeaderName
 from twisted.web.iweb import UNKNOWN_LENGTH, IClientRequest, IResponse
 from zope.interface import implementer
 
+from datamover.bounds.servers import ANSWER_SECONDS
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.body import Body, BodyStream
 from datamover.protocols.http.client.decoding import decoded
-
-ANSWER_SECONDS = 1800.0
-"""Seconds for an answer that is delivered: it is short, though a service may work on it for minutes meanwhile."""
 
 
 @implementer(IClientRequest)

@@ -5,11 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from datamover.bounds.servers import LARGEST_SFTP_ANSWER
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader
-
-LARGEST = 2**18 + 2**10
-"""Bytes of the largest answer that is accepted: as much as is read at once. OpenSSH's are as large at most."""
 
 _HEADER = struct.Struct(">LBL")
 _HEAD = _HEADER.size
@@ -63,7 +61,7 @@ class Answers:
     def _begin_body(self, head: bytearray) -> None:
         length, kind, key = _HEADER.unpack_from(head)
         size = length - (len(head) - 4)
-        if size < 0 or length > LARGEST:
+        if size < 0 or length > LARGEST_SFTP_ANSWER:
             raise MalformedMessage(f"an answer of {length} bytes")
         if kind == messages.ANSWER_VERSION:
             # This answer has no key: these bytes are the version.

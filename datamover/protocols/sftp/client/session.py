@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from datamover.bounds.servers import LONGEST_SFTP_LISTING
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.channel import SftpChannel
 from datamover.protocols.sftp.client.messages import NOTHING, Attributes, SftpError, extended
@@ -22,7 +23,6 @@ _READ_SIZE = _WRITE_SIZE = 2**15
 """Bytes of a request that every server accepts."""
 _LARGEST_READ = 2**18
 _LARGEST_WRITE = 2**18
-_LONGEST_LISTING = 1_000_000
 
 _OFFSET = struct.Struct(">QL")
 
@@ -172,7 +172,7 @@ class SftpSession:
         handle = await self.channel.request(messages.OPENDIR, string(path))
         found: list[bytes] = []
         try:
-            while len(found) < _LONGEST_LISTING:
+            while len(found) < LONGEST_SFTP_LISTING:
                 more: list[bytes] = await self.channel.request(messages.READDIR, string(handle))
                 if not more:
                     break

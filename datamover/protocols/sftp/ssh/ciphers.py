@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
+from datamover.bounds.servers import LARGEST_SSH_PACKET
+
 Piece = bytes | memoryview
 
 CIPHERS: dict[bytes, int] = {
@@ -29,8 +31,6 @@ CIPHERS: dict[bytes, int] = {
 
 MACS: dict[bytes, str] = {b"hmac-sha2-256": "sha256", b"hmac-sha2-512": "sha512"}
 
-LARGEST = 2**20
-"""Bytes of the largest packet that is accepted."""
 
 _BLOCK = 16
 _TAG = 16
@@ -76,7 +76,7 @@ class Opener(Protocol):
 
 
 def _checked(length: int) -> int:
-    if not _BLOCK // 2 <= length <= LARGEST:
+    if not _BLOCK // 2 <= length <= LARGEST_SSH_PACKET:
         raise Tampered(f"a packet of {length} bytes")
     return length
 
@@ -169,7 +169,7 @@ class GcmOpener(_Gcm):
         if len(buffer) - offset < 4:
             return None
         length: int = _LENGTH.unpack_from(buffer, offset)[0]
-        if not _BLOCK <= length <= LARGEST:
+        if not _BLOCK <= length <= LARGEST_SSH_PACKET:
             raise Tampered(f"a packet of {length} bytes")
         return 4 + length + _TAG
 

@@ -14,13 +14,12 @@ from twisted.conch.ssh.userauth import SSHUserAuthClient
 from twisted.logger import Logger
 
 from datamover import errors
+from datamover.bounds.servers import MOST_LOGIN_QUESTIONS
 from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, fingerprint
 from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 from datamover.security.secret_files import Unusable, read
 
 _INFO_RESPONSE = 61
-_QUESTIONS = 5
-"""Rounds of keyboard-interactive questions that are answered."""
 _SIGNATURES = (b"rsa-sha2-512", b"rsa-sha2-256")
 
 
@@ -141,10 +140,10 @@ class Login(SSHUserAuthClient):
         """Handle message 60: the server wants a new password, or asks questions."""
         if self.lastAuth == b"password":
             self._fail("the password has expired; change it and correct password_file")
-        elif self.lastAuth == b"keyboard-interactive" and self._questions < _QUESTIONS:
+        elif self.lastAuth == b"keyboard-interactive" and self._questions < MOST_LOGIN_QUESTIONS:
             self._answer(MessageReader(packet))
         else:
-            self._fail(f"the server asks more than {_QUESTIONS} rounds of questions")
+            self._fail(f"the server asks more than {MOST_LOGIN_QUESTIONS} rounds of questions")
 
     def _start(self, kind: bytes) -> bool:
         if kind == b"publickey":

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover import errors
+from datamover.bounds.servers import SSH_PACKETS_IN_TURN
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.ssh import ciphers
 from datamover.protocols.sftp.ssh.algorithms import KEY_EXCHANGES, SMALLEST_GROUP, choose, key_type
@@ -32,8 +33,6 @@ PATIENCE = 2.0
 """Seconds in which SSH_MSG_DISCONNECT must be sent at a close."""
 _ENOUGH = 16
 """Bytes from which every packet's length can be read."""
-_TURN = 256
-"""Packets taken in one turn of the reactor: those that carry files are large, and fewer are read at once."""
 _AT_ONCE = 2**18
 """Bytes read from the socket, or written to it, in one call: a call costs more than copying its bytes."""
 
@@ -186,7 +185,7 @@ class SshTransport(SSHClientTransport):
 
     def _take_turn(self, data: bytes, offset: int) -> None:
         """Take packets from ``offset`` on; the rest of a turn is taken in the next, before more is read."""
-        self._until = self.received + _TURN
+        self._until = self.received + SSH_PACKETS_IN_TURN
         try:
             offset = self._take_packets(data, offset)
         except Tampered as error:
