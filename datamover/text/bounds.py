@@ -73,6 +73,45 @@ LONGEST_WAIT = 60.0
 DEFAULT_WAIT = 30.0
 """Seconds that ``jobs.wait`` waits if the call does not say."""
 
+# What servers send -----------------------------------------------------------------------------------------------
+
+LONGEST_SLICE = 0.004
+"""Seconds of work on what a server sent that are done in one turn of the reactor; a step that was begun is finished."""
+MOST_STEPS = 16
+"""Steps that are done in one turn."""
+PIECE = 4096
+"""Bytes of a document, or characters, that one step reads."""
+LARGEST_DOCUMENT = 64 * 2**20
+"""Bytes of a document that is read as it arrives."""
+MOST_NODES = 500_000
+"""XML elements of a document that is read once it has arrived."""
+MOST_NODES_ARRIVING = 2_000_000
+"""XML elements of a document that is read as it arrives."""
+MOST_MEMBERS_TOLD = 250_000
+"""Files and directories in one document of WebDAV."""
+MOST_NODES_OF_ERRORS = 1000
+"""XML elements of an error."""
+DEEPEST_DOCUMENT = 64
+"""Levels of XML elements."""
+LONGEST_TEXT = 64 * 1024
+"""Characters of the text of one XML element, and bytes of one line of a listing."""
+LONGEST_TAG = 256 * 1024
+"""Bytes within which a tag, a comment or the like must end."""
+LONGEST_ENTRY = 64 * 1024
+"""Characters of one entry of a list in JSON."""
+MOST_ENTRIES = 100_000
+"""Entries of a list in JSON or XML."""
+MOST_LINES = 1_000_000
+"""Lines of a listing."""
+LINES_AT_ONCE = 8
+"""Lines of a listing that one step parses."""
+LARGEST_OUTCOME = 512 * 1024
+"""Bytes of any other JSON, which is parsed at once."""
+MOST_CONTAINERS = 20_000
+"""Lists and objects in it."""
+MOST_NAMES = 5000
+"""Names in one answer of an SFTP server, which has 256 KiB at most; OpenSSH sends 100."""
+
 
 def cut(text: str, longest: int = QUOTED) -> str:
     """Return text; one longer than ``longest`` is shortened to that length, an ellipsis included."""

@@ -178,7 +178,7 @@ class Bucket:
         with self.refusals.about(path):
             answer = await self.service.ask("GET", "", query)
         with self.refusals.reading(path):
-            return documents.listing_of(answer.body)
+            return await self.service.run(documents.listing_of(answer.body))
 
     # Multipart uploads ----------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Bucket:
                 checked = False
                 answer = await ask(sent)
         with self.refusals.reading(path):
-            upload = documents.upload_of(answer.body)
+            upload = await self.service.run(documents.upload_of(answer.body))
         if checking.sha256 and not checked:
             self.made.unchecked.add(upload)
         return upload
@@ -238,7 +238,7 @@ class Bucket:
                         return None
                     raise
             with self.refusals.reading(path):
-                page, following, _ = documents.parts_of(answer.body)
+                page, following, _ = await self.service.run(documents.parts_of(answer.body))
             found.update(page)
             if following is None or following == after:
                 break
@@ -258,7 +258,7 @@ class Bucket:
         with self.refusals.connecting():
             answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
         with self.refusals.reading(path):
-            etag = documents.completed_of(answer.body)
+            etag = await self.service.run(documents.completed_of(answer.body))
         self.made.forget(upload)
         return Made(etag, version_in(answer.head))
 
@@ -286,7 +286,7 @@ class Bucket:
                         return
                     raise
             with self.refusals.reading(path):
-                page, following = documents.uploads_of(answer.body)
+                page, following = await self.service.run(documents.uploads_of(answer.body))
             for pending in page:
                 if pending.key.startswith(prefix):  # Some services ignore it.
                     yield pending

@@ -2,9 +2,9 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
@@ -12,7 +12,7 @@ from twisted.web.iweb import IBodyProducer
 from datamover.protocols.http.answers import READ, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
-from datamover.protocols.http.content import beginning, whole
+from datamover.protocols.http.content import LARGEST_REFUSAL, beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.s3.address import BucketAddress, Query
@@ -20,9 +20,12 @@ from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
 from datamover.protocols.s3.permissions import Permission, permission
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
+from datamover.protocols.slices import in_slices
 from datamover.text.bounds import cut
 from datamover.text.pages import words_of
 from datamover.web.url import shown
+
+T = TypeVar("T")
 
 NO_UPLOAD = "NoSuchUpload"
 _BEGINNING = 256
@@ -103,6 +106,11 @@ class Service:
         """Send a request and return its answer, read whole; ``sha256`` is the digest of ``body``, in hex.
 
         ``once``: done twice it would leave something, so that it is not sent again where its connection breaks.
+        self._reactor = reactor
+
+    async def run(self, steps: Generator[None, None, T]) -> T:
+        """Do work on what the service sent in slices, and return its result."""
+        return await in_slices(self._reactor, steps)
 
         Raises Refused for an answer that is no success, or says so in its body alone, and what ``PolicyAgent.send``
         raises. Cancelling drops the connection.
@@ -111,7 +119,7 @@ class Service:
         response = await self._send(method, key, query, headers or {}, body, sha256, direct=direct, once=once)
         _, content = await whole(response)
         if _ERROR.search(content.lstrip()[:_BEGINNING]):
-            raise _refusal(response.head, content)
+            raise _refusal(response.head, content[:LARGEST_REFUSAL])
         return Answer(response.head, content)
 
     async def get(self, key: str, headers: Mapping[str, str]) -> Response:

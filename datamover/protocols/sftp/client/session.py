@@ -17,6 +17,7 @@ from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.channel import SftpChannel
 from datamover.protocols.sftp.client.messages import NOTHING, Attributes, SftpError, extended
 from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader, number, string
+from datamover.text.bounds import LARGEST_DOCUMENT
 
 _READ_SIZE = _WRITE_SIZE = 2**15
 """Bytes of a request that every server accepts."""
@@ -171,12 +172,14 @@ class SftpSession:
         """Return the names in a directory, "." and ".." included."""
         handle = await self.channel.request(messages.OPENDIR, string(path))
         found: list[bytes] = []
+        size = 0
         try:
-            while len(found) < _LONGEST_LISTING:
+            while len(found) < _LONGEST_LISTING and size < LARGEST_DOCUMENT:
                 more: list[bytes] = await self.channel.request(messages.READDIR, string(handle))
                 if not more:
                     break
                 found += more
+                size += sum(map(len, more))
         except SftpError as refusal:
             if refusal.code != messages.EOF:
                 raise
