@@ -28,6 +28,10 @@ from datamover.web.url import shown
 T = TypeVar("T")
 
 NO_UPLOAD = "NoSuchUpload"
+PARTS_REFUSED = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
+_UNEVEN = "same length"
+"""Cloudflare R2: "All non-trailing parts must have the same length."."""
+_MOST_PARTS = re.compile(r"(?i)part number must be an integer between 1 and ([1-9]\d{0,5})\b")
 _BEGINNING = 256
 """Bytes of an answer within which its document begins."""
 CIRCLE = "RedirectLoop"
@@ -70,6 +74,17 @@ class Refused(http_place.Refused):
         return self.code == NO_UPLOAD
 
     @property
+    def uneven(self) -> bool:
+        """Whether it is because the parts of an upload are not of one size."""
+        return self.code == "InvalidPart" and _UNEVEN in self.said.lower()
+
+    @property
+    def most_parts(self) -> int | None:
+        """How many parts an upload may have, if it is because of the number of one."""
+        found = _MOST_PARTS.search(self.said) if self.code == "InvalidArgument" else None
+        return int(found[1]) if found else None
+
+    @property
     def header_unknown(self) -> bool:
         return super().header_unknown and self.code in _HEADER_UNKNOWN
 
@@ -91,6 +106,11 @@ class Service:
         self._treq = TreqClient(agent, reactor)
         self._region = region
         self._keys = keys
+        self._reactor = reactor
+
+    async def run(self, steps: Generator[None, None, T]) -> T:
+        """Do work on what the service sent in slices, and return its result."""
+        return await in_slices(self._reactor, steps)
 
     async def ask(
         self,
@@ -106,11 +126,6 @@ class Service:
         """Send a request and return its answer, read whole; ``sha256`` is the digest of ``body``, in hex.
 
         ``once``: done twice it would leave something, so that it is not sent again where its connection breaks.
-        self._reactor = reactor
-
-    async def run(self, steps: Generator[None, None, T]) -> T:
-        """Do work on what the service sent in slices, and return its result."""
-        return await in_slices(self._reactor, steps)
 
         Raises Refused for an answer that is no success, or says so in its body alone, and what ``PolicyAgent.send``
         raises. Cancelling drops the connection.
