@@ -152,6 +152,8 @@ class ResourceOrigin:
             found = await self._resources.inspect(self._path)
             if found is not None and found.directory:
                 return self._resources.refusals.directory(self._path)
+            if found is not None:
+                return self._resources.refusals.withheld(self._path, refusal)
         return self._resources.refusals.of(refusal, self._path)
 
     def _wide(self, found: Found, response: Response | None, offset: int = 0, begins: int = 0) -> Source:
