@@ -59,3 +59,25 @@ class Waiting:
 
     def _look(self) -> None:
         self._looks += 1
+
+
+class TurnCounter:
+    """A context in which the turns of the reactor are counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next: Any = None
+
+    def __enter__(self) -> "TurnCounter":
+        self._ask()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._next.cancel()
+
+    def _ask(self) -> None:
+        self._next = reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self.count += 1
+        self._ask()

@@ -81,10 +81,45 @@ LARGEST_REFUSAL = 64 * 1024
 """Bytes of an error's body that are read for its message."""
 LARGEST_PAGE = 64 * 1024
 """Bytes of an error's page in which its words are looked for."""
-DEEPEST_DAV_DOCUMENT = 64
-"""Levels of nested elements of a WebDAV answer."""
-LONGEST_DAV_TEXT = 64 * 1024
-"""Characters of one text in a WebDAV answer."""
+
+# Documents and listings -------------------------------------------------------------------------------------------
+
+DOCUMENT_SLICE_SECONDS = 0.004
+"""Seconds of work on what a server sent that are done in one turn of the reactor; a step that was begun is finished."""
+STEPS_IN_SLICE = 16
+"""Steps that are done in one turn."""
+DOCUMENT_PIECE = 4096
+"""Bytes of a document, or characters, that one step reads."""
+LARGEST_DOCUMENT = 64 * 2**20
+"""Bytes of a document that is read as it arrives."""
+MOST_NODES = 500_000
+"""XML elements of a document that is read once it has arrived."""
+MOST_NODES_ARRIVING = 2_000_000
+"""XML elements of a document that is read as it arrives."""
+MOST_MEMBERS_TOLD = 250_000
+"""Files and directories in one document of WebDAV."""
+MOST_NODES_OF_ERRORS = 1000
+"""XML elements of an error."""
+DEEPEST_DOCUMENT = 64
+"""Levels of XML elements."""
+LONGEST_DOCUMENT_TEXT = 64 * 1024
+"""Characters of the text of one XML element, and bytes of one line of a listing."""
+LONGEST_MARKUP = 256 * 1024
+"""Bytes within which a tag, a comment or the like must end."""
+LONGEST_ENTRY = 64 * 1024
+"""Characters of one entry of a list in JSON."""
+MOST_ENTRIES = 100_000
+"""Entries of a list in JSON or XML."""
+MOST_LISTING_LINES = 1_000_000
+"""Lines of a listing."""
+LISTING_LINES_IN_STEP = 8
+"""Lines of a listing that one step parses."""
+LARGEST_JSON_AT_ONCE = 512 * 1024
+"""Bytes of any other JSON, which is parsed at once."""
+MOST_JSON_CONTAINERS = 20_000
+"""Lists and objects in it."""
+MOST_SFTP_NAMES = 5000
+"""Names in one answer of an SFTP server, which has 256 KiB at most; OpenSSH sends 100."""
 
 # SFTP ------------------------------------------------------------------------------------------------------------
 

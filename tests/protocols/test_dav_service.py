@@ -175,8 +175,8 @@ async def test_refused_reads(server: Rehearsal) -> None:
     server.dav.files["f"] = b"data"
     kinds: dict[int, type[DataMoverError]] = {
         403: errors.SourceForbidden,
-        404: errors.SourceNotFound,
-        410: errors.SourceNotFound,
+        404: errors.ServerError,
+        410: errors.ServerError,
         500: errors.ServerError,
     }
     for status, kind in kinds.items():
@@ -184,6 +184,11 @@ async def test_refused_reads(server: Rehearsal) -> None:
         with pytest.raises(kind) as caught:
             await get(server.reading, "f")
         assert caught.value.scope is Scope.SOURCE
+        # It is listed all the same: IIS has no type for its ending.
+        assert ("is there, but the server does not give it out" in caught.value.message) == (status in (404, 410))
+    server.dav.faults = []
+    with pytest.raises(errors.SourceNotFound):
+        await get(server.reading, "g")
 
 
 @pytest_twisted.ensureDeferred
@@ -773,6 +778,17 @@ async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) ->
     for way in (put, store):
         await way(server.writing, way.__name__, b"data")
     assert set(server.dav.files) == {"put", "store", "resumed"}
+
+
+@pytest.mark.parametrize("way", [put, store])
+@pytest_twisted.ensureDeferred
+async def test_refused_as_if_nothing_were_there(server: Rehearsal, way: Any) -> None:
+    """Where a file is refused by 404 though its directory is there, as IIS does, it is told what that means."""
+    await store(server.writing, "d/one", b"data")
+    server.dav.faults.append(on("PUT", gives(404), path="/d/"))
+    with pytest.raises(errors.DestinationInvalid, match="IIS says so of files above maxAllowedContentLength"):
+        await way(server.writing, "d/two", b"data")
+    assert server.dav.files == {"d/one": b"data"}
 
 
 @pytest.mark.parametrize("status", [404, 409])

@@ -24,7 +24,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 class Served:
     """A file; ``changes`` counts down the ranges that are given before it is another.
 
-    Ranges are given in whole blocks of ``block`` bytes, of which there are at most ``cap``.
+    Ranges are given in whole blocks of ``block`` bytes, of which there are at most ``cap``; ``up``: they begin with the
+    block behind what is asked for.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Served:
         changes: int = 100,
         block: int = 1,
         cap: int = len(DATA),
+        up: bool = False,
     ) -> None:
         self._tag = tag
         self._ranges = ranges
@@ -43,6 +45,7 @@ class Served:
         self._changes = changes
         self._block = block
         self._cap = cap
+        self._up = up
 
     def __call__(self, exchange: Exchange) -> None:
         headers = [("Last-Modified", "Sat, 28 Nov 2026 10:00:00 GMT")]
@@ -57,8 +60,11 @@ class Served:
             exchange.answer(412, [], b"")
             return
         begin, _, last = wanted.removeprefix("bytes=").partition("-")
-        first = int(begin) // self._block * self._block
-        end = -(-(int(last) + 1) // self._block) * self._block
+        first = (int(begin) + (self._block - 1) * self._up) // self._block * self._block
+        end = -(-(int(last or len(DATA) - 1) + 1) // self._block) * self._block
+        if first >= len(DATA):
+            exchange.answer(416, [("Content-Range", f"bytes */{len(DATA)}")])
+            return
         part = DATA[first : min(end, first + self._cap * self._block)]
         total = len(DATA) if self._total else "*"
         headers.append(("Content-Range", f"bytes {first}-{first + len(part) - 1}/{total}"))
@@ -102,6 +108,22 @@ async def test_whole_where_ranges_will_not_do(
 async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Rehearsal) -> None:
     """Where a service gives fewer bytes than it is asked for, or whole blocks, the file is read on all the same."""
     bucket.answer("f", Served(block=block, cap=cap, changes=10_000))
+    assert await read(bucket.reading.origin("f")) == (0, DATA)
+    identity = (await bucket.reading.origin("f").open()).inspection.identity
+    source = await bucket.reading.origin("f").open(MIB + 5, identity)
+    assert source.offset == MIB + 5
+    received = b""
+    while data := await source.read():
+        received += data
+    await source.close()
+    assert received == DATA[MIB + 5 :]
+
+
+@pytest.mark.parametrize("block", [1000, 70_000, 400_000])
+@pytest_twisted.ensureDeferred
+async def test_ranges_that_begin_behind(block: int, bucket: Rehearsal) -> None:
+    """Where a service rounds up to whole blocks, a range is asked for again from further before, without a gap."""
+    bucket.answer("f", Served(block=block, up=True, changes=10_000))
     assert await read(bucket.reading.origin("f")) == (0, DATA)
     identity = (await bucket.reading.origin("f").open()).inspection.identity
     source = await bucket.reading.origin("f").open(MIB + 5, identity)

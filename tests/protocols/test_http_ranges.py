@@ -10,7 +10,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, DeferredList
 
 from datamover.concurrency.buffer_budgets import Buffers
-from datamover.errors import ConnectionLost, DataMoverError, SourceChanged
+from datamover.errors import ConnectionLost, DataMoverError, ServerError, SourceChanged
 from datamover.protocols.http import ranges, steady
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
 from tests.servers.nginx import Nginx
@@ -251,8 +251,30 @@ async def test_another_range_than_was_asked_for(whose: str) -> None:
         return True
 
     received, error, _ = await read(Ranges(slow_file(), lie))
-    assert isinstance(error, SourceChanged)
+    assert isinstance(error, ServerError if whose == "offset" else SourceChanged)
     assert CONTENT.startswith(received)
+
+
+@pytest.mark.parametrize("block", [1000, 2**17, 2**20])
+@pytest_twisted.ensureDeferred
+async def test_ranges_that_begin_behind(block: int) -> None:
+    """Where a server rounds up to whole blocks, a range is asked for again from further before, without a gap."""
+    file = slow_file()
+
+    def rounds(exchange: Exchange, number: int) -> bool:
+        begin, _, end = exchange.request.headers["range"].removeprefix("bytes=").partition("-")
+        first, last = -(-int(begin) // block) * block, int(end)
+        if first > last:
+            exchange.answer(416, [("Content-Range", f"bytes */{len(CONTENT)}")])
+        else:
+            headers = [("Content-Range", f"bytes {first}-{last}/{len(CONTENT)}"), ("ETag", '"1"')]
+            exchange.answer(206, headers, CONTENT[first : last + 1])
+        return True
+
+    serve = Ranges(file, rounds)
+    received, error, _ = await read(serve)
+    assert (received == CONTENT, error) == (True, None)
+    assert serve.asked > 1
 
 
 @pytest_twisted.ensureDeferred

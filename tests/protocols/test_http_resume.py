@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from datamover.errors import ConnectFailed, ConnectionLost, ServerError
 from tests.protocols.reading import reading, rest_of, serving, until_broken
 from tests.servers.nginx import Nginx
-from tests.servers.web import Exchange, File
+from tests.servers.web import Exchange, File, Handler
 
 LONG_AGO = 1_700_000_000
 CONTENT = bytes(range(256)) * 40
@@ -135,6 +135,84 @@ async def test_a_part_that_is_not_the_one_asked_for(headers: list[tuple[str, str
         source = await client.origin(f"{web.url}/f").open(10, 'tag "1"')
         assert source.offset == 0
         assert await rest_of(source) == b"y" * 100
+
+
+def blocks(block: int, *, up: bool, asked: list[str], tag: str = '"1"') -> Handler:
+    """Serve CONTENT; ranges begin with a whole block, the one before or behind what is asked for."""
+
+    def handler(exchange: Exchange) -> None:
+        wanted = exchange.request.headers.get("range")
+        if wanted is None:
+            exchange.answer(200, [("ETag", tag)], CONTENT)
+            return
+        asked.append(wanted)
+        begin = int(wanted.removeprefix("bytes=").partition("-")[0])
+        first = (begin + (block - 1) * up) // block * block
+        told = f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        exchange.answer(206, [("ETag", tag), ("Content-Range", told)], CONTENT[first:])
+
+    return handler
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("offset", [1, 4095, 4096, 4097, 8191])
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_gives_whole_blocks(offset: int, up: bool) -> None:
+    """What comes before the offset is dropped; what begins behind it is asked for again from further before."""
+    asked: list[str] = []
+    async with serving() as web, reading() as client:
+        web.route("/f", blocks(4096, up=up, asked=asked))
+        source = await client.origin(f"{web.url}/f").open(offset, 'tag "1"')
+        assert source.offset == offset
+        assert await rest_of(source) == CONTENT[offset:]
+    missed = up and offset % 4096
+    assert asked == ([f"bytes={offset}-", "bytes=0-"] if missed else [f"bytes={offset}-"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_always_begins_behind() -> None:
+    """Where no range holds what is asked for, the file is read from its beginning, in the same attempt."""
+
+    def handler(exchange: Exchange) -> None:
+        if "range" in exchange.request.headers:
+            told = f"bytes 9000-{len(CONTENT) - 1}/{len(CONTENT)}"
+            exchange.answer(206, [("ETag", '"1"'), ("Content-Range", told)], CONTENT[9000:])
+        else:
+            exchange.answer(200, [("ETag", '"1"')], CONTENT)
+
+    async with serving() as web, reading() as client:
+        web.route("/f", handler)
+        source = await client.origin(f"{web.url}/f").open(5000, 'tag "1"')
+        assert (source.offset, await rest_of(source)) == (0, CONTENT)
+
+
+@pytest_twisted.ensureDeferred
+async def test_blocks_of_another_file() -> None:
+    """A block that begins before the offset is no continuation if the file is another."""
+    async with serving() as web, reading() as client:
+        web.route("/f", blocks(4096, up=False, asked=[], tag='"2"'))
+        source = await client.origin(f"{web.url}/f").open(5000, 'tag "1"')
+        assert (source.offset, source.inspection.identity) == (0, 'tag "2"')
+        assert await rest_of(source) == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_block_that_breaks_off_before_the_offset() -> None:
+    """A body that ends among the bytes that are dropped is a broken one, and not the end of the file."""
+
+    def handler(exchange: Exchange) -> None:
+        told = [("ETag", '"1"'), ("Content-Range", f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}")]
+        exchange.write(exchange.head(206, [*told, ("Content-Length", str(len(CONTENT)))]))
+        exchange.write(CONTENT[:3000])
+        exchange.close()
+
+    async with serving() as web, reading() as client:
+        web.route("/f", handler)
+        source = await client.origin(f"{web.url}/f").open(5000, 'tag "1"')
+        assert source.offset == 5000
+        received, error = await until_broken(source)
+        assert received == b""
+        assert isinstance(error, ConnectionLost)
 
 
 @pytest_twisted.ensureDeferred

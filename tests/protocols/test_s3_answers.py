@@ -15,6 +15,7 @@ from datamover.protocols.object_store.seam import Part
 from datamover.protocols.place import PlaceSettings
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.documents import Listing, error_of, listing_of, parts_of
+from datamover.protocols.slices import result
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
 from tests.protocols.conformance import read, write
@@ -295,7 +296,7 @@ LISTED = "<ListBucketResult>{}<Contents><Key> in/d/a</Key></Contents></ListBucke
 )
 def test_listings_that_go_on(more: str) -> None:
     """A listing is not taken for all that there is, however its XML is laid out; keys are as they are written."""
-    assert listing_of(b"\n " + LISTED.format(more).encode()) == Listing((" in/d/a",), (), "t")
+    assert result(listing_of(b"\n " + LISTED.format(more).encode())) == Listing((" in/d/a",), (), "t")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ def test_parts_laid_out() -> None:
     tags = ("e", '"e"', 'W/"e"', ' "e"\n', "&quot;e&quot;")
     item = "<Part><PartNumber> {} </PartNumber><Size>\n5\n</Size><ETag>{}</ETag></Part>"
     told = "".join(item.format(number, tag) for number, tag in enumerate(tags))
-    parts, following, _ = parts_of(f"<ListPartsResult>{told}</ListPartsResult>".encode())
+    parts, following, _ = result(parts_of(f"<ListPartsResult>{told}</ListPartsResult>".encode()))
     assert set(parts.values()) == {Part(5, "e")}
     assert (len(parts), following) == (len(tags), None)
 

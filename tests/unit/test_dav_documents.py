@@ -4,6 +4,7 @@ import pytest
 
 from datamover.protocols.dav.documents import Member, MultistatusParser
 from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.slices import result
 
 PROPS = "<D:propstat><D:prop><D:getcontentlength>3</D:getcontentlength></D:prop><D:status>HTTP/1.1 200</D:status>"
 DOCUMENT = (
@@ -17,7 +18,7 @@ def parsed(document: bytes) -> list[Member]:
     found: list[Member] = []
     parser = MultistatusParser(found.append)
     for start in range(0, len(document), 7):
-        parser.feed(document[start : start + 7])
+        result(parser.feed(document[start : start + 7]))
     parser.finish()
     return found
 

@@ -6,7 +6,6 @@ its ``ObjectStore``. Small files are put whole, under a hidden name, and moved.
 """
 
 import copy
-import json
 import os
 import posixpath
 import re
@@ -22,6 +21,7 @@ from datamover.protocols.dav.looks import TAG, Look, look_of, time_header
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import PATIENCE, PAUSE, DavService, Refused, answer_lost
 from datamover.protocols.http.request_body import SlicedBody
+from datamover.protocols.http_place.json_documents import short_json
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.limits import S3_LIMITS
 from datamover.protocols.object_store.metadata import Metadata
@@ -62,9 +62,9 @@ class Chunking:
                 headers = {"OCS-APIRequest": "true", "Accept": "application/json"}
                 with self._refusals.connecting():
                     answer = await self._service.ask("GET", url, headers)
-                told = json.loads(answer.body)["ocs"]["data"]["capabilities"]
+                told = short_json(answer.body)["ocs"]["data"]["capabilities"]
                 self.taken = bool(told["dav"].get("chunking"))
-            except (Refused, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (Refused, ValueError, KeyError, TypeError, AttributeError):
                 return True
         return self.taken is not False
 
@@ -198,21 +198,22 @@ class DavStore:
         return part
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
-        found: list[Member] = []
+        parts: dict[int, Part] = {}
+
+        def take(member: Member) -> None:
+            name, looked = "".join(segments_of("".join(member.hrefs[:1]))[-1:]), look_of(member)
+            if _CHUNK.fullmatch(name) and not looked.collection:
+                if looked.size is None:
+                    raise Unreadable("it tells no size of a chunk")
+                parts[int(name)] = Part(looked.size, looked.etag)
+
         with self.refusals.about(path), self.refusals.reading(path):
             try:
-                await self._service.find(self._url(upload), 1, FILE, MultistatusParser(found.append))
+                await self._service.find(self._url(upload), 1, FILE, MultistatusParser(take))
             except Refused as refusal:
                 if refusal.missing:
                     return None
                 raise
-            parts: dict[int, Part] = {}
-            for member in found:
-                name, looked = "".join(segments_of("".join(member.hrefs[:1]))[-1:]), look_of(member)
-                if _CHUNK.fullmatch(name) and not looked.collection:
-                    if looked.size is None:
-                        raise Unreadable("it tells no size of a chunk")
-                    parts[int(name)] = Part(looked.size, looked.etag)
         return parts
 
     async def complete(

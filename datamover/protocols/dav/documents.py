@@ -1,19 +1,19 @@
-"""Parse and make the XML documents of WebDAV. Pure.
-
-A multistatus is parsed piece by piece, with limits on its depth and on the length of its texts; a DTD is refused.
-"""
+"""Parse and make the XML documents of WebDAV. Pure."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from html import unescape
-from xml.etree.ElementTree import ParseError
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser, fromstring
-
-from datamover.bounds.servers import DEEPEST_DAV_DOCUMENT, LONGEST_DAV_TEXT
+from datamover.bounds.servers import (
+    LARGEST_DOCUMENT,
+    MOST_MEMBERS_TOLD,
+    MOST_NODES_ARRIVING,
+    MOST_NODES_OF_ERRORS,
+)
 from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.http_place.xml_documents import XmlReader, read_document
+from datamover.protocols.slices import result
 
 TOO_EARLY = 425
 
@@ -58,36 +58,44 @@ class Member:
 
 
 class MultistatusParser:
-    """Parses a multistatus (RFC 4918 13) as it arrives, and calls ``take`` with each response."""
+    """Parses a multistatus (RFC 4918 13) as it arrives, and calls ``take`` with each response.
+
+    It is the ``Target`` of its document.
+    """
 
     def __init__(self, take: Callable[[Member], None]) -> None:
         self._take = take
-        self._parser = DefusedXMLParser(target=self, forbid_dtd=True)
-        self._begun = False
+        self._reader = XmlReader(self, MOST_NODES_ARRIVING)
+        self._size = self._members = 0
         self._path: list[str] = []
-        self._text: list[str] | None = None
-        self._length = 0
         self._member = Member()
         self._found: dict[str, str] = {}
         self._is_collection = False
         self._status: int | None = None
 
-    def feed(self, data: bytes) -> None:
-        """Parse the next bytes. Raises Unreadable."""
-        if not self._begun:
+    def feed(self, data: bytes) -> Generator[None, None, None]:
+        """Parse the next bytes, in steps. Raises Unreadable."""
+        if not self._size:
             # PHP files leave empty lines before the document, where XML allows none.
             data = data.lstrip()
-            self._begun = bool(data)
-        try:
-            self._parser.feed(data)
-        except (ParseError, DefusedXmlException, ValueError) as error:
-            raise Unreadable("it is not XML") from error
+        self._size += len(data)
+        if self._size > LARGEST_DOCUMENT:
+            raise Unreadable(f"it has more than {LARGEST_DOCUMENT} bytes")
+        return self._reader.feed(data)
 
-    def end(self, tag: str | None = None) -> None:
-        """Called by the parser at the end of an element."""
-        name = self._path.pop() if self._path else ""
-        text = "".join(self._text) if self._text is not None else ""
-        self._text = None
+    def finish(self) -> None:
+        """End the document; raises Unreadable if it is incomplete."""
+        self._reader.finish()
+
+    # For the reader -------------------------------------------------------------------------------------------
+
+    def start(self, namespace: str, name: str) -> None:
+        if not self._path and name != "multistatus":
+            raise Unreadable("it is not a multistatus")
+        self._path.append(name if namespace in _NAMESPACES else "")
+
+    def end(self, text: str) -> None:
+        name = self._path.pop()
         within = self._path[-1] if self._path else ""
         if name == "href" and within == "response":
             self._member.hrefs.append(text)
@@ -111,53 +119,30 @@ class MultistatusParser:
             member, self._member = self._member, Member()
             if "resourcetype" not in member.props:  # Then "/" at the end of an href tells it (RFC 4918 5.2).
                 member.collection |= any(href.rstrip().endswith("/") for href in member.hrefs)
+            self._members += 1
+            if self._members > MOST_MEMBERS_TOLD:
+                raise Unreadable(f"it tells of more than {MOST_MEMBERS_TOLD:,} files")
             self._take(member)
         elif within == "prop" and name in _TEXTS:
             self._found[name] = text.strip()
 
-    def finish(self) -> None:
-        """End the document; raises Unreadable if it is incomplete."""
-        try:
-            self._parser.close()
-        except (ParseError, DefusedXmlException, ValueError) as error:
-            raise Unreadable("it is not XML") from error
 
-    # For the parser -------------------------------------------------------------------------------------------
+def failure_in(body: bytes) -> Generator[None, None, int | None]:
+    """Return the status of the first resource in a multistatus that failed, None if none did, in steps.
 
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        namespace, _, name = tag.rpartition("}")
-        known = namespace.lstrip("{") in _NAMESPACES
-        if not self._path and name != "multistatus":
-            raise ValueError("not a multistatus")
-        self._path.append(name if known else "")
-        if len(self._path) > DEEPEST_DAV_DOCUMENT:
-            raise ValueError("too deep")
-        self._text, self._length = ([], 0) if known and name in _TEXTS else (None, 0)
+    Raises Unreadable.
+    """
+    failed: int | None = None
 
-    def data(self, text: str) -> None:
-        if self._text is not None:
-            self._length += len(text)
-            if self._length > LONGEST_DAV_TEXT:
-                raise ValueError("too long")
-            self._text.append(text)
+    def take(member: Member) -> None:
+        nonlocal failed
+        if failed is None and member.status is not None and member.status >= 300:
+            failed = member.status
 
-    def close(self) -> None:
-        """Do nothing: the parser calls it at its end."""
-
-
-def members_of(body: bytes) -> list[Member]:
-    """Return the resources in a whole multistatus. Raises Unreadable."""
-    found: list[Member] = []
-    parser = MultistatusParser(found.append)
-    parser.feed(body)
+    parser = MultistatusParser(take)
+    yield from parser.feed(body)
     parser.finish()
-    return found
-
-
-def failure_in(body: bytes) -> int | None:
-    """Return the status of the first resource in a multistatus that failed, None if none did."""
-    failed = [each.status for each in members_of(body) if each.status is not None and each.status >= 300]
-    return failed[0] if failed else None
+    return failed
 
 
 def said_in(body: bytes) -> tuple[str, str]:
@@ -165,10 +150,27 @@ def said_in(body: bytes) -> tuple[str, str]:
 
     sabre/dav names an exception; other servers send a page, of which the title is used.
     """
+    said = _Said()
     try:
-        root = fromstring(body, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError):
+        result(read_document(body, said, MOST_NODES_OF_ERRORS))
+    except Unreadable:
         title = _TITLE.search(body)
         return "", unescape(" ".join(title[1].decode("utf-8", "replace").split())) if title else ""
-    texts = {each.tag.rpartition("}")[2].lower(): " ".join((each.text or "").split()) for each in root.iter()}
+    texts = said.texts
     return texts.get("exception", "").rpartition("\\")[2], texts.get("message", "") or texts.get("title", "")
+
+
+class _Said:
+    """The texts in an error, by the names of their elements."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self._path: list[str] = []
+
+    def start(self, _: str, name: str) -> None:
+        self._path.append(name.lower())
+
+    def end(self, text: str) -> None:
+        name = self._path.pop()
+        if text or name not in self.texts:
+            self.texts[name] = " ".join(text.split())

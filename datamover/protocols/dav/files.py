@@ -11,7 +11,7 @@ from datamover.errors import ConnectionLost, DataMoverError, Stalled
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import Look, if_tagged, look_in, look_of, members_of, tag_told, time_header
+from datamover.protocols.dav.looks import Look, Members, if_tagged, look_in, look_of, tag_told, time_header
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
 from datamover.protocols.dav.service import (
     BROKEN,
@@ -27,6 +27,7 @@ from datamover.protocols.dav.service import (
 from datamover.protocols.dav.sink import FedBody
 from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.slices import converted, in_order
 from datamover.web.url import WebUrl
 
 T = TypeVar("T")
@@ -75,27 +76,29 @@ class DavFiles:
 
     async def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; an empty list if there is no directory."""
-        return sorted(await self.members(path, NAMES))
+        return await self.service.run(in_order(await self.members(path, NAMES)))
 
-    async def members(self, path: str, properties: bytes = FILE) -> dict[str, Look]:
+    async def members(self, path: str, properties: bytes = FILE) -> Mapping[str, Look]:
         """Return the members of a directory by name, with the requested ``properties``; {} if there is no directory."""
         if not self.learnt.finds:
             raise self.refusals.unusable(path, "cannot be listed: the server does not support PROPFIND")
         url = self.service.address.url(path, collection=True)
-        found: list[Member] = []
-        parser = MultistatusParser(found.append)
+        found = Members(segments_of(url.path))
         with self.refusals.about(path), self.refusals.reading(path):
             try:
-                await self.service.find(url, 1, properties, parser)
+                await self.service.find(url, 1, properties, MultistatusParser(found.take))
             except Refused as refusal:
                 there = None if refusal.missing else await self.look(path)
                 if there is None or not there.collection:
                     return {}
                 raise
-        members = members_of(segments_of(url.path), found)
-        for unnamed in members:
-            if unnamed in (".", "..") or "/" in unnamed or "\0" in unnamed:
-                raise self.refusals.unusable(path, f"holds a name that no path can have, {unnamed!r}: rename it")
+
+        def check(name: str) -> None:
+            if name in (".", "..") or "/" in name or "\0" in name:
+                raise self.refusals.unusable(path, f"holds a name that no path can have, {name!r}: rename it")
+
+        members = found.by_name()
+        await self.service.run(converted(members, check))
         return members
 
     async def room(self) -> int | None:

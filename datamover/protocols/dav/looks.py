@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -88,6 +88,38 @@ class Sent:
         return None
 
 
+class Members:
+    """The members of a collection, taken one by one from a multistatus."""
+
+    def __init__(self, own: tuple[str, ...]) -> None:
+        """``own`` is the collection's path."""
+        self._own = own
+        self._looks: dict[tuple[str, ...], dict[str, Look]] = {}
+        """The Looks by the path above and the name."""
+
+    def take(self, member: Member) -> None:
+        look = look_of(member)
+        for path in map(segments_of, member.hrefs):
+            if path:
+                self._looks.setdefault(path[:-1], {})[path[-1]] = look
+
+    def by_name(self) -> Mapping[str, Look]:
+        """Return the Looks of the members by name."""
+        own = self._own
+        if self._looks and own and own[-1] not in self._looks.get(own[:-1], ()):
+            own = self._changed()
+        return self._looks.get(own, {})
+
+    def _changed(self) -> tuple[str, ...]:
+        """Return the collection's path where a proxy changes paths: it is above all others if it is told."""
+        above = min(self._looks, key=len)
+        shortest = (*above, next(iter(self._looks[above])))
+        for path, names in self._looks.items():
+            if path[: len(shortest)] != shortest and (path != above or len(names) > 1):
+                return above
+        return shortest
+
+
 def look_of(member: Member) -> Look:
     """Return the Look in a response of a multistatus."""
     props = member.props
@@ -99,16 +131,6 @@ def look_of(member: Member) -> Look:
         http_date(props.get("getlastmodified")),
         digests_in(props.get("checksums", "")),
     )
-
-
-def members_of(own: tuple[str, ...], found: Iterable[Member]) -> dict[str, Look]:
-    """Return the Looks of a collection's members by name; ``own`` is the collection's path."""
-    looks = {segments_of(href): look_of(member) for member in found for href in member.hrefs}
-    if looks and own not in looks:  # A proxy in front of it changes its paths.
-        shortest = min(looks, key=len)
-        holds_all = all(each[: len(shortest)] == shortest for each in looks)
-        own = shortest if holds_all else shortest[:-1]
-    return {each[-1]: looked for each, looked in looks.items() if each != own and each[:-1] == own}
 
 
 def look_in(head: Head) -> Look:

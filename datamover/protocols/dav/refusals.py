@@ -92,6 +92,13 @@ class DavRefusals(HttpRefusals):
         if status == 403:
             verb = "read" if side is Scope.SOURCE else "written"
             return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the permission")
+        if refusal.missing and path and side is Scope.DESTINATION:
+            return self.unusable(
+                path,
+                f"is not taken: the server says that nothing is there ({status}), though its directory is; IIS says so "
+                "of files above maxAllowedContentLength (30 MB), and of names and endings that its request filtering "
+                "refuses: have that changed",
+            )
         if refusal.missing:
             return self.missing(path)
         if status == 412:

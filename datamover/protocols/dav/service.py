@@ -1,8 +1,8 @@
 """Send requests to one WebDAV server, with its login; an answer that is no success raises ``Refused``."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -24,7 +24,10 @@ from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.listings import in_time
+from datamover.protocols.slices import Slices, in_slices
 from datamover.web.url import WebUrl
+
+T = TypeVar("T")
 
 MULTISTATUS = 207
 LOGINS = 3
@@ -138,6 +141,10 @@ class DavService:
         waiting: Deferred[None] = deferLater(self._reactor, seconds)
         await waiting
 
+    async def run(self, steps: Generator[None, None, T]) -> T:
+        """Do work on what the server sent in slices, and return its result."""
+        return await in_slices(self._reactor, steps)
+
     async def ask(
         self,
         method: str,
@@ -154,7 +161,7 @@ class DavService:
         head, content = await whole(response)
         if head.status == MULTISTATUS:
             try:
-                inside = failure_in(content)
+                inside = await self.run(failure_in(content))
             except http_place.Unreadable:
                 inside = 500
             if inside is not None:
@@ -175,10 +182,10 @@ class DavService:
         await in_time(self._feed(response, parser), self._reactor)
 
     async def _feed(self, response: Response, parser: MultistatusParser) -> None:
-        body = await decoded(response.head, response.body)
+        body, slices = await decoded(response.head, response.body), Slices(self._reactor)
         try:
             while data := await body.read():
-                parser.feed(data)
+                await slices.run(parser.feed(data))
             parser.finish()
         finally:
             await body.close()

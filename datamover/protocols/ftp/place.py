@@ -29,6 +29,7 @@ from datamover.protocols.part_files import PartFilePlace
 from datamover.protocols.part_files.names import PREFIX, SUFFIX
 from datamover.protocols.part_files.seam import ProvePath
 from datamover.protocols.place import PlaceSettings
+from datamover.protocols.slices import converted, in_order
 from datamover.protocols.upload import Check, Stored
 
 
@@ -172,11 +173,13 @@ class FtpPlace(PartFilePlace):
         """Return the names in a directory, sorted; bytes that are not UTF-8 become lone surrogates."""
         with self._refusals.about(path):
             async with self._sessions.lent() as session:
+                slices = session.slices()
                 try:
                     found = await self._tree.entries(session, await self._tree.directory(session, path.strip("/")))
                 except Missing:
                     return []
-            return sorted({entry.name for entry in found if entry.name not in (".", "..") and "/" not in entry.name})
+            names = await slices.run(converted(found, lambda entry: entry.name))
+            return await slices.run(in_order({name for name in names if name not in (".", "..") and "/" not in name}))
 
     async def free(self) -> int | None:
         """Return how many bytes may still be written, None if the server does not report it."""

@@ -7,8 +7,9 @@ to confine its logins itself.
 """
 
 import posixpath
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -20,6 +21,8 @@ from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession, says_missing
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
 from datamover.protocols.lacks import Lacks
+
+T = TypeVar("T")
 
 FRESH = 2.0
 """Seconds for which a directory's real path is reused."""
@@ -148,24 +151,23 @@ class Tree:
         await session.enter(real)
         if "MLST" in session.features and not links:
             try:
-                return [found for line in await session.lines("MLSD") if (found := fact_entry(line)) is not None]
+                return [entry for entry in await session.listing(fact_entry, "MLSD") if entry is not None]
             except FtpRefusal as refusal:
                 if not refusal.unsupported:
                     raise
         try:
-            lines = await _listed(session, "LIST")
+            told = await _listed(session, _line, "LIST")
         except FtpRefusal as refusal:
             if links or not refusal.unsupported:
                 raise
             return await self._named(session)
-        told = [line_entry(line) for line in lines if not line.startswith("total ")]
         if None in told and not links:
             return await self._named(session)
-        return [entry for entry in told if entry is not None]
+        return [entry for entry in told if isinstance(entry, Entry)]
 
     async def _named(self, session: FtpSession) -> list[Entry]:
         """Return the entries of the working directory of a server that lists names only."""
-        return [Entry(posixpath.basename(name), "other") for name in await _listed(session, "NLST")]
+        return await _listed(session, lambda name: Entry(posixpath.basename(name), "other"), "NLST")
 
     async def free(self, session: FtpSession) -> int | None:
         """Return how many bytes may be written below the root, by AVBL (draft-peterson-streamlined-ftp).
@@ -330,10 +332,15 @@ class Tree:
             self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")
 
 
-async def _listed(session: FtpSession, verb: str) -> list[str]:
+def _line(line: str) -> Entry | str | None:
+    """Return the entry in a line of LIST, the line where it tells of no file, None for one that is not understood."""
+    return line if line.startswith("total ") else line_entry(line)
+
+
+async def _listed(session: FtpSession, parse: Callable[[str], T], verb: str) -> list[T]:
     """Return the lines of a listing of the working directory, with hidden names if the server can show them."""
     try:
-        return await session.lines(verb, "-a")
+        return await session.listing(parse, verb, "-a")
     except FtpRefusal:
         # Some servers take the option for a name.
-        return await session.lines(verb)
+        return await session.listing(parse, verb)

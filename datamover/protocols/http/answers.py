@@ -7,7 +7,7 @@ import base64
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -38,6 +38,8 @@ READ = WHOLE | {PARTIAL}
 """Status of the answers to GET that hold a file, or a part of it."""
 UNSATISFIABLE = 416
 
+BACK = (2**20, 16 * 2**20)
+"""Bytes before the wanted one from which on a range is asked for again; blocks are seldom larger."""
 
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"(?:bytes)?[\s=:]*(\d{1,40})\s*-\s*(\d{1,40})\s*/\s*(\d{1,40}|\*)", re.IGNORECASE)
@@ -100,7 +102,23 @@ class ContentRange:
 
     def begins(self, wanted: "ContentRange") -> bool:
         """Tell whether this has the first byte of a range that was asked for, if not all of it."""
-        return self.total == wanted.total and self.first <= wanted.first <= self.last
+        return self.total == wanted.total and self.holds(wanted.first)
+
+    def holds(self, offset: int) -> bool:
+        return self.first <= offset <= self.last
+
+
+def starts(first: int) -> Iterator[int]:
+    """Yield where a range is asked for of which ``first`` is wanted: each next one if the answer did not hold that.
+
+    So a server is read that rounds up to whole blocks. What an answer has before the wanted byte is dropped.
+    """
+    yield first
+    for back in BACK:
+        if first:
+            yield max(0, first - back)
+        if first <= back:
+            return
 
 
 def content_range(head: Head) -> ContentRange | None:
@@ -116,9 +134,18 @@ def content_range(head: Head) -> ContentRange | None:
     return found
 
 
-def tells_empty(head: Head) -> bool:
-    """Tell whether the refusal of a range says that the file has no bytes (RFC 9110 15.5.17)."""
-    return head.status == UNSATISFIABLE and (head.header("Content-Range") or "").strip().lower() == "bytes */0"
+def tells_total(head: Head, total: int) -> bool:
+    """Tell whether the refusal of a range says that the file has so many bytes (RFC 9110 15.5.17)."""
+    return head.status == UNSATISFIABLE and (head.header("Content-Range") or "").strip().lower() == f"bytes */{total}"
+
+
+def elsewhere(what: str, first: int, given: int, scope: Scope) -> ServerError:
+    """Return the error for a server whose ranges do not hold the first byte that was asked for."""
+    return ServerError(
+        f"{what}: asked for the bytes from {first} on, the server answers with others of the same file, from "
+        f"{given} on at last (Content-Range): have that changed; the next attempt reads it over one connection",
+        scope=scope,
+    )
 
 
 def check_announced(head: Head) -> None:

@@ -21,11 +21,14 @@ from datamover.protocols.http.answers import (
     Head,
     check_announced,
     content_range,
+    elsewhere,
     failure_of,
     holds_whole,
     if_range,
     inspection_of,
     ranges_given,
+    starts,
+    tells_total,
 )
 from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.client.decoding import check_codings, decoded
@@ -131,19 +134,25 @@ class WebOrigin:
         return RangedSource(source, ends, size, open_range, self._clock, partial(self._streams.join, self._url))
 
     async def _range(self, inspection: Inspection, wanted: ContentRange) -> tuple[ContentRange, BodyStream]:
-        """Return the part that was answered, and its body. Raises SourceChanged if that is not how the range begins."""
+        """Return the part that was answered, and its body. Raises SourceChanged if it is of another file."""
         identity = inspection.identity or ""
-        headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Range": if_range(identity) or ""}
-        reply = await self._ask(b"GET", self._url, headers)
-        if reply.head.status == PARTIAL:
-            part = content_range(reply.head)
-            if part is not None and part.begins(wanted) and _same(reply.head, identity, wanted.total) is not None:
+        given = wanted.total or 0
+        for first in starts(wanted.first):
+            headers = {"Range": f"bytes={first}-{wanted.last}", "If-Range": if_range(identity) or ""}
+            reply = await self._ask(b"GET", self._url, headers)
+            part = content_range(reply.head) if reply.head.status == PARTIAL else None
+            same = part is not None and _same(reply.head, identity, wanted.total) is not None
+            if part is not None and same and part.begins(wanted):
                 return part, reply.body
-        elif reply.head.status not in (*WHOLE, UNSATISFIABLE):
-            await reply.body.discard()
-            raise failure_of(reply.head)
-        await reply.body.close()
-        raise self._changed()
+            if reply.head.status not in (*WHOLE, PARTIAL, UNSATISFIABLE):
+                await reply.body.discard()
+                raise failure_of(reply.head)
+            await reply.body.close()
+            if part is not None and same and part.total == wanted.total:
+                given = part.first
+            elif wanted.total is None or not tells_total(reply.head, wanted.total):
+                raise self._changed()
+        raise elsewhere(self._url.told, wanted.first, given, Scope.SOURCE)
 
     async def _get(self) -> tuple[Head, BodyStream]:
         reply = await self._ask(b"GET", self._url, {})
@@ -154,18 +163,27 @@ class WebOrigin:
 
     async def _resume(self, offset: int, identity: str) -> "WebSource | None":
         """Return the source at ``offset``, or at 0 if the server sent the whole file, None if it sent neither."""
-        headers = {"Range": f"bytes={offset}-"}
         condition = if_range(identity)
-        if condition is not None:
-            headers["If-Range"] = condition
-        reply = await self._ask(b"GET", self._url, headers)
+        for first in starts(offset):
+            headers = {"Range": f"bytes={first}-"}
+            if condition is not None:
+                headers["If-Range"] = condition
+            reply = await self._ask(b"GET", self._url, headers)
+            part = content_range(reply.head) if reply.head.status == PARTIAL else None
+            if part is None or part.holds(offset):
+                break
+            await reply.body.close()
+            self._streams.refused(self._url)
+        else:
+            return None
         if reply.head.status in WHOLE:
             return _whole(*await _file_in(reply))
         if reply.head.status == PARTIAL:
             await _check_announced(reply)
-            part, inspection = content_range(reply.head), continuation(reply.head, offset, identity)
+            inspection = continuation(reply.head, offset, identity)
             if part is not None and inspection is not None:
-                return WebSource(inspection, offset, part.last + 1 - offset, reply.body, reply.head)
+                skip = offset - part.first
+                return WebSource(inspection, offset, part.last + 1 - offset, reply.body, reply.head, skip)
             await reply.body.close()
             return None
         await reply.body.discard()
@@ -183,8 +201,15 @@ class WebSource:
     """One body; checks its length against the announced one."""
 
     def __init__(
-        self, inspection: Inspection, offset: int, length: int | None, body: BodyStream | None, head: Head
+        self,
+        inspection: Inspection,
+        offset: int,
+        length: int | None,
+        body: BodyStream | None,
+        head: Head,
+        skip: int = 0,
     ) -> None:
+        """``skip``: bytes of the body before ``offset``; they are not of its ``length``."""
         self.inspection = inspection
         self.offset = offset
         self._length = length
@@ -193,6 +218,7 @@ class WebSource:
         self.ends = None if length is None else offset + length
         """The file's offset at the end of the body."""
         self._read = 0
+        self._skip = skip
 
     @property
     def url(self) -> WebUrl:
@@ -215,7 +241,10 @@ class WebSource:
         Raises ConnectionLost or SizeMismatch where the file ends before or after the size it was announced with, and
         Stalled when nothing comes for the idle timeout. Cancelling leaves the source fit only for ``close``.
         """
-        data = await self._body.read() if self._body is not None else b""
+        data = await self._next()
+        while self._skip and data:
+            self._skip, data = max(0, self._skip - len(data)), data[self._skip :]
+            data = data or await self._next()
         self._read += len(data)
         if self._length is not None and (self._read > self._length or (not data and self._read < self._length)):
             raise SizeMismatch(
@@ -224,6 +253,9 @@ class WebSource:
                 scope=Scope.SOURCE,
             )
         return data
+
+    async def _next(self) -> bytes:
+        return await self._body.read() if self._body is not None else b""
 
     async def close(self) -> None:
         """Release the connection, closing it if the body was not read to its end. Completes when that is done."""
@@ -237,7 +269,7 @@ def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
     A server that holds back some of them must be sure to tell a changed file when the rest is requested.
     """
     part = content_range(head)
-    if part is None or part.total is None or part.first != offset:
+    if part is None or part.total is None or not part.first <= offset <= part.last:
         return None
     if part.last + 1 < part.total and (if_range(identity) is None or head.url != head.asked):
         return None

@@ -7,7 +7,16 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Inspection, Source
-from datamover.protocols.http.answers import PARTIAL, UNSATISFIABLE, ContentRange, content_range, ranges_given
+from datamover.protocols.http.answers import (
+    PARTIAL,
+    UNSATISFIABLE,
+    ContentRange,
+    content_range,
+    elsewhere,
+    ranges_given,
+    starts,
+    tells_total,
+)
 from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource, first_range
@@ -43,7 +52,7 @@ class ResourceOrigin:
     async def _resumed(self, offset: int, identity: str) -> Source | None:
         """Return the source at ``offset``, None where the file is another or has no more than ``offset`` bytes."""
         try:
-            response = await self._resources.get(self._path, self._from(offset))
+            response = await self._from_offset(offset)
         except Refused as refusal:
             if refusal.status != UNSATISFIABLE:
                 raise await self._why(refusal) from refusal
@@ -51,6 +60,8 @@ class ResourceOrigin:
             # There is nothing left to read of one that ends at the offset.
             ended = (there.identity, there.size) == (identity, offset)
             return ResourceSource(self._resources.refusals, self._path, there, offset, None, 0, None) if ended else None
+        if response is None:
+            return None
         found = self._resources.found(self._path, response.head)
         if _is_part(response):
             part = _beginning(found, response, offset)
@@ -62,6 +73,17 @@ class ResourceOrigin:
             await response.body.close()
             return None
         return self._wide(found, response, offset, begins)
+
+    async def _from_offset(self, offset: int) -> Response | None:
+        """Return an answer that holds the byte at an offset, or all; None if there is none. Raises Refused."""
+        for first in starts(offset):
+            response = await self._resources.get(self._path, self._from(first, offset))
+            part = content_range(response.head)
+            if part is None or part.holds(offset):
+                return response
+            await response.body.close()
+            self._streams.refused(response.head.url)
+        return None
 
     async def _get(self) -> tuple[Found, Response | None]:
         try:
@@ -115,11 +137,14 @@ class ResourceOrigin:
             raise self._resources.refusals.unnamed_part(self._path)
         return self._resources.found(self._path, response.head), response
 
-    def _from(self, offset: int) -> dict[str, str]:
-        """Return the headers of the first request: for a part of the file if the server is known to serve ranges."""
+    def _from(self, first: int, offset: int = 0) -> dict[str, str]:
+        """Return the headers of the first request: for a part of the file if the server is known to serve ranges.
+
+        It is asked for from ``first`` on, of which the bytes from ``offset`` on are wanted.
+        """
         if self._resources.serves_ranges and not self._streams.any_refused:
-            return {"Range": f"bytes={offset}-{offset + first_range() - 1}"}
-        return {"Range": f"bytes={offset}-"} if offset else {}
+            return {"Range": f"bytes={first}-{offset + first_range() - 1}"}
+        return {"Range": f"bytes={first}-"} if offset else {}
 
     async def _why(self, refusal: Refused) -> DataMoverError:
         """Return the error for a refusal; a directory is told from what is not there."""
@@ -127,6 +152,8 @@ class ResourceOrigin:
             found = await self._resources.inspect(self._path)
             if found is not None and found.directory:
                 return self._resources.refusals.directory(self._path)
+            if found is not None:
+                return self._resources.refusals.withheld(self._path, refusal)
         return self._resources.refusals.of(refusal, self._path)
 
     def _wide(self, found: Found, response: Response | None, offset: int = 0, begins: int = 0) -> Source:
@@ -154,19 +181,27 @@ class ResourceOrigin:
         return WordedSource(wide, refusals, self._path)
 
     async def _range(self, found: Found, wanted: ContentRange) -> tuple[ContentRange, BodyStream]:
-        headers = {"Range": f"bytes={wanted.first}-{wanted.last}", **found.condition}
-        try:
-            response = await self._resources.get(self._path, headers)
-        except Refused as refusal:
-            if refusal.missing or refusal.status in (412, UNSATISFIABLE):
-                raise self._resources.refusals.changed(self._path) from refusal
-            raise self._resources.refusals.of(refusal, self._path) from refusal
-        same = self._resources.found(self._path, response.head).condition == found.condition
-        part = content_range(response.head)
-        if same and part is not None and part.begins(wanted):
-            return part, response.body
-        await response.body.close()
-        raise self._resources.refusals.changed(self._path)
+        refusals, total = self._resources.refusals, wanted.total or 0
+        given = total
+        for first in starts(wanted.first):
+            headers = {"Range": f"bytes={first}-{wanted.last}", **found.condition}
+            try:
+                response = await self._resources.get(self._path, headers)
+            except Refused as refusal:
+                if tells_total(refusal.head, total):
+                    continue
+                if refusal.missing or refusal.status in (412, UNSATISFIABLE):
+                    raise refusals.changed(self._path) from refusal
+                raise refusals.of(refusal, self._path) from refusal
+            same = self._resources.found(self._path, response.head).condition == found.condition
+            part = content_range(response.head)
+            if same and part is not None and part.begins(wanted):
+                return part, response.body
+            await response.body.close()
+            if not same or part is None or part.total != wanted.total:
+                raise refusals.changed(self._path)
+            given = part.first
+        raise elsewhere(refusals.what(self._path), wanted.first, given, refusals.side)
 
 
 def _is_part(response: Response) -> bool:

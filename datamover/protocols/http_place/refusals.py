@@ -71,6 +71,14 @@ class HttpRefusals(Refusals):
             )
         return Refusals.met(self, error)
 
+    def withheld(self, path: str, refusal: Refused) -> DataMoverError:
+        """Return the error for a file that is looked at with success, and is "not there" when it is read."""
+        return errors.ServerError(
+            f"{self.what(path)} is there, but the {self.holder} does not give it out ({refusal.status}): have its "
+            "administrator look why; IIS does so with endings that it has no MIME type for, and filters some names",
+            scope=self.side,
+        )
+
     def gone(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(f"{self.what(path)}: its upload is not there any more", scope=self.side)
 

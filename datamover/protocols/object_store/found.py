@@ -3,7 +3,7 @@
 import posixpath
 
 from datamover.protocols.base import Inspection
-from datamover.protocols.http.answers import PARTIAL, Head, content_range, tells_empty
+from datamover.protocols.http.answers import PARTIAL, Head, content_range, tells_total
 from datamover.protocols.http.dates import http_date
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject
@@ -31,7 +31,7 @@ def found_in(
         return FoundObject(Inspection(name, directory=True), upload=own.upload)
     changed = (head.header("Last-Modified") or "").strip()
     part = content_range(head)  # Some services send one with status 200.
-    whole = head.length if head.status < PARTIAL else 0 if tells_empty(head) else None
+    whole = head.length if head.status < PARTIAL else 0 if tells_total(head, 0) else None
     size = part.total if part is not None else whole
     identity = f"{etag} {changed} {head.header(f'{prefix}mtime') or ''}".rstrip() if etag else None
     modified = http_date(changed) if own.modified is None else own.modified

@@ -13,6 +13,8 @@ class PartLimits:
     """Bytes of the largest part."""
     most: int
     """Parts of an upload, at most."""
+    even: bool = False
+    """Whether all parts but the last one must be of one size, and that one no larger."""
 
 
 S3_LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)

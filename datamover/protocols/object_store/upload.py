@@ -75,6 +75,8 @@ class MultipartUpload:
         self._parts: Parts | None = None
         self._made = Made()
         """What the answer to the commit said."""
+        self._even: int | None = None
+        """Bytes of each part but the last one, where all must be of one size."""
         self._leave: Callable[[], None] | None = None
         self._asked_at: float | None = None
         """When the service was asked to begin an upload, as long as no answer came; POSIX seconds."""
@@ -105,14 +107,16 @@ class MultipartUpload:
 
     async def write(self, data: Octets) -> None:
         self._gathered.add(data)
-        while len(self._gathered) >= (size := self._part_size(len(self._sending))) + self._store.limits.least:
-            # The rest is large enough to be a part of its own when it is flushed.
+        limits = self._store.limits
+        # The rest is large enough to be a part of its own when it is flushed, or the last one.
+        rest = 1 if limits.even else limits.least
+        while len(self._gathered) >= (size := self._part_size(len(self._sending))) + rest:
             await self._send(self._gathered.take(size))
 
     async def flush(self) -> Saved:
         """Send the gathered bytes, if they may be a part of their own, and wait for all parts so far."""
         limits, number, done = self._store.limits, len(self._sending) + 1, self._size + len(self._gathered)
-        early = may_end_early(limits, self._wanted, self._expected, number, done)
+        early = not limits.even and may_end_early(limits, self._wanted, self._expected, number, done)
         return await self._saved(send=early and len(self._gathered) >= limits.least)
 
     async def finish(self) -> Saved:
@@ -187,7 +191,13 @@ class MultipartUpload:
         return min(self._tools.part_size, max(self._store.limits.least, IN_FLIGHT.size // 2))
 
     def _part_size(self, number: int) -> int:
-        return part_size(self._store.limits, self._wanted, self._expected, number, self._size)
+        limits = self._store.limits
+        if not limits.even:
+            return part_size(limits, self._wanted, self._expected, number, self._size)
+        if self._even is None:
+            first = self._listed[0].size if self._listed else 0
+            self._even = first or part_size(limits, self._wanted, self._expected, 0, 0)
+        return self._even
 
     async def _create(self) -> None:
         key = UploadKey(self._token.transfer, self._token.content)

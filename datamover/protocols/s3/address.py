@@ -5,12 +5,19 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote, urljoin
 
 from datamover.errors import DataMoverError
+from datamover.protocols.object_store.limits import S3_LIMITS, PartLimits
 from datamover.protocols.s3.signing import encoded, query_string
 from datamover.web.url import WebUrl
 
 Query = Sequence[tuple[str, str]]
 """Names and values, decoded."""
 
+_LIMITS = {
+    # "Multipart upload" in Cloudflare's documentation of R2.
+    ".r2.cloudflarestorage.com": replace(S3_LIMITS, even=True),
+    # "How to use multipart uploads" in Scaleway's documentation.
+    ".scw.cloud": replace(S3_LIMITS, most=1000),
+}
 LONGEST_KEY = 1024
 """Bytes (Amazon S3 User Guide, "Naming Amazon S3 objects")."""
 
@@ -26,6 +33,11 @@ class BucketAddress:
     @property
     def host(self) -> str:
         return self.endpoint.host if self.path_style else f"{self.bucket}.{self.endpoint.host}"
+
+    @property
+    def limits(self) -> PartLimits:
+        """The limits of the parts of an upload, where the service is known for others than Amazon's."""
+        return next((limits for end, limits in _LIMITS.items() if self.endpoint.host.endswith(end)), S3_LIMITS)
 
     def url(self, key: str, query: str = "") -> WebUrl:
         """Return the URL of a key, "" for the bucket's own."""

@@ -13,7 +13,7 @@ from datamover.protocols.http.answers import UNSATISFIABLE, Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.found import etag_in, is_object
-from datamover.protocols.object_store.limits import S3_LIMITS
+from datamover.protocols.object_store.limits import PartLimits
 from datamover.protocols.object_store.metadata import Metadata, content_type
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.object_store.trials import is_probe
@@ -24,7 +24,7 @@ from datamover.protocols.s3.initiator import Initiator
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
-from datamover.protocols.s3.service import Refused, Service
+from datamover.protocols.s3.service import PARTS_REFUSED, Refused, Service
 from datamover.protocols.s3.writer import Writer
 from datamover.protocols.upload import UploadKey
 
@@ -43,7 +43,6 @@ class Bucket:
     It is ``http_place.seam.Resources`` and ``object_store.seam.ObjectStore``.
     """
 
-    limits = S3_LIMITS
     serves_ranges = True
 
     def __init__(
@@ -62,6 +61,10 @@ class Bucket:
         self._storing = storing
         self._writer = writer
         self.initiator = Initiator(self)
+
+    @property
+    def limits(self) -> PartLimits:
+        return self.made.limits
 
     def key(self, path: str) -> str:
         """Return the key of a path; raises an error of the side if no service accepts it."""
@@ -178,7 +181,7 @@ class Bucket:
         with self.refusals.about(path):
             answer = await self.service.ask("GET", "", query)
         with self.refusals.reading(path):
-            return documents.listing_of(answer.body)
+            return await self.service.run(documents.listing_of(answer.body))
 
     # Multipart uploads ----------------------------------------------------------------------------------------
 
@@ -202,7 +205,7 @@ class Bucket:
                 checked = False
                 answer = await ask(sent)
         with self.refusals.reading(path):
-            upload = documents.upload_of(answer.body)
+            upload = await self.service.run(documents.upload_of(answer.body))
         if checking.sha256 and not checked:
             self.made.unchecked.add(upload)
         return upload
@@ -211,7 +214,12 @@ class Bucket:
         checking, checked = self._writer.checking, upload not in self.made.unchecked
         with self.refusals.about(path):
             query = [("partNumber", str(number)), ("uploadId", upload)]
-            answer, digests = await self._writer.put(path, self.key(path), query, data, {}, checked=checked)
+            try:
+                answer, digests = await self._writer.put(path, self.key(path), query, data, {}, checked=checked)
+            except Refused as refusal:
+                if self.made.learn(refusal):
+                    await self.abort_upload(path, upload)
+                raise
         etag = etag_in(answer.head)
         with self.refusals.reading(path):
             if not etag:
@@ -238,7 +246,7 @@ class Bucket:
                         return None
                     raise
             with self.refusals.reading(path):
-                page, following, _ = documents.parts_of(answer.body)
+                page, following, _ = await self.service.run(documents.parts_of(answer.body))
             found.update(page)
             if following is None or following == after:
                 break
@@ -251,14 +259,23 @@ class Bucket:
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
     ) -> Made:
-        """Make an object of an upload, which has its ``metadata`` already. Raises Refused, and errors of the side."""
+        """Make an object of an upload, which has its ``metadata`` already. Raises Refused, and errors of the side.
+
+        An upload whose parts are refused is aborted: the next attempt begins another.
+        """
         body = documents.completion(parts)
         sent = {"Content-Type": "application/xml", **condition}
         sha256 = hashlib.sha256(body).hexdigest()
         with self.refusals.connecting():
-            answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
+            try:
+                answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
+            except Refused as refusal:
+                if self.made.learn(refusal) or refusal.code in PARTS_REFUSED:
+                    with suppress(DataMoverError):
+                        await self.abort_upload(path, upload)
+                raise
         with self.refusals.reading(path):
-            etag = documents.completed_of(answer.body)
+            etag = await self.service.run(documents.completed_of(answer.body))
         self.made.forget(upload)
         return Made(etag, version_in(answer.head))
 
@@ -286,7 +303,7 @@ class Bucket:
                         return
                     raise
             with self.refusals.reading(path):
-                page, following = documents.uploads_of(answer.body)
+                page, following = await self.service.run(documents.uploads_of(answer.body))
             for pending in page:
                 if pending.key.startswith(prefix):  # Some services ignore it.
                     yield pending

@@ -1,5 +1,10 @@
 """The uploads that this process began and has not ended; it may abort them, whoever else uses the bucket."""
 
+from dataclasses import replace
+
+from datamover.protocols.object_store.limits import S3_LIMITS, PartLimits
+from datamover.protocols.s3.service import Refused
+
 REMEMBERED = 10_000
 """Uploads; those that another process ended are among them."""
 
@@ -7,7 +12,9 @@ REMEMBERED = 10_000
 class MadeUploads:
     """Uploads of one service -> their transfers; the oldest are forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: PartLimits = S3_LIMITS) -> None:
+        self.limits = limits
+        """The limits of the service's parts, as far as they are known; a refusal may tell others."""
         self._transfers: dict[str, str] = {}
         self.unchecked: set[str] = set()
         """Uploads, whoever began them, whose parts have no checksums."""
@@ -24,6 +31,15 @@ class MadeUploads:
     def forget(self, upload: str) -> None:
         self._transfers.pop(upload, None)
         self.unchecked.discard(upload)
+
+    def learn(self, refusal: Refused) -> bool:
+        """Learn a limit of parts from a refusal; return whether it told one that was not known."""
+        known, most = self.limits, refusal.most_parts
+        if refusal.uneven:
+            self.limits = replace(self.limits, even=True)
+        if most is not None and most < known.most:
+            self.limits = replace(self.limits, most=most)
+        return self.limits != known
 
     def clear(self) -> None:
         self._transfers.clear()

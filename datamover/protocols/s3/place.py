@@ -12,6 +12,7 @@ from datamover.protocols.object_store.token import Token
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.s3.bucket import Bucket
 from datamover.protocols.s3.documents import Pending
+from datamover.protocols.slices import in_order
 from datamover.protocols.upload import Check
 
 log = Logger()
@@ -63,7 +64,7 @@ class S3Place(ObjectPlace):
                 why = f"holds keys that no path can name, at {prefix + unnamed!r}: rename them"
                 raise self._bucket.refusals.unusable(path, why)
             if page.following is None:
-                return sorted(names)
+                return await self._bucket.service.run(in_order(names))
             with self._bucket.refusals.reading(path):
                 if page.following in ("", following):
                     raise Unreadable("its list is not complete, and does not go on")

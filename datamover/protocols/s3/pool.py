@@ -57,7 +57,7 @@ class S3Pool:
         self._threads = Threads(reactor, f"destination-{name}", 2)
         self._conditions = Conditions(reactor.seconds)
         service = Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
-        checking, made = Checking(md5_etags=md5_etags), MadeUploads()
+        checking, made = Checking(md5_etags=md5_etags), MadeUploads(address.limits)
         streams = Streams(reactor, STREAMS, agent.busy)
         missing = frozenset(Ability) - abilities
         self._buckets = {}

@@ -10,7 +10,7 @@ from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.s3.address import BucketAddress
-from datamover.protocols.s3.service import CIRCLE, Refused
+from datamover.protocols.s3.service import CIRCLE, PARTS_REFUSED, Refused
 
 _LOGIN = {
     "ExpiredToken": "the session token has expired; renew session_token_file, or credentials_file",
@@ -19,6 +19,7 @@ _LOGIN = {
     "InvalidAccessKeyId": "the service does not know access_key_id",
     "SignatureDoesNotMatch": "the secret in secret_key_file is not that of access_key_id",
     "AuthFailure": "the key is not accepted; check access_key_id and secret_key_file",
+    "UserSuspended": "the user of the key is suspended; ask the administrator of the service",
     "NotSignedUp": "the account of the key is not signed up for S3",
     "AccountProblem": "there is a problem with the account of the key; ask the provider",
 }
@@ -34,7 +35,7 @@ _MAYBE_QUOTA = frozenset({"EntityTooLarge", "AccessDenied"})
 _DAMAGED = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 )
-_GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
+_GONE = frozenset({"NoSuchUpload", *PARTS_REFUSED})
 _MALFORMED = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
 _ELSEWHERE = frozenset({"PermanentRedirect", "TemporaryRedirect", "Redirect", *_MALFORMED})
 _OTHER_REGION = "IllegalLocationConstraintException"
@@ -46,6 +47,7 @@ _INVALID = {
     "InvalidURI": "its name cannot be a key: the service refuses it",
     "InvalidObjectName": "its name cannot be a key: the service refuses it",
     "EntityTooLarge": "it is larger than the service takes",
+    "XMinioInvalidObjectName": "its name cannot be a key: the service refuses it",
     "InvalidStorageClass": "the service does not know storage_class",
     "InvalidObjectState": "its storage class keeps it archived: have the administrator restore it first",
     "KMS.NotFoundException": "the service does not know the key in encryption_key_id",
@@ -93,6 +95,8 @@ class S3Refusals(HttpRefusals):
             )
         if code in _QUOTA or (code in _MAYBE_QUOTA and "quota" in refusal.said.lower()):
             return errors.NoSpace(f"{here}: its quota is used up; raise it or free space", scope=side)
+        if "cap exceeded" in refusal.said.lower():
+            return self._capped(refusal)
         if code in _FULL or status == 507:
             return errors.NoSpace(f"{here}: the service has no room left", scope=side)
         if code in _INVALID:
@@ -103,6 +107,14 @@ class S3Refusals(HttpRefusals):
             return self.unusable(path, f"is not taken: {why}")
         if code in _DAMAGED:
             return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")
+        if isinstance(refusal, Refused) and refusal.uneven:
+            return errors.SizeMismatch(f"{what}: the service wants parts of one size; it is sent so next", scope=side)
+        if isinstance(refusal, Refused) and refusal.most_parts is not None:
+            return errors.SizeMismatch(
+                f"{what}: the service takes {refusal.most_parts} parts of an upload; it is sent in larger ones next; "
+                "for a source that tells no size, raise part_size",
+                scope=side,
+            )
         if code in _GONE:
             return self.gone(path)
         if code == "PreconditionFailed" or status == 412:
@@ -130,6 +142,16 @@ class S3Refusals(HttpRefusals):
             "have its administrator look why",
             scope=side,
             retryable=False,
+        )
+
+    def _capped(self, refusal: http_place.Refused) -> DataMoverError:
+        """Return the error for a cap that the account has reached (Backblaze B2, which says so with AccessDenied)."""
+        here, stored = f"destination {self.name!r}", "storage cap" in refusal.said.lower()
+        kind = errors.NoSpace if stored else errors.RateLimited
+        which = "bytes that are stored" if stored else "requests or downloads of the day"
+        return kind(
+            f"{here}: the account has reached its cap of {which}: have the administrator raise it at the provider",
+            scope=self.side,
         )
 
     def _elsewhere(self, refusal: http_place.Refused) -> DataMoverError:

@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.bounds.servers import MOST_S3_REDIRECTS
+from datamover.bounds.servers import LARGEST_REFUSAL, MOST_S3_REDIRECTS
 from datamover.protocols.http.answers import READ, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
@@ -21,11 +21,18 @@ from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
 from datamover.protocols.s3.permissions import Permission, permission
 from datamover.protocols.s3.signing import EMPTY, query_string, signed
+from datamover.protocols.slices import in_slices
 from datamover.text.pages import words_of
 from datamover.text.quoting import cut
 from datamover.web.url import shown
 
+T = TypeVar("T")
+
 NO_UPLOAD = "NoSuchUpload"
+PARTS_REFUSED = frozenset({"InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
+_UNEVEN = "same length"
+"""Cloudflare R2: "All non-trailing parts must have the same length."."""
+_PARTS_ALLOWED = re.compile(r"(?i)part number must be an integer between 1 and ([1-9]\d{0,5})\b")
 _BEGINNING = 256
 """Bytes of an answer within which its document begins."""
 CIRCLE = "RedirectLoop"
@@ -66,6 +73,17 @@ class Refused(http_place.Refused):
         return self.code == NO_UPLOAD
 
     @property
+    def uneven(self) -> bool:
+        """Whether it is because the parts of an upload are not of one size."""
+        return self.code == "InvalidPart" and _UNEVEN in self.said.lower()
+
+    @property
+    def most_parts(self) -> int | None:
+        """How many parts an upload may have, if it is because of the number of one."""
+        found = _PARTS_ALLOWED.search(self.said) if self.code == "InvalidArgument" else None
+        return int(found[1]) if found else None
+
+    @property
     def header_unknown(self) -> bool:
         return super().header_unknown and self.code in _HEADER_UNKNOWN
 
@@ -87,6 +105,11 @@ class Service:
         self._treq = TreqClient(agent, reactor)
         self._region = region
         self._keys = keys
+        self._reactor = reactor
+
+    async def run(self, steps: Generator[None, None, T]) -> T:
+        """Do work on what the service sent in slices, and return its result."""
+        return await in_slices(self._reactor, steps)
 
     async def ask(
         self,
@@ -110,7 +133,7 @@ class Service:
         response = await self._send(method, key, query, headers or {}, body, sha256, direct=direct, once=once)
         _, content = await whole(response)
         if _ERROR.search(content.lstrip()[:_BEGINNING]):
-            raise _refusal(response.head, content)
+            raise _refusal(response.head, content[:LARGEST_REFUSAL])
         return Answer(response.head, content)
 
     async def get(self, key: str, headers: Mapping[str, str]) -> Response:

@@ -29,6 +29,7 @@ from datamover.protocols.sftp.reader import SftpOrigin, SftpReader, check_regula
 from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.sink import SftpSink
 from datamover.protocols.sftp.tree import Tree
+from datamover.protocols.slices import Slices, converted, in_order
 from datamover.protocols.upload import Check, Stored
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class SftpPlace(PartFilePlace):
         self._orders = orders
         self._file_mode = settings.file_mode
         self._link = link
+        self._reactor = reactor
 
     async def connect(self) -> None:
         """Complete when there is a connection with SFTP."""
@@ -212,7 +214,9 @@ class SftpPlace(PartFilePlace):
                     if refusal.code == messages.NO_SUCH_FILE:
                         return []
                     raise
-            return sorted(decode(name) for name in found if name not in (b".", b"..") and b"/" not in name)
+            slices = Slices(self._reactor)
+            names = await slices.run(converted(found, decode))
+            return await slices.run(in_order(name for name in names if name not in (".", "..") and "/" not in name))
 
     async def free(self) -> int | None:
         """Return how many bytes the server's file system has left, None if it does not report it."""

@@ -47,7 +47,7 @@ class Container:
     ) -> None:
         self.refusals = refusals
         self.large = large
-        self._service = service
+        self.service = service
         self._container = container
         self._prefix = prefix
         self._writer = writer
@@ -69,7 +69,7 @@ class Container:
         """Inspect an object; None if there is none."""
         with self.refusals.about(path):
             try:
-                answer = await self._service.ask("HEAD", self.name(path))
+                answer = await self.service.ask("HEAD", self.name(path))
             except Refused as refusal:
                 if refusal.status == 404:
                     return None
@@ -89,12 +89,12 @@ class Container:
             return found.inspection
         with self.refusals.about(path), self.refusals.reading(path):
             prefix = f"{self.name(path).object}/"
-            below = await listing.page(self._service, self._container, prefix, most=1)
+            below = await listing.page(self.service, self._container, prefix, most=1)
         return Inspection(posixpath.basename(path), directory=True) if below else None
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
         with self.refusals.connecting():
-            response = await self._service.get(self.name(path), headers)
+            response = await self.service.get(self.name(path), headers)
         wrong = None if is_object(response.head) else self.refusals.foreign(path)
         if found_in(path, response.head).inspection.directory:
             wrong = self.refusals.directory(path)
@@ -110,11 +110,11 @@ class Container:
         """Return the entries directly below a directory."""
         with self.refusals.about(path), self.refusals.reading(path):
             directory = self.name(path).object
-            return await listing.every(self._service, self._container, f"{directory}/" if directory else "")
+            return await listing.every(self.service, self._container, f"{directory}/" if directory else "")
 
     async def beginning(self, name: str) -> list[str]:
         with self.refusals.about(name), self.refusals.reading(name):
-            found = await listing.page(self._service, self._container, self.key(name))
+            found = await listing.page(self.service, self._container, self.key(name))
         return [posixpath.basename(entry.name) for entry in found] if len(found) < listing.PAGE else []
 
     async def free(self) -> int | None:
@@ -129,12 +129,12 @@ class Container:
         """Return the URL of the account if that has a quota, else the URL of the container."""
         with self.refusals.about(""):
             shared = await self._left("Account", ACCOUNT) is not None
-            return await self._service.url_of(ACCOUNT if shared else Name(self._container))
+            return await self.service.url_of(ACCOUNT if shared else Name(self._container))
 
     async def _left(self, kind: str, name: Name) -> int | None:
         """Return the bytes that the quota of a container or the account leaves, None if it has none. Raises Refused."""
         try:
-            head = (await self._service.ask("HEAD", name)).head
+            head = (await self.service.ask("HEAD", name)).head
         except Refused as refusal:
             if refusal.status in (403, 404):  # The login may not look, or the container does not exist yet.
                 return None
@@ -178,7 +178,7 @@ class Container:
                 await self.large.remove(name, upload)
                 return
             try:
-                await self._service.ask("DELETE", name)
+                await self.service.ask("DELETE", name)
             except Refused as refusal:
                 if refusal.status != 404:
                     raise

@@ -165,7 +165,9 @@ class LargeObjects:
                 return None
             raise
         # Ceph's gateway does not return manifests; there the object's metadata name the upload.
-        upload = segments.upload_in(self.container, answer.body) if answer.body else head.header(UPLOAD)
+        upload = head.header(UPLOAD)
+        if answer.body:
+            upload = await self._service.run(segments.upload_in(self.container, answer.body))
         if upload is None or not segments.is_of(upload, name.object):
             upload = None  # Also if somebody copied the manifest of another object.
             log.warn("{name} has segments that are not datamover's: they are left alone", name=str(name))

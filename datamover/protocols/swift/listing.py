@@ -1,9 +1,11 @@
 """List a container, page by page."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
+from datamover.protocols.http_place.json_documents import entries_in
 from datamover.protocols.http_place.refused import Refused, Unreadable
-from datamover.protocols.swift.segments import entries_of
+from datamover.protocols.slices import converted
 from datamover.protocols.swift.service import Name, Service
 
 PAGE = 1000
@@ -36,7 +38,7 @@ async def page(
         if refusal.status == 404:
             return []
         raise
-    return [_entry(each) for each in entries_of(answer.body)] if answer.body else []
+    return await service.run(_entries(answer.body)) if answer.body else []
 
 
 async def every(service: Service, container: str, prefix: str, *, deep: bool = False) -> list[Entry]:
@@ -48,6 +50,11 @@ async def every(service: Service, container: str, prefix: str, *, deep: bool = F
         if not more or (found and more[-1].name <= found[-1].name):
             return found
         found += more
+
+
+def _entries(body: bytes) -> Generator[None, None, list[Entry]]:
+    told = yield from entries_in(body)
+    return (yield from converted(told, _entry))
 
 
 def _entry(told: dict[str, object]) -> Entry:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from datamover.protocols.http.answers import Head, tells_empty
+from datamover.protocols.http.answers import Head, tells_total
 from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.found import found_in as found_of
 from datamover.protocols.object_store.seam import FoundObject
@@ -36,7 +36,7 @@ def found_in(path: str, head: Head) -> SwiftObject:
         etag = ""  # It is the manifest's, because the service does not look at all segments.
     md5 = etag if _MD5.fullmatch(etag) and not static and not dynamic else None
     directory = (head.header("Content-Type") or "").partition(";")[0].strip().lower() == DIRECTORY
-    empty = tells_empty(head) or not head.length
+    empty = tells_total(head, 0) or not head.length
     found = found_of(path, head, PREFIX, etag, md5, directory=directory and empty)
     return SwiftObject(
         found.inspection,

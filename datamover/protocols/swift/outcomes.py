@@ -3,12 +3,12 @@
 Source: Swift's API, "Static Large Objects": ``heartbeat=on``, and ``multipart-manifest=delete`` as a bulk deletion.
 """
 
-import json
 import re
 from dataclasses import replace
 from typing import Any
 
 from datamover.protocols.http.answers import Head
+from datamover.protocols.http_place.json_documents import short_json
 from datamover.protocols.http_place.refused import Refused, Unreadable
 
 ASKED = {"Accept": "application/json"}
@@ -23,7 +23,7 @@ def outcome_of(head: Head, body: bytes) -> dict[str, Any]:
     ``body`` may begin with the spaces that the service sent while it worked.
     """
     try:
-        told = json.loads(body)
+        told = short_json(body)
     except ValueError:
         raise Unreadable("its outcome is not JSON") from None
     status = _STATUS.match(str(told.get("Response Status"))) if isinstance(told, dict) else None

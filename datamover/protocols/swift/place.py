@@ -8,6 +8,7 @@ from datamover.protocols.lacks import Lacks
 from datamover.protocols.object_store.place import ObjectPlace
 from datamover.protocols.object_store.token import Token
 from datamover.protocols.object_store.upload import Tools
+from datamover.protocols.slices import converted, in_order
 from datamover.protocols.swift import segments
 from datamover.protocols.swift.container import Container
 from datamover.protocols.upload import Check
@@ -53,11 +54,12 @@ class SwiftPlace(ObjectPlace):
         key = self.container.key(path)
         prefix = f"{key}/" if key else ""
         # The directory itself may have an object, whose name ends in "/".
-        found = {entry.name.removeprefix(prefix) for entry in await self.container.entries(path)} - {""}
-        names = {name.removesuffix("/") for name in found}
+        run, found = self.container.service.run, await self.container.entries(path)
+        told = await run(converted(found, lambda entry: entry.name.removeprefix(prefix)))
+        names = {name.removesuffix("/") for name in told if name}
         for unnamed in names & {"", ".", ".."}:
             raise self.container.refusals.unnameable(path, prefix + unnamed)
-        return sorted(names - {segments.TOP})
+        return await run(in_order(names - {segments.TOP}))
 
     async def free(self) -> int | None:
         free = await self.container.free()

@@ -9,11 +9,11 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Generator, Iterable
 
-from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.http_place.json_documents import entries_in
 from datamover.protocols.object_store.seam import Part
+from datamover.protocols.slices import converted
 from datamover.protocols.upload import UploadKey
 
 TOP = ".datamover-segments"
@@ -67,25 +67,19 @@ def etag_of(parts: Iterable[Part]) -> str:
     return hashlib.md5("".join(part.etag for part in parts).encode(), usedforsecurity=False).hexdigest()
 
 
-def upload_in(container: str, body: bytes) -> str | None:
-    """Return the upload whose segments a manifest lists, None if it lists any that are not ours. Raises Unreadable."""
-    names = [each.get("name") for each in entries_of(body)]
-    uploads = {str(name).removeprefix(f"/{container}/").rpartition("/")[0] for name in names}
-    if len(uploads) != 1 or not all(str(name).startswith(f"/{container}/{TOP}/") for name in names):
+def upload_in(container: str, body: bytes) -> Generator[None, None, str | None]:
+    """Return the upload whose segments a manifest lists, None if it lists any that are not ours, in steps.
+
+    Raises Unreadable.
+    """
+    entries = yield from entries_in(body)
+    names = yield from converted(entries, lambda entry: str(entry.get("name")))
+    ours = f"/{container}/{TOP}/"
+    uploads = yield from converted(names, lambda name: name.rpartition("/")[0] if name.startswith(ours) else "")
+    if len(set(uploads)) != 1:
         return None
-    [upload] = uploads
+    upload = uploads[0].removeprefix(f"/{container}/")
     return upload if _UPLOAD.fullmatch(upload) else None
-
-
-def entries_of(body: bytes) -> list[dict[str, Any]]:
-    """Return the entries of a listing or a manifest. Raises Unreadable."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        raise Unreadable("it is not JSON") from None
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise Unreadable("it is not a list")
-    return found
 
 
 def _mark(name: str) -> str:

@@ -1,8 +1,8 @@
 """Send requests to one Swift account, with the session's token; an answer that is no success raises ``Refused``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from twisted.web.http_headers import Headers
@@ -14,9 +14,12 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.slices import in_slices
 from datamover.protocols.swift.login.session import Session
 from datamover.text.pages import words_of
 from datamover.web.url import WebUrl
+
+T = TypeVar("T")
 
 Query = Iterable[tuple[str, str]]
 Body = bytes | IBodyProducer | None
@@ -60,6 +63,11 @@ class Service:
         self._agent = agent
         self._treq = TreqClient(agent, reactor)
         self._session = session
+        self._reactor = reactor
+
+    async def run(self, steps: Generator[None, None, T]) -> T:
+        """Do work on what the service sent in slices, and return its result."""
+        return await in_slices(self._reactor, steps)
 
     async def ask(
         self,

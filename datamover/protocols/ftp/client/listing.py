@@ -3,9 +3,21 @@
 import posixpath
 import re
 from calendar import timegm
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from datamover.bounds.servers import LONGEST_FTP_LISTING_LINE
+from datamover.bounds.servers import (
+    LISTING_LINES_IN_STEP,
+    LONGEST_DOCUMENT_TEXT,
+    LONGEST_FTP_LISTING_LINE,
+    MOST_LISTING_LINES,
+)
+from datamover.errors import ServerError
+from datamover.protocols.ftp.client.replies import decode
+
+T = TypeVar("T")
+
 
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.(\d+))?")
 # Mode, links, user, group (which may be missing), size, month, day, time or year, name. The user may have spaces, and
@@ -40,6 +52,38 @@ class Entry:
     def identity(self) -> str | None:
         """What changes with the content; None where no time is told."""
         return None if self.modified is None else f"{self.modified!r}-{self.size}-{self.unique}"
+
+
+class Lines(Generic[T]):
+    """The lines of a listing, each parsed as it comes."""
+
+    def __init__(self, parse: Callable[[str], T]) -> None:
+        self._parse = parse
+        self._found: list[T] = []
+        self._rest = b""
+        self._count = 0
+
+    def feed(self, data: bytes) -> Generator[None, None, None]:
+        """Parse the lines that end in the next bytes, in steps. Raises ServerError for too many, and for a long one."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._count += len(lines)
+        if self._count > MOST_LISTING_LINES:
+            raise ServerError(f"the listing has more than {MOST_LISTING_LINES:,} lines", retryable=False)
+        for number, line in enumerate(lines, 1):
+            self._take(line)
+            if not number % LISTING_LINES_IN_STEP:
+                yield
+        if len(self._rest) > LONGEST_DOCUMENT_TEXT:
+            raise ServerError(f"the listing has a line of more than {LONGEST_DOCUMENT_TEXT} bytes", retryable=False)
+
+    def finish(self) -> list[T]:
+        """Return all lines; the last one may have no end."""
+        self._take(self._rest)
+        return self._found
+
+    def _take(self, line: bytes) -> None:
+        if line.strip():
+            self._found.append(self._parse(decode(line.removesuffix(b"\r"))))
 
 
 def time_of(text: str) -> float | None:

@@ -1,8 +1,8 @@
 """One login on an FTP server: what is asked of files, one question after the other or several at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -10,7 +10,7 @@ from datamover import errors
 from datamover.bounds.servers import LARGEST_FTP_LISTING
 from datamover.protocols.ftp.client.control import Control, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
-from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
+from datamover.protocols.ftp.client.listing import Entry, Lines, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.moving import UNTOLD, Moving
 from datamover.protocols.ftp.client.replies import (
     FtpRefusal,
@@ -23,6 +23,9 @@ from datamover.protocols.ftp.client.replies import (
 )
 from datamover.protocols.ftp.client.tls import SessionTLS
 from datamover.protocols.listings import in_time
+from datamover.protocols.slices import Slices
+
+T = TypeVar("T")
 
 _MISSING = (
     *("no such file", "not exist", "not found", "cannot find", "not a directory"),
@@ -165,26 +168,33 @@ class FtpSession:
         """Send a file, from an offset on, which the server keeps what stands before. Raises as ``retrieve``."""
         return await self._move("STOR", path, Sending, offset)
 
-    async def lines(self, verb: str, argument: str | None = None) -> list[str]:
-        """Return the lines of a listing. Raises FtpRefusal, ServerError and TimedOut for one without end."""
-        return await in_time(self._lines(verb, argument), self._reactor)
+    def slices(self) -> Slices:
+        """Return new slices for long work on what the server sent."""
+        return Slices(self._reactor)
 
-    async def _lines(self, verb: str, argument: str | None) -> list[str]:
+    async def listing(self, parse: Callable[[str], T], verb: str, argument: str | None = None) -> list[T]:
+        """Return the lines of a listing, each parsed. Raises FtpRefusal, ServerError and TimedOut for one without end.
+
+        They are parsed in slices, as they come.
+        """
+        return await in_time(self._listing(parse, verb, argument), self._reactor)
+
+    async def _listing(self, parse: Callable[[str], T], verb: str, argument: str | None) -> list[T]:
         moving = await self._move(verb, argument, Receiving, 0)
-        found, size = [], 0
+        lines, slices, size = Lines(parse), self.slices(), 0
         try:
             assert isinstance(moving.data, Receiving)
             while piece := await moving.data.read():
                 size += len(piece)
                 if size > LARGEST_FTP_LISTING:
                     raise errors.ServerError(f"the listing has more than {LARGEST_FTP_LISTING} bytes", retryable=False)
-                found.append(piece)
+                await slices.run(lines.feed(piece))
             await moving.end()
             if moving.data.trouble is not None:
                 raise errors.ConnectionLost(f"a listing is not whole: {moving.data.trouble}")
         finally:
             moving.close()
-        return [decode(line.removesuffix(b"\r")) for line in b"".join(found).split(b"\n") if line.strip()]
+        return lines.finish()
 
     async def _move(self, verb: str, path: str | None, kind: type[Data], offset: int) -> Moving:
         data = kind(self._reactor, self._idle_timeout, self._secure is not None)

@@ -4,8 +4,9 @@ import stat
 import struct
 from dataclasses import dataclass
 
+from datamover.bounds.servers import MOST_SFTP_NAMES
 from datamover.protocols.base import Ability, Inspection, Lack
-from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader, number, string, words
 from datamover.text.redaction import safe_words
 
 VERSION = 3
@@ -34,9 +35,10 @@ LIMITS = b"limits@openssh.com"
 STATVFS = b"statvfs@openssh.com"
 FSTATVFS = b"fstatvfs@openssh.com"
 
-_SIZE, _OWNER, _PERMISSIONS, _TIMES = 0x1, 0x2, 0x4, 0x8
+_SIZE, _OWNER, _PERMISSIONS, _TIMES, _EXTENDED = 0x1, 0x2, 0x4, 0x8, 0x80000000
 _AMBIGUOUS = 2**31
 _TIME_UNTOLD = Lack(Ability.SET_MODIFIED, "the source's time is before 1970 or after 2037, and SFTP does not say which")
+_U32 = struct.Struct(">L")
 _U64 = struct.Struct(">Q")
 
 
@@ -116,7 +118,7 @@ def read_attributes(reader: MessageReader) -> Attributes:
     if flags & _TIMES:
         reader.number()
         modified = reader.number()
-    if flags & 0x80000000:
+    if flags & _EXTENDED:
         for _ in range(reader.number()):
             reader.string()
             reader.string()
@@ -133,12 +135,28 @@ def read_status(reader: MessageReader) -> SftpError | None:
 
 
 def read_names(reader: MessageReader) -> list[bytes]:
-    """Return the names of a NAME answer, without their attributes."""
-    found = []
-    for _ in range(reader.number()):
-        found.append(reader.string())
-        reader.string()
-        read_attributes(reader)
+    """Return the names of a NAME answer, without their attributes. Raises MalformedMessage."""
+    told = reader.number()
+    if told > MOST_SFTP_NAMES:
+        raise MalformedMessage(f"{told} names in one answer, more than {MOST_SFTP_NAMES}")
+    found, data, at = [], reader.rest(), 0
+    try:
+        for _ in range(told):
+            end = at + 4 + _U32.unpack_from(data, at)[0]
+            found.append(data[at + 4 : end])
+            # A line as of "ls -l", and the attributes.
+            at = end + 4 + _U32.unpack_from(data, end)[0]
+            flags = _U32.unpack_from(data, at)[0]
+            at += 4 + 8 * (flags & _SIZE > 0) + 8 * (flags & _OWNER > 0)
+            at += 4 * (flags & _PERMISSIONS > 0) + 8 * (flags & _TIMES > 0)
+            if flags & _EXTENDED:
+                extensions, at = _U32.unpack_from(data, at)[0], at + 4
+                for _ in range(2 * min(extensions, len(data))):
+                    at += 4 + _U32.unpack_from(data, at)[0]
+    except struct.error:
+        raise MalformedMessage("a message ends too early") from None
+    if at > len(data):
+        raise MalformedMessage("a message ends too early")
     return found
 
 

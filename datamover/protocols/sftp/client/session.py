@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from datamover.bounds.servers import LONGEST_SFTP_LISTING
+from datamover.bounds.servers import LARGEST_DOCUMENT, LONGEST_SFTP_LISTING
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.channel import SftpChannel
 from datamover.protocols.sftp.client.messages import NOTHING, Attributes, SftpError, extended
@@ -171,12 +171,14 @@ class SftpSession:
         """Return the names in a directory, "." and ".." included."""
         handle = await self.channel.request(messages.OPENDIR, string(path))
         found: list[bytes] = []
+        size = 0
         try:
-            while len(found) < LONGEST_SFTP_LISTING:
+            while len(found) < LONGEST_SFTP_LISTING and size < LARGEST_DOCUMENT:
                 more: list[bytes] = await self.channel.request(messages.READDIR, string(handle))
                 if not more:
                     break
                 found += more
+                size += sum(map(len, more))
         except SftpError as refusal:
             if refusal.code != messages.EOF:
                 raise

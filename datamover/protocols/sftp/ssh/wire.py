@@ -49,6 +49,10 @@ class MessageReader:
         self._offset = end
         return taken
 
+    def rest(self) -> bytes:
+        """Return all that was not read yet."""
+        return self.take(len(self._data) - self._offset)
+
     def byte(self) -> int:
         return self.take(1)[0]
 

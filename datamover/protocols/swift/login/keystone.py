@@ -17,6 +17,7 @@ from datamover.protocols.http.answers import Head
 from datamover.protocols.http.content import whole
 from datamover.protocols.http.dates import http_date
 from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.http_place.json_documents import short_json
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.swift.login.access import Granted
 from datamover.web.url import WebUrl
@@ -92,7 +93,7 @@ class Keystone:
             raise Refused(head)
         token = head.header("X-Subject-Token")
         try:
-            told = json.loads(answer)["token"]
+            told = short_json(answer)["token"]
         except (ValueError, TypeError, KeyError):
             told = None
         if not token or not isinstance(told, dict):
