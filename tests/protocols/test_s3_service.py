@@ -1,11 +1,13 @@
 """S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
 
 import base64
+import gc
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
+from weakref import WeakSet
 
 import pytest
 import pytest_twisted
@@ -14,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.object_store.limits import S3_LIMITS, PartLimits
 from datamover.protocols.object_store.parts import may_end_early, part_size
 from datamover.protocols.object_store.seam import Part
@@ -718,6 +721,36 @@ async def test_no_conditions(bucket: Rehearsal) -> None:
     with pytest.raises(errors.DestinationExists):
         await bucket.writing.begin("f", KEY).store(b"data", replace=False, commit=lambda: None)
     assert made == ["PUT"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_bodies_are_not_kept(bucket: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent leaves the memory at once, and does not wait for the garbage collector, which counts no bytes."""
+    alive: WeakSet[SlicedBody] = WeakSet()
+    usual = SlicedBody.startProducing
+
+    def start(body: SlicedBody, consumer: Any) -> Any:
+        alive.add(body)
+        return usual(body, consumer)
+
+    monkeypatch.setattr(SlicedBody, "startProducing", start)
+
+    def serve(exchange: Exchange) -> None:
+        begun = "uploads" in exchange.request.target
+        exchange.answer(200, [("ETag", '"e"')], b"<R><UploadId>u</UploadId></R>" if begun else b"")
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    gc.disable()
+    try:
+        await upload.open()
+        for number in range(1, 4):
+            await upload.write(bytes(21 * MIB))
+            await upload.flush()
+            assert (number, len(alive)) == (number, 0)
+        await upload.close()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("honoured", [None, True])

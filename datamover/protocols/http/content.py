@@ -62,7 +62,9 @@ async def _collected(response: IResponse, most: int) -> tuple[bytes, BaseExcepti
         if not collector.gone.called:
             collector.stop()
             await collector.gone
-    return b"".join(collector.pieces), collector.error
+    body = b"".join(collector.pieces)
+    collector.pieces.clear()  # The collector stays in memory for a while, in a circle of references.
+    return body, collector.error
 
 
 class _Collector(Protocol):

@@ -96,7 +96,8 @@ class Sending:
         """Bytes of the body that were written."""
         self.under_way = True
         """The producer has not finished, failed or been stopped."""
-        self._producer = producer
+        self._producer: Any = producer
+        """None once it has finished, failed or been stopped: it holds the body, and this object."""
         self._length: Any = producer.length
         self._transport = transport
         self._failed = failed
@@ -207,8 +208,9 @@ class Sending:
     def stopProducing(self) -> None:  # noqa: N802
         """Stop the producer; nothing more is sent."""
         if self.under_way:
+            producer = self._producer
             self._leave()
-            self._producer.stopProducing()  # type: ignore[no-untyped-call]
+            producer.stopProducing()
 
     def _send(self) -> None:
         """Send what is left, as much as the socket takes; it calls ``resumeProducing`` when it takes more."""
@@ -223,6 +225,8 @@ class Sending:
 
     def _leave(self) -> None:
         self.under_way = False
+        # In a circle of references the body would stay in memory until the collector runs.
+        self._producer = None
         self._transport.unregisterProducer()
 
     def _mismatch(self, word: str) -> SizeMismatch:
