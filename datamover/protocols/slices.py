@@ -24,7 +24,7 @@ _SORTED = 2048
 """Names that one step sorts."""
 
 
-class Slices:
+class SlicedWork:
     """The slices of one document, or of one answer that arrives in pieces."""
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -47,7 +47,7 @@ class Slices:
 
 async def in_slices(clock: IReactorTime, steps: Generator[None, None, T]) -> T:
     """Run a generator and return its result. Cancelling stops it during a pause."""
-    return await Slices(clock).run(steps)
+    return await SlicedWork(clock).run(steps)
 
 
 def converted(items: Iterable[S], convert: Callable[[S], T]) -> Generator[None, None, list[T]]:

@@ -12,7 +12,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.http.answers import Head
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.refusals import S3Refusals
-from datamover.protocols.s3.service import Refused
+from datamover.protocols.s3.service import S3Refused
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read
 from tests.protocols.test_http_connections import names
@@ -78,7 +78,7 @@ async def test_another_region(bucket: Rehearsal, status: int, side: Scope) -> No
 def test_what_to_set(host: str, words: str) -> None:
     """What is to be written in the destination's table is told, as it is written there."""
     url = WebUrl.parse(f"https://{host}/bucket/f")
-    refusal = Refused(Head(307, {}, 0, url, url), "TemporaryRedirect", region="eu-west-3")
+    refusal = S3Refused(Head(307, {}, 0, url, url), "TemporaryRedirect", region="eu-west-3")
     address = BucketAddress(WebUrl.parse(f"https://{host}"), "bucket", path_style=True)
     assert S3Refusals("place", Scope.SOURCE, address).of(refusal, "f").message.endswith(words)
 

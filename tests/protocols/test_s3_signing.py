@@ -7,11 +7,11 @@ from unittest import mock
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials as BotoCredentials
+from botocore.credentials import SigningKey as BotoCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.protocols.s3.signing import EMPTY, Credentials, encoded, query_string, signed
+from datamover.protocols.s3.signing import EMPTY, SigningKey, encoded, query_string, signed
 
 NOW = 1_700_000_000.0
 AUTHORITY = "bucket.example.org:8333"
@@ -19,7 +19,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def by_boto(
-    method: str, url: str, headers: Mapping[str, str], sha256: str, credentials: Credentials, region: str
+    method: str, url: str, headers: Mapping[str, str], sha256: str, credentials: SigningKey, region: str
 ) -> str:
     """Return the Authorization that botocore sends."""
     request = AWSRequest(method, url, headers={**headers, "X-Amz-Content-SHA256": sha256})
@@ -44,7 +44,7 @@ def by_boto(
 )
 def test_as_boto(method: str, key: str, query: dict[str, str], value: str, token: str | None, secret: str) -> None:
     """Any key, query and header, with and without a session token, has the signature that botocore gives it."""
-    credentials = Credentials("AKID:x", secret, token)
+    credentials = SigningKey("AKID:x", secret, token)
     path, text = f"/{encoded(key, '/')}", query_string(query.items())
     headers = {"x-amz-meta-some": value.strip(), "content-md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
     sent = signed(method, AUTHORITY, path, text, headers, EMPTY, credentials, "eu-north-1", NOW)
@@ -70,6 +70,6 @@ def test_encoded(key: str, expected: str) -> None:
 
 def test_secrets_are_not_shown() -> None:
     """Neither the secret nor the token stands in what is printed of the credentials."""
-    shown = repr(Credentials("AKID", "s3cret", "t0ken"))
+    shown = repr(SigningKey("AKID", "s3cret", "t0ken"))
     assert "s3cret" not in shown
     assert "t0ken" not in shown

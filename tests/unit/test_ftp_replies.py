@@ -4,7 +4,7 @@ import pytest
 
 from datamover.bounds.servers import LARGEST_REPLY
 from datamover.errors import Scope, SourceForbidden
-from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
+from datamover.protocols.ftp.client.listing import FtpEntry, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.replies import (
     FtpRefusal,
     MalformedReply,
@@ -140,42 +140,42 @@ def test_times() -> None:
 def test_facts() -> None:
     """Facts tell kind, size, time and what tells a file from another; their names are in any case."""
     line = " Type=file;SIZE=12;modify=20010909014640;unique=fe00g1;UNIX.mode=0644; a b;c"
-    assert fact_entry(line) == Entry("a b;c", "file", 12, 1_000_000_000, "fe00g1")
-    assert fact_entry("type=dir; d") == Entry("d", "dir")
+    assert fact_entry(line) == FtpEntry("a b;c", "file", 12, 1_000_000_000, "fe00g1")
+    assert fact_entry("type=dir; d") == FtpEntry("d", "dir")
     assert fact_entry("type=cdir; .") is None
     assert fact_entry("type=pdir;sizd=4096; ..") is None
-    assert fact_entry("type=cdir; /srv/d") == Entry("d", "dir")
-    assert fact_entry("type=OS.unix=slink:/etc/passwd; p") == Entry("p", "link", target="/etc/passwd")
-    assert fact_entry("type=OS.unix=slink:/a b;size=7; p; q") == Entry("p; q", "link", 7, target="/a b")
-    assert fact_entry("type=file;size=7 p") == Entry("p", "file", 7)
-    assert fact_entry("type=OS.unix=symlink;size=7; p") == Entry("p", "link", 7)
-    assert fact_entry("type=OS.unix=chr-1/3; null") == Entry("null", "other")
-    assert fact_entry("type=file;size=many; f") == Entry("f", "file")
+    assert fact_entry("type=cdir; /srv/d") == FtpEntry("d", "dir")
+    assert fact_entry("type=OS.unix=slink:/etc/passwd; p") == FtpEntry("p", "link", target="/etc/passwd")
+    assert fact_entry("type=OS.unix=slink:/a b;size=7; p; q") == FtpEntry("p; q", "link", 7, target="/a b")
+    assert fact_entry("type=file;size=7 p") == FtpEntry("p", "file", 7)
+    assert fact_entry("type=OS.unix=symlink;size=7; p") == FtpEntry("p", "link", 7)
+    assert fact_entry("type=OS.unix=chr-1/3; null") == FtpEntry("null", "other")
+    assert fact_entry("type=file;size=many; f") == FtpEntry("f", "file")
     assert fact_entry("no facts") is None
 
 
 @pytest.mark.parametrize(
     ("line", "entry"),
     [
-        ("-rw-r--r--   1 user  group        12 Nov 29 00:34 a b", Entry("a b", "file", 12)),
-        ("-rw-r--r--   1 user  group        12 Nov 29  2024  two  spaces ", Entry(" two  spaces ", "file", 12)),
-        ("-rw-r--r--+  1 0     0     5000000000 Jan  1  1970 big", Entry("big", "file", 5_000_000_000)),
-        ("-rw-r--r--   1 owner 12 Nov 29 00:34 no group", Entry("no group", "file", 12)),
-        ("-rw-r--r--   1 Domain Users 12 Nov 29 00:34 f", Entry("f", "file", 12)),
-        ("-rw-r--r--   1 u g 12 2024-11-29 00:34 iso", Entry("iso", "file", 12)),
-        ("-rw-r--r--   1 u g 12 M\xe4r 29 00:34 german", Entry("german", "file", 12)),
-        ("-rw-r--r--   1 u g 12 29. Mai 00:34 dot", Entry("dot", "file", 12)),
-        ("-rw-r--r--   1 u g 12 f\udce9vr. 29  2024 latin", Entry("latin", "file", 12)),
-        ("-rw-r--r--   1 1000 1000 12 11月 29 00:34 wide", Entry("wide", "file", 12)),
-        ("-rw-r--r--   1 1000 1000 12 11月 29日 2024年 all wide", Entry("all wide", "file", 12)),
-        ("drwxr-xr-x   2 u g 4096 Nov 29 00:34 d", Entry("d", "dir")),
-        ("drwxrws--T   2 u g 4096 29 Nov 00:34 d", Entry("d", "dir")),
-        ("lrwxrwxrwx   1 u g 11 Nov 29 00:34 passwd -> /etc/passwd", Entry("passwd", "link", target="/etc/passwd")),
-        ("crw-rw-rw-   1 0 0 1, 3 Nov 29 00:34 null", Entry("null", "other")),
-        ("-rw-r--r--   1 u g 12 Nov 29 00:34 a -> b", Entry("a -> b", "file", 12)),
-        ("11-29-24  12:34AM       <DIR>          a directory", Entry("a directory", "dir")),
-        ("11-29-2024  00:34                1,234 file.txt", Entry("file.txt", "file", 1234)),
-        ("11-29-24  12:34PM       <JUNCTION>     j [C:\\x]", Entry("j [C:\\x]", "link")),
+        ("-rw-r--r--   1 user  group        12 Nov 29 00:34 a b", FtpEntry("a b", "file", 12)),
+        ("-rw-r--r--   1 user  group        12 Nov 29  2024  two  spaces ", FtpEntry(" two  spaces ", "file", 12)),
+        ("-rw-r--r--+  1 0     0     5000000000 Jan  1  1970 big", FtpEntry("big", "file", 5_000_000_000)),
+        ("-rw-r--r--   1 owner 12 Nov 29 00:34 no group", FtpEntry("no group", "file", 12)),
+        ("-rw-r--r--   1 Domain Users 12 Nov 29 00:34 f", FtpEntry("f", "file", 12)),
+        ("-rw-r--r--   1 u g 12 2024-11-29 00:34 iso", FtpEntry("iso", "file", 12)),
+        ("-rw-r--r--   1 u g 12 M\xe4r 29 00:34 german", FtpEntry("german", "file", 12)),
+        ("-rw-r--r--   1 u g 12 29. Mai 00:34 dot", FtpEntry("dot", "file", 12)),
+        ("-rw-r--r--   1 u g 12 f\udce9vr. 29  2024 latin", FtpEntry("latin", "file", 12)),
+        ("-rw-r--r--   1 1000 1000 12 11月 29 00:34 wide", FtpEntry("wide", "file", 12)),
+        ("-rw-r--r--   1 1000 1000 12 11月 29日 2024年 all wide", FtpEntry("all wide", "file", 12)),
+        ("drwxr-xr-x   2 u g 4096 Nov 29 00:34 d", FtpEntry("d", "dir")),
+        ("drwxrws--T   2 u g 4096 29 Nov 00:34 d", FtpEntry("d", "dir")),
+        ("lrwxrwxrwx   1 u g 11 Nov 29 00:34 passwd -> /etc/passwd", FtpEntry("passwd", "link", target="/etc/passwd")),
+        ("crw-rw-rw-   1 0 0 1, 3 Nov 29 00:34 null", FtpEntry("null", "other")),
+        ("-rw-r--r--   1 u g 12 Nov 29 00:34 a -> b", FtpEntry("a -> b", "file", 12)),
+        ("11-29-24  12:34AM       <DIR>          a directory", FtpEntry("a directory", "dir")),
+        ("11-29-2024  00:34                1,234 file.txt", FtpEntry("file.txt", "file", 1234)),
+        ("11-29-24  12:34PM       <JUNCTION>     j [C:\\x]", FtpEntry("j [C:\\x]", "link")),
         ("-rw-r--r-- " + "a " * 1000, None),
         ("-rw-r--r-- " + "1 " * 1000, None),
         ("-rw-r--r-- 1 u g 12 Nov 29 00:34 " + "n" * 5000, None),
@@ -184,6 +184,6 @@ def test_facts() -> None:
         ("d", None),
     ],
 )
-def test_lines(line: str, entry: Entry | None) -> None:
+def test_lines(line: str, entry: FtpEntry | None) -> None:
     """Lines are read as ls and DOS write them, names to the space."""
     assert line_entry(line) == entry

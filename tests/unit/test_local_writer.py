@@ -12,7 +12,7 @@ import pytest
 
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.direct import BLOCK, Direct
-from datamover.protocols.local.writer import CACHED, Writer
+from datamover.protocols.local.writer import CACHED, FileWriter
 
 SIZE = CACHED + 5 * 2**20 + 1234
 
@@ -58,7 +58,7 @@ def test_what_is_put_is_in_the_file(file: Path, start: int, seed: int) -> None:
     random = Random(seed)
     data = random.randbytes(SIZE)
     file.write_bytes(data[:start])
-    writer = Writer(opened(file), start, Lacks(time.monotonic))
+    writer = FileWriter(opened(file), start, Lacks(time.monotonic))
     at = start
     for some in pieces(data[start:], random):
         at += sum(map(len, some))
@@ -77,7 +77,7 @@ def test_what_is_put_is_in_the_file(file: Path, start: int, seed: int) -> None:
 def test_a_longer_predecessor_is_cut(file: Path) -> None:
     """What stood behind the last byte is gone."""
     file.write_bytes(bytes(SIZE + BLOCK * 3))
-    writer = Writer(opened(file), 0, Lacks(time.monotonic))
+    writer = FileWriter(opened(file), 0, Lacks(time.monotonic))
     writer.put([b"x" * (CACHED + 1)])
     assert writer.finish([b"y"], 0o600, None) == CACHED + 2
     assert file.read_bytes() == b"x" * (CACHED + 1) + b"y"
@@ -91,7 +91,7 @@ def test_a_large_file_goes_past_the_cache(tmp_path: Path) -> None:
     possible = Direct(probe, 0, BLOCK).begin()
     os.close(probe)
     descriptor = opened(path)
-    writer = Writer(descriptor, 0, Lacks(time.monotonic))
+    writer = FileWriter(descriptor, 0, Lacks(time.monotonic))
     writer.put([b"x" * CACHED])
     assert not is_direct(descriptor)
     writer.put([b"y" * 2**20])
@@ -115,7 +115,7 @@ def test_a_disk_that_wants_other_blocks(file: Path) -> None:
 def test_once_failed_always(file: Path) -> None:
     """After a write that failed nothing more is written, and nothing is said to be flushed."""
     descriptor = os.open(file, os.O_RDONLY)
-    writer = Writer(descriptor, 0, Lacks(time.monotonic))
+    writer = FileWriter(descriptor, 0, Lacks(time.monotonic))
     with pytest.raises(OSError, match="Bad file descriptor"):
         writer.put([b"x"])
     for call in (lambda: writer.put([]), lambda: writer.drain([]), writer.sync, lambda: writer.finish([], 0o600, None)):

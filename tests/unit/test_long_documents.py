@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 from datamover.bounds import servers
 from datamover.errors import ServerError
 from datamover.protocols.dav.documents import failure_in
-from datamover.protocols.ftp.client.listing import Entry, Lines, fact_entry
+from datamover.protocols.ftp.client.listing import FtpEntry, Lines, fact_entry
 from datamover.protocols.http_place.json_documents import entries_in, short_json
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.s3.documents import listing_of, parts_of, upload_of, uploads_of
-from datamover.protocols.slices import Slices, converted, in_order, in_slices, result
+from datamover.protocols.slices import SlicedWork, converted, in_order, in_slices, result
 from datamover.protocols.swift.segments import upload_in
 from tests.waiting import TurnCounter
 
@@ -42,7 +42,7 @@ def objects(many: int = MANY, **more: object) -> bytes:
     return json.dumps(entries).encode()
 
 
-def lines_in(body: bytes) -> Generator[None, None, list[Entry | None]]:
+def lines_in(body: bytes) -> Generator[None, None, list[FtpEntry | None]]:
     lines = Lines(fact_entry)
     for start in range(0, len(body), 10_007):
         yield from lines.feed(body[start : start + 10_007])
@@ -121,7 +121,7 @@ def test_pieces_share_a_slice() -> None:
     clock, done = Clock(), list[int]()
 
     async def read() -> None:
-        slices = Slices(clock)
+        slices = SlicedWork(clock)
         for _ in range(3 * servers.STEPS_IN_SLICE):
             await slices.run(converted(range(64), done.append))
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -215,3 +216,15 @@ def test_the_tree_is_small_everywhere() -> None:
         if (n := len(file.read_text().splitlines())) > LINES
     }
     assert long == {}
+
+
+def test_each_class_has_a_name_of_its_own() -> None:
+    """A public name means one thing, wherever it is read."""
+    names = Counter(
+        node.name
+        for file in MODULES.values()
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert len(names) > 400
+    assert [name for name, times in names.items() if times > 1] == []

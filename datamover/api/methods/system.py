@@ -95,7 +95,7 @@ class _Results:
 
     def __init__(self, context: CallContext, calls: int) -> None:
         self._context = context
-        self._answer = wire.Answer(context.answer_size - _FRAME, pages=False, reach=context.answers.reach)
+        self._answer = wire.AnswerBody(context.answer_size - _FRAME, pages=False, reach=context.answers.reach)
         self._answer.add(wire.ARRAY)
         self._left = calls
         """Calls whose results are not in the answer yet; room for NO_ROOM is kept for each."""

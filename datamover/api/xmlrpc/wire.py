@@ -141,7 +141,7 @@ def _anywhere(size: int) -> bool:
     return True
 
 
-class Answer:
+class AnswerBody:
     """The body of an answer, which is written in pieces up to a size."""
 
     def __init__(self, most: int, *, pages: bool = True, reach: Reach = _anywhere) -> None:
@@ -216,7 +216,7 @@ def write_answer(value: object, most: int = 32 * 2**20, reach: Reach = _anywhere
     if not _is_long(value):
         body = b"".join((_BEGINS, _element(value), _ENDS))
         return body if len(body) <= most else write_fault(Fault(RequestTooLarge.fault, _TOO_LARGE))
-    answer = Answer(most - len(_ENDS), reach=reach)
+    answer = AnswerBody(most - len(_ENDS), reach=reach)
     try:
         answer.add(_BEGINS)
         yield from answer.writing(value)

@@ -17,14 +17,14 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalle
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.looks import TAG, Look, look_of, time_header
+from datamover.protocols.dav.looks import TAG, DavLook, look_of, time_header
 from datamover.protocols.dav.refusals import DavRefusals
-from datamover.protocols.dav.service import PATIENCE, PAUSE, DavService, Refused, answer_lost
+from datamover.protocols.dav.service import PATIENCE, PAUSE, DavRefused, DavService, answer_lost
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.json_documents import short_json
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.limits import S3_LIMITS
-from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.metadata import ObjectMetadata
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.part_files.names import part_path, prefix
 from datamover.protocols.upload import UploadKey
@@ -64,7 +64,7 @@ class Chunking:
                     answer = await self._service.ask("GET", url, headers)
                 told = short_json(answer.body)["ocs"]["data"]["capabilities"]
                 self.taken = bool(told["dav"].get("chunking"))
-            except (Refused, ValueError, KeyError, TypeError, AttributeError):
+            except (DavRefused, ValueError, KeyError, TypeError, AttributeError):
                 return True
         return self.taken is not False
 
@@ -100,7 +100,7 @@ class DavStore:
             raise self.refusals.directory(path)
         return None if found is None else FoundObject(found.inspection(path), self._files.unchanged(path, found))
 
-    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
+    def is_made(self, found: FoundObject, upload: str, kept: ObjectMetadata) -> bool | None:
         """Compare with the ETag that the server reported for the assembled file.
 
         If that answer was lost, compare the modification time, if the source has one.
@@ -131,14 +131,14 @@ class DavStore:
         with self.refusals.connecting():
             try:
                 await self._service.ask("DELETE", self._service.address.url(path), condition)
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if not refusal.missing:
                     raise
 
     async def beginning(self, name: str) -> list[str]:
         return []  # ``Habits`` removes its leftovers itself.
 
-    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+    def metadata(self, kept: ObjectMetadata) -> Mapping[str, str]:
         """Return the header for the modification time; servers store none of the other metadata."""
         return time_header(kept.modified)
 
@@ -149,7 +149,7 @@ class DavStore:
         with self.refusals.about(path):
             try:
                 await self._service.ask("MKCOL", self._url(upload), self._destination(path))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if refusal.status not in _NOT_HERE:
                     raise
                 self._chunking.taken = False
@@ -159,7 +159,7 @@ class DavStore:
                 ) from refusal
             except DataMoverError:
                 # The answer may be what was lost.
-                with suppress(DataMoverError, Refused):
+                with suppress(DataMoverError, DavRefused):
                     await self.abort_upload(path, upload)
                 raise
         self._chunking.taken = True
@@ -176,14 +176,14 @@ class DavStore:
         with self.refusals.about(path), self.refusals.reading(path):
             try:
                 await self._service.ask("PUT", url, headers, SlicedBody(data))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if refusal.status in _EXPIRED:
                     raise self._expired(path) from refusal
                 raise
             found: list[Member] = []
             try:
                 await self._service.find(url, 0, FILE, MultistatusParser(found.append))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if not refusal.missing:
                     raise
         if found:
@@ -210,7 +210,7 @@ class DavStore:
         with self.refusals.about(path), self.refusals.reading(path):
             try:
                 await self._service.find(self._url(upload), 1, FILE, MultistatusParser(take))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if refusal.missing:
                     return None
                 raise
@@ -232,7 +232,7 @@ class DavStore:
                 if number > len(parts):
                     try:
                         await self._service.ask("DELETE", self._url(upload, f"{number:05d}"))
-                    except Refused as refusal:
+                    except DavRefused as refusal:
                         if refusal.missing:  # It cannot be removed alone: the upload is begun anew.
                             raise self.refusals.gone(path) from refusal
                         raise
@@ -240,13 +240,13 @@ class DavStore:
         source = self._url(upload, _WHOLE)
         try:
             self._note(upload, await self._files.move_url(source, path, headers))
-        except (Refused, ConnectionLost, Stalled) as error:
+        except (DavRefused, ConnectionLost, Stalled) as error:
             patience = PATIENCE if answer_lost(error) else 0.0
             # It is not there any more where an earlier MOVE, whose answer was lost, has ended just now.
-            if isinstance(error, Refused) and error.status < 500 and not error.missing:
+            if isinstance(error, DavRefused) and error.status < 500 and not error.missing:
                 raise
             if not await self._put_together(path, upload, size, old, patience):
-                if isinstance(error, Refused) and error.missing:
+                if isinstance(error, DavRefused) and error.missing:
                     raise self._expired(path) from error
                 raise
         return Made()
@@ -254,11 +254,11 @@ class DavStore:
     async def abort_upload(self, path: str, upload: str) -> None:
         with self.refusals.about(path):
             # Only so does Nextcloud give up what it has passed on to an object store; others remove all with it.
-            with suppress(Refused):
+            with suppress(DavRefused):
                 await self._service.ask("DELETE", self._url(upload, _WHOLE), self._destination(path))
             try:
                 await self._service.ask("DELETE", self._url(upload))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if not refusal.missing:
                     raise
 
@@ -270,7 +270,7 @@ class DavStore:
         home = DavFiles(self._service.at(self._home), self.refusals, self._files.learnt)
         return [name for name in await home.names("") if name.startswith(own)]
 
-    async def _put_together(self, path: str, upload: str, size: int, old: Look | None, patience: float) -> bool:
+    async def _put_together(self, path: str, upload: str, size: int, old: DavLook | None, patience: float) -> bool:
         """Tell whether the server, whose answer was lost, assembles the chunks within ``patience`` seconds."""
         until = self._reactor.seconds() + patience
         while True:

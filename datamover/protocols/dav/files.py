@@ -11,21 +11,21 @@ from datamover.errors import ConnectionLost, DataMoverError, Stalled
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
-from datamover.protocols.dav.looks import Look, Members, if_tagged, look_in, look_of, tag_told, time_header
+from datamover.protocols.dav.looks import DavLook, Members, if_tagged, look_in, look_of, tag_told, time_header
 from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
 from datamover.protocols.dav.service import (
     BROKEN,
     PATIENCE,
     PAUSE,
     PAUSES,
-    Answer,
+    DavRefused,
     DavService,
     Learnt,
-    Refused,
     answer_lost,
 )
 from datamover.protocols.dav.sink import FedBody
 from datamover.protocols.http.answers import REDIRECTS
+from datamover.protocols.http.content import WholeAnswer
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.slices import converted, in_order
 from datamover.web.url import WebUrl
@@ -57,12 +57,12 @@ class DavFiles:
 
     # Looking --------------------------------------------------------------------------------------------------
 
-    async def look(self, path: str) -> Look | None:
+    async def look(self, path: str) -> DavLook | None:
         """Inspect a path; None if nothing is there."""
         with self.refusals.about(path), self.refusals.reading(path):
             try:
                 found = await self._look(path)
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if await self._is_nothing(path, refusal):
                     return None
                 raise
@@ -78,7 +78,7 @@ class DavFiles:
         """Return the names in a directory, sorted; an empty list if there is no directory."""
         return await self.service.run(in_order(await self.members(path, NAMES)))
 
-    async def members(self, path: str, properties: bytes = FILE) -> Mapping[str, Look]:
+    async def members(self, path: str, properties: bytes = FILE) -> Mapping[str, DavLook]:
         """Return the members of a directory by name, with the requested ``properties``; {} if there is no directory."""
         if not self.learnt.finds:
             raise self.refusals.unusable(path, "cannot be listed: the server does not support PROPFIND")
@@ -87,7 +87,7 @@ class DavFiles:
         with self.refusals.about(path), self.refusals.reading(path):
             try:
                 await self.service.find(url, 1, properties, MultistatusParser(found.take))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 there = None if refusal.missing else await self.look(path)
                 if there is None or not there.collection:
                     return {}
@@ -114,7 +114,7 @@ class DavFiles:
                 try:
                     await self.service.find(url, 0, ROOM, MultistatusParser(found.append))
                     break
-                except Refused as refusal:
+                except DavRefused as refusal:
                     if not refusal.missing and refusal.status not in _UNKNOWN_METHOD:
                         raise
                     if not refusal.missing or not address.root.path:
@@ -148,7 +148,7 @@ class DavFiles:
             expecting = {**headers, "Expect": "100-continue"} if self.learnt.expects else headers
             try:
                 await self.service.ask("PUT", url, expecting, body)
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if refusal.status == LENGTH_REQUIRED:
                     raise self.refusals.early(path, measured=False) from refusal
                 if refusal.status != EXPECTATION_FAILED or body.begun:
@@ -159,8 +159,8 @@ class DavFiles:
         with self.refusals.about(target):
             try:
                 await self._into(path, attempt, _NO_PARENT, body)
-            except (Refused, ConnectionLost, Stalled) as error:
-                nowhere = isinstance(error, Refused) and error.status in _NO_PARENT and body.begun
+            except (DavRefused, ConnectionLost, Stalled) as error:
+                nowhere = isinstance(error, DavRefused) and error.status in _NO_PARENT and body.begun
                 if nowhere and await self.look(posixpath.dirname(path)) is None:
                     raise self.refusals.undirected(target) from error
                 if body.size is None or not answer_lost(error) or not await self._is_stored(path, body.size, error):
@@ -178,7 +178,7 @@ class DavFiles:
         with self.refusals.connecting():
             return tag_told((await self._into(target, lambda: self._move(source, target, headers), (409,))).head)
 
-    async def _move(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> Answer:
+    async def _move(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> WholeAnswer:
         sent = {**headers, "Overwrite": "T"}
         if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
             sent["Overwrite"] = "F"
@@ -186,7 +186,7 @@ class DavFiles:
         for number in sorted(range(len(forms)), key=lambda each: each != self.learnt.destination):
             try:
                 answer = await self.service.ask("MOVE", source, {**sent, "Destination": forms[number]})
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if refusal.status in _MISREAD:
                     misread = misread or refusal
                     continue
@@ -202,14 +202,14 @@ class DavFiles:
         """Return the possible forms of a path's Destination, by ``Learnt.destination``."""
         return (self.learnt.inner or self.service.address).destinations(path)
 
-    def unchanged(self, path: str, found: Look) -> Mapping[str, str]:
+    def unchanged(self, path: str, found: DavLook) -> Mapping[str, str]:
         """Return the condition that a file is unchanged since it was found; empty if the server supports none.
 
         It names the file by its path and the ETag as a strong one, which all servers read that honour such conditions.
         """
         return self.as_found(path, found) if self.learnt.conditional else {}
 
-    def as_found(self, path: str, found: Look) -> Mapping[str, str]:
+    def as_found(self, path: str, found: DavLook) -> Mapping[str, str]:
         """Return the header that makes a request fail if a file has changed; empty if its ETag is unknown."""
         return if_tagged(self.service.address.url(path), found.etag) if found.etag else {}
 
@@ -218,7 +218,7 @@ class DavFiles:
         with self.refusals.about(path):
             try:
                 await self.service.ask("DELETE", self.service.address.url(path, collection=collection))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if not refusal.missing:
                     raise
 
@@ -239,12 +239,12 @@ class DavFiles:
 
     # Below ----------------------------------------------------------------------------------------------------
 
-    async def _look(self, path: str) -> Look | None:
+    async def _look(self, path: str) -> DavLook | None:
         if not self.learnt.finds:
             return await self._head(path)
         try:
             return await self._find(path)
-        except Refused as refusal:
+        except DavRefused as refusal:
             if refusal.status not in _UNKNOWN_METHOD:
                 raise
             found = await self._head(path)
@@ -252,7 +252,7 @@ class DavFiles:
             self.learnt.lacks.learn(Ability.LIST, f"the server does not support PROPFIND ({refusal.status})")
             return found
 
-    async def _is_nothing(self, path: str, refusal: Refused) -> bool:
+    async def _is_nothing(self, path: str, refusal: DavRefused) -> bool:
         """Tell whether a refusal means that nothing is there: not all servers answer 404."""
         if refusal.missing or (refusal.status in TOO_LONG and is_long(path)):
             return True
@@ -261,7 +261,7 @@ class DavFiles:
         above = await self.look(posixpath.dirname(path))
         return above is None or not above.collection
 
-    async def _find(self, path: str) -> Look | None:
+    async def _find(self, path: str) -> DavLook | None:
         found: list[Member] = []
         url = self.service.address.url(path, collection=not path)
         await self.service.find(url, 0, FILE, MultistatusParser(found.append))
@@ -281,15 +281,15 @@ class DavFiles:
         self.learnt.checksums = self.learnt.checksums or bool(looked.digests)
         return looked
 
-    async def _head(self, path: str) -> Look:
+    async def _head(self, path: str) -> DavLook:
         if path:
             try:
                 return look_in((await self.service.ask("HEAD", self.service.address.url(path))).head)
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if refusal.status not in MAYBE_A_DIRECTORY:
                     raise
         await self.service.ask("HEAD", self.service.address.url(path, collection=True))
-        return Look(collection=True)
+        return DavLook(collection=True)
 
     async def _into(
         self,
@@ -303,7 +303,7 @@ class DavFiles:
         await self.make_directory(directory)
         try:
             return await attempt()
-        except Refused as refusal:
+        except DavRefused as refusal:
             if refusal.status == 500:
                 await self._clear(path)
             if refusal.status not in nowhere:
@@ -336,15 +336,15 @@ class DavFiles:
                 if left.startswith(f"{name}.") and re.fullmatch(r"\d{10,}", left.removeprefix(f"{name}.")):
                     await self.delete(posixpath.join(directory, left))
 
-    async def _make_one(self, path: str) -> Look:
+    async def _make_one(self, path: str) -> DavLook:
         with self.refusals.about(path):
             try:
                 await self.service.ask("MKCOL", self.service.address.url(path, collection=True))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 found = await self.look(path)  # Another one may have made it.
                 if found is not None:
                     return found
                 # With 405 the server says that it is there (RFC 4918 9.3.1), whatever a HEAD is told of directories.
                 if refusal.status != 405:
                     raise self.refusals.unmakeable(path, refusal) from refusal
-        return Look(collection=True)
+        return DavLook(collection=True)

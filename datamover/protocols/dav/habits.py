@@ -15,8 +15,8 @@ from datamover.errors import DataMoverError
 from datamover.protocols.dav.address import encoded, segments_of
 from datamover.protocols.dav.documents import NAMES, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.looks import Look, if_tagged
-from datamover.protocols.dav.service import Refused
+from datamover.protocols.dav.looks import DavLook, if_tagged
+from datamover.protocols.dav.service import DavRefused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.part_files.names import PREFIX
 
@@ -98,7 +98,7 @@ class Habits:
         directory = f"{TRIAL}{os.urandom(8).hex()}"
         try:
             await self._try_in(directory)
-        except (DataMoverError, Refused):
+        except (DataMoverError, DavRefused):
             return False  # Whoever uses the server next meets it, and is told.
         finally:
             with suppress(DataMoverError):
@@ -148,7 +148,7 @@ class Habits:
         if await _refused(files.move(source, target, _ONLY_NEW)) is not None or await files.look(target) is None:
             learnt.inner = None
 
-    async def _heeds(self, path: str, found: Look | None, ask: Ask) -> bool:
+    async def _heeds(self, path: str, found: DavLook | None, ask: Ask) -> bool:
         """Tell whether a condition is honoured: the request must fail with another ETag and succeed with the file's."""
         etag, url = found.etag if found is not None else "", self._files.service.address.url(path)
         return (
@@ -166,7 +166,7 @@ class Habits:
         except DataMoverError as error:
             log.warn("what an earlier trial of the server left could not be removed: {error}", error=error.full)
 
-    async def _is_left(self, directory: str, found: Look, now: float) -> bool:
+    async def _is_left(self, directory: str, found: DavLook, now: float) -> bool:
         """Tell whether a directory is old, and has only empty files, as trials make them."""
         inside = (await self._files.members(directory)).values()
         times = [each.modified for each in (found, *inside) if each.modified is not None]
@@ -182,6 +182,6 @@ async def _refused(asked: Awaitable[object]) -> int | None:
     """Return the status by which a request is refused, None if it succeeds."""
     try:
         await asked
-    except Refused as refusal:
+    except DavRefused as refusal:
         return refusal.status
     return None

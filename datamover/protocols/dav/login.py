@@ -44,7 +44,7 @@ class LoginFiles:
         return "" if path is None else secret_line(option, path, "\r\n")
 
 
-class Login:
+class DavLogin:
     """The login of all requests to one server."""
 
     def __init__(self, files: LoginFiles, threads: Threads, seconds: Callable[[], float]) -> None:

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"\d{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DavLook:
     """A resource that exists."""
 
     collection: bool = False
@@ -57,7 +57,7 @@ class Sent:
 
     size: int
     """Bytes."""
-    found: Look
+    found: DavLook
     """Its part file as it was found, or only the ETag that the server returned."""
     data: bytes | None = None
     """The whole content of a small file."""
@@ -68,7 +68,7 @@ class Sent:
         """Return it with the ETag that the server returned when it was renamed, "" for none."""
         return replace(self, found=replace(self.found, etag=etag), renamed=True) if etag else self
 
-    def is_in(self, there: Look) -> bool | None:
+    def is_in(self, there: DavLook) -> bool | None:
         """Tell whether it is what was found under a name; None if nothing shows it."""
         same = self.found.etag == there.etag
         if self.found.etag and there.etag and (same or self.renamed):
@@ -77,7 +77,7 @@ class Sent:
             return None
         return (self.found.size, self.found.modified) == (there.size, there.modified)
 
-    def differs(self, there: Look) -> str | None:
+    def differs(self, there: DavLook) -> str | None:
         """Say in which published digest a small file differs from what was sent; None if in none."""
         for algorithm, told in there.digests.items():
             if self.data is None:
@@ -94,7 +94,7 @@ class Members:
     def __init__(self, own: tuple[str, ...]) -> None:
         """``own`` is the collection's path."""
         self._own = own
-        self._looks: dict[tuple[str, ...], dict[str, Look]] = {}
+        self._looks: dict[tuple[str, ...], dict[str, DavLook]] = {}
         """The Looks by the path above and the name."""
 
     def take(self, member: Member) -> None:
@@ -103,7 +103,7 @@ class Members:
             if path:
                 self._looks.setdefault(path[:-1], {})[path[-1]] = look
 
-    def by_name(self) -> Mapping[str, Look]:
+    def by_name(self) -> Mapping[str, DavLook]:
         """Return the Looks of the members by name."""
         own = self._own
         if self._looks and own and own[-1] not in self._looks.get(own[:-1], ()):
@@ -120,11 +120,11 @@ class Members:
         return shortest
 
 
-def look_of(member: Member) -> Look:
+def look_of(member: Member) -> DavLook:
     """Return the Look in a response of a multistatus."""
     props = member.props
     length = props.get("getcontentlength", "")
-    return Look(
+    return DavLook(
         member.collection,
         int(length) if _NUMBER.fullmatch(length) and not member.collection else None,
         _plain(props.get("getetag", "")),
@@ -133,10 +133,10 @@ def look_of(member: Member) -> Look:
     )
 
 
-def look_in(head: Head) -> Look:
+def look_in(head: Head) -> DavLook:
     """Return the Look in the answer to a HEAD or GET."""
     coded = bool(head.codings)
-    return Look(
+    return DavLook(
         False,
         None if coded else size_told(head),
         _plain(head.header("ETag") or ""),

@@ -13,8 +13,8 @@ from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.dav.chunks import SUFFIX, Chunking, DavStore
 from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.habits import Habits
-from datamover.protocols.dav.looks import Look, Sent
-from datamover.protocols.dav.service import Refused
+from datamover.protocols.dav.looks import DavLook, Sent
+from datamover.protocols.dav.service import DavRefused
 from datamover.protocols.dav.sink import DavSink, FedBody
 from datamover.protocols.dav.upload import ChunkedUpload, DavUpload, WholeUpload
 from datamover.protocols.http_place.origin import ResourceOrigin
@@ -184,7 +184,7 @@ class DavPlace(PartFilePlace):
     ) -> Stored:
         # Not cancelled, so that nothing of it is still to arrive when this has ended.
         etag = await finish_despite_cancel(Deferred.fromCoroutine(self._files.put(part, data, modified, target)))
-        sent = Sent(len(data), Look(etag=etag), data)
+        sent = Sent(len(data), DavLook(etag=etag), data)
         try:
             return await self._place(part, target, sent, replace=replace, check=commit, modified=modified)
         except DestinationExists:
@@ -250,12 +250,12 @@ class DavPlace(PartFilePlace):
         digests = {} if sent.is_in(found) is False else found.digests
         return Stored(sent.size, digests, self._files.learnt.without(found, modified))
 
-    async def _remove(self, path: str, found: Look) -> None:
+    async def _remove(self, path: str, found: DavLook) -> None:
         """Remove a file if it is unchanged since it was found."""
         there = FoundObject(found.inspection(path), self._files.as_found(path, found))
         await self._tools.conditions.remove(self._store, path, there)
 
-    async def _is_ours(self, target: str, found: Look, sent: Sent) -> bool:
+    async def _is_ours(self, target: str, found: DavLook, sent: Sent) -> bool:
         """Tell whether a wrong file is the one that was sent, and not what somebody else wrote meanwhile.
 
         A small file without an ETag is compared by content: it must be a beginning of what was sent.
@@ -266,7 +266,7 @@ class DavPlace(PartFilePlace):
         size, content = await self._read(target, len(sent.data))
         return size <= len(sent.data) and sent.data.startswith(content)
 
-    async def _file_at(self, path: str) -> Look | None:
+    async def _file_at(self, path: str) -> DavLook | None:
         """Return the file at a path; raises an error for a directory, which a request would replace or remove, too."""
         found = await self._files.look(path)
         if found is not None and found.collection:
@@ -274,7 +274,7 @@ class DavPlace(PartFilePlace):
         return found
 
     async def _take_name(
-        self, part: str, target: str, sent: Sent, old: Look | None, *, replace: bool, over: str | None, check: Check
+        self, part: str, target: str, sent: Sent, old: DavLook | None, *, replace: bool, over: str | None, check: Check
     ) -> str:
         """Rename a part file; return the answer's ETag, "" if it has none."""
         etag = ""
@@ -294,12 +294,12 @@ class DavPlace(PartFilePlace):
         except DestinationExists:
             await self._file_at(target)
             raise taken(target) from None
-        except (Refused, ConnectionLost, Stalled) as error:
-            lost = not isinstance(error, Refused) or error.status >= 500 or error.missing
+        except (DavRefused, ConnectionLost, Stalled) as error:
+            lost = not isinstance(error, DavRefused) or error.status >= 500 or error.missing
             # The answer to this request, or to an earlier one, was lost, and the file may have been moved.
             if lost and await self._is_moved(part, target, sent, old):
                 return ""
-            if not isinstance(error, Refused):
+            if not isinstance(error, DavRefused):
                 raise
             if error.missing:
                 raise refusals.missing(part) from error
@@ -308,7 +308,7 @@ class DavPlace(PartFilePlace):
             raise refusals.of(error, target) from error
         return etag
 
-    async def _is_moved(self, part: str, target: str, sent: Sent, old: Look | None) -> bool:
+    async def _is_moved(self, part: str, target: str, sent: Sent, old: DavLook | None) -> bool:
         """Tell whether the part file was moved to the target, where ``old`` was before."""
         if await self._files.look(part) is not None:
             return False
@@ -322,7 +322,7 @@ class DavPlace(PartFilePlace):
         size = await self._measured(part) if found.size is None else found.size
         return size, self._files.learnt.without(found, modified)
 
-    async def _check_size(self, found: Look, path: str, target: str, where: str, size: int) -> None:
+    async def _check_size(self, found: DavLook, path: str, target: str, where: str, size: int) -> None:
         held = await self._measured(path) if found.size is None else found.size
         if held != size:
             raise self._files.refusals.other_size(target, where, held, size)

@@ -11,7 +11,7 @@ from datamover.protocols.dav.address import DavAddress, cloud_of
 from datamover.protocols.dav.chunks import Chunking, DavStore
 from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.habits import Habits
-from datamover.protocols.dav.login import Login, LoginFiles
+from datamover.protocols.dav.login import DavLogin, LoginFiles
 from datamover.protocols.dav.place import DavPlace
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.resources import DavOrigin, DavResources
@@ -46,7 +46,7 @@ class DavPool:
         self._threads = Threads(reactor, f"destination-{name}", 2)
         self.server = address.root.authority
         conditions = Conditions(reactor.seconds)
-        service = DavService(agent, address, Login(login, self._threads, reactor.seconds), reactor)
+        service = DavService(agent, address, DavLogin(login, self._threads, reactor.seconds), reactor)
         self._chunking = Chunking(service, cloud_of(address, login.username), DavRefusals(name, Scope.DESTINATION))
         self._lacks = _DavLacks(Lacks(reactor.seconds), self._chunking, frozenset(Ability) - abilities)
         learnt = Learnt(self._lacks.learnt)

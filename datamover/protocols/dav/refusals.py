@@ -7,7 +7,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.dav.documents import TOO_EARLY
 from datamover.protocols.dav.login import best_of, challenges_of
-from datamover.protocols.dav.service import Refused
+from datamover.protocols.dav.service import DavRefused
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
 
@@ -57,7 +57,7 @@ class DavRefusals(HttpRefusals):
             f"{self.what(path)}: the server is at work on it still, such as looking for viruses", scope=self.side
         )
 
-    def unmakeable(self, path: str, refusal: Refused) -> DataMoverError:
+    def unmakeable(self, path: str, refusal: DavRefused) -> DataMoverError:
         """Return the error for a collection that cannot be made, such as a root in a directory that is missing."""
         if path or not (refusal.missing or refusal.status == 409):
             return self.of(refusal, path)
@@ -68,7 +68,7 @@ class DavRefusals(HttpRefusals):
     def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
         what, status, side = self.what(path), refusal.status, self.side
         here = f"destination {self.name!r}"
-        if isinstance(refusal, Refused) and refusal.location is not None:
+        if isinstance(refusal, DavRefused) and refusal.location is not None:
             kind = errors.SourceForbidden if side is Scope.SOURCE else errors.DestinationInvalid
             return kind(
                 f"{here}: the server redirects to another address, and the login is sent to the configured one alone; "

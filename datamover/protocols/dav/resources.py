@@ -9,7 +9,7 @@ from datamover.protocols.base import Inspection, Source
 from datamover.protocols.dav.files import MAYBE_A_DIRECTORY, DavFiles
 from datamover.protocols.dav.looks import look_in, size_told, strong
 from datamover.protocols.dav.refusals import DavRefusals
-from datamover.protocols.dav.service import Refused
+from datamover.protocols.dav.service import DavRefused
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.steady import SteadySource
@@ -39,7 +39,7 @@ class DavResources:
         with self.refusals.connecting():
             try:
                 response = await self._files.service.send("GET", self._files.service.address.url(path), headers)
-            except Refused as refusal:
+            except DavRefused as refusal:
                 if refusal.status in MAYBE_A_DIRECTORY:
                     await self._check_file(path)
                 raise
@@ -77,7 +77,7 @@ class DavResources:
         if learnt.doubtful is None:
             doubtful = False
             for other in (f"{path}/none", posixpath.dirname(path)):
-                with self.refusals.connecting(), suppress(Refused):
+                with self.refusals.connecting(), suppress(DavRefused):
                     answer = await service.ask("HEAD", service.address.url(other))
                     doubtful |= answer.head.header("ETag") is not None
             learnt.doubtful = doubtful
@@ -88,7 +88,7 @@ class DavResources:
         with self.refusals.about(path):
             try:
                 answer = await self._files.service.ask("HEAD", self._files.service.address.url(path))
-            except Refused as refusal:
+            except DavRefused as refusal:
                 return not refusal.missing
         now = self.found(path, answer.head).inspection
         kinds = {(each.identity or "").partition(" ")[0] for each in (now, then)}

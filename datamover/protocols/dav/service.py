@@ -1,4 +1,4 @@
-"""Send requests to one WebDAV server, with its login; an answer that is no success raises ``Refused``."""
+"""Send requests to one WebDAV server, with its login; an answer that is no success raises ``DavRefused``."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from datamover.errors import ConnectionLost, Stalled
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.dav.address import DavAddress
 from datamover.protocols.dav.documents import MultistatusParser, failure_in, said_in
-from datamover.protocols.dav.login import Login
-from datamover.protocols.dav.looks import OLDEST, Look
+from datamover.protocols.dav.login import DavLogin
+from datamover.protocols.dav.looks import OLDEST, DavLook
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.decoding import decoded
 from datamover.protocols.http.client.response import Response
-from datamover.protocols.http.content import beginning, whole
+from datamover.protocols.http.content import WholeAnswer, beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.listings import in_time
-from datamover.protocols.slices import Slices, in_slices
+from datamover.protocols.slices import SlicedWork, in_slices
 from datamover.web.url import WebUrl
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 
 
-class Refused(http_place.Refused):
+class DavRefused(http_place.Refused):
     """The server refuses a request; ``inside`` is the status of a resource in a multistatus."""
 
     def __init__(self, head: Head, kind: str = "", message: str = "", *, inside: int | None = None) -> None:
@@ -68,17 +68,9 @@ class Refused(http_place.Refused):
 
 def answer_lost(error: Exception) -> bool:
     """Tell whether what was asked may be done, or under way, though an error was met."""
-    if isinstance(error, Refused):
+    if isinstance(error, DavRefused):
         return error.status in _IMPATIENT
     return isinstance(error, ConnectionLost | Stalled)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer that was read whole."""
-
-    head: Head
-    body: bytes
 
 
 @dataclass(slots=True)
@@ -105,7 +97,7 @@ class Learnt:
     doubtful: bool | None = None
     """Whether it returns ETags for directories, or a file for a path below that file (lighttpd); None: unknown."""
 
-    def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
+    def without(self, found: DavLook, modified: float | None) -> tuple[Lack, ...]:
         """Return what could not be done for a file that was to have this time (POSIX seconds)."""
         if modified is None or found.modified is None:
             return ()
@@ -120,7 +112,7 @@ class Learnt:
 class DavService:
     """Sends the requests to one server."""
 
-    def __init__(self, agent: PolicyAgent, address: DavAddress, login: Login, reactor: Any) -> None:
+    def __init__(self, agent: PolicyAgent, address: DavAddress, login: DavLogin, reactor: Any) -> None:
         self.address = address
         self._agent = agent
         self._treq = TreqClient(agent, reactor)
@@ -151,7 +143,7 @@ class DavService:
         url: WebUrl,
         headers: Mapping[str, str] | None = None,
         body: bytes | IBodyProducer | None = None,
-    ) -> Answer:
+    ) -> WholeAnswer:
         """Send a request and return its answer, read whole.
 
         Raises Refused for an answer that is no success or has a failure in a multistatus, and what ``PolicyAgent.send``
@@ -165,8 +157,8 @@ class DavService:
             except http_place.Unreadable:
                 inside = 500
             if inside is not None:
-                raise Refused(response.head, inside=inside)
-        return Answer(response.head, content)
+                raise DavRefused(response.head, inside=inside)
+        return WholeAnswer(response.head, content)
 
     async def find(self, url: WebUrl, depth: int, properties: bytes, parser: MultistatusParser) -> None:
         """Feed ``parser`` with the properties of a resource, and with ``depth`` 1 of its members.
@@ -182,7 +174,7 @@ class DavService:
         await in_time(self._feed(response, parser), self._reactor)
 
     async def _feed(self, response: Response, parser: MultistatusParser) -> None:
-        body, slices = await decoded(response.head, response.body), Slices(self._reactor)
+        body, slices = await decoded(response.head, response.body), SlicedWork(self._reactor)
         try:
             while data := await body.read():
                 await slices.run(parser.feed(data))
@@ -203,17 +195,17 @@ class DavService:
         redirect names (behind a proxy it may be another); no other redirect is followed.
         """
         refused = await self._sent(method, url, headers or {}, body)
-        location = refused.location if isinstance(refused, Refused) and method not in _DIRECT else None
+        location = refused.location if isinstance(refused, DavRefused) and method not in _DIRECT else None
         if location and location.endswith(f"/{url.path.rpartition('/')[2]}/"):
             slashed = WebUrl(url.scheme, url.host, url.port, f"{url.path}/", url.query)
             refused = await self._sent(method, slashed, headers or {}, body)
-        if isinstance(refused, Refused):
+        if isinstance(refused, DavRefused):
             raise refused
         return refused
 
     async def _sent(
         self, method: str, url: WebUrl, headers: Mapping[str, str], body: bytes | IBodyProducer | None
-    ) -> Response | Refused:
+    ) -> Response | DavRefused:
         target = url.path if url.query is None else f"{url.path}?{url.query}"
         for _ in range(LOGINS):
             authorization = await self._login.header(method, target)
@@ -228,7 +220,7 @@ class DavService:
                 self._login.accepted(response.head)
                 return response
             head, said = await beginning(response)
-            refused = Refused(response.head, *said_in(said))
+            refused = DavRefused(response.head, *said_in(said))
             if head.status != 401 or not await self._login.refused(response.head, authorization):
                 return refused
             if getattr(body, "begun", False):

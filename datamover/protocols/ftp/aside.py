@@ -9,13 +9,13 @@ import posixpath
 
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession
-from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.ftp.tree import FtpTree
 
 ASIDE = ".set-aside"
 """The end of the directory's name, after the part file's name."""
 
 
-async def put_back(tree: Tree, session: FtpSession, aside: str) -> bool:
+async def put_back(tree: FtpTree, session: FtpSession, aside: str) -> bool:
     """Give an old file its name back, or remove it if the name is taken; return whether one was set aside."""
     # pure-ftpd delays its answers more after each request for a directory that is missing.
     if "MLST" in session.features and await tree.find(session, aside) is None:
@@ -38,7 +38,7 @@ async def put_back(tree: Tree, session: FtpSession, aside: str) -> bool:
     return True
 
 
-async def set_aside(tree: Tree, session: FtpSession, target: str, aside: str) -> None:
+async def set_aside(tree: FtpTree, session: FtpSession, target: str, aside: str) -> None:
     """Rename a file into a hidden directory. If that raises FtpRefusal, the file has its name still.
 
     A file that an interrupted attempt set aside there is removed: that attempt has placed its own file since.
@@ -52,7 +52,7 @@ async def set_aside(tree: Tree, session: FtpSession, target: str, aside: str) ->
         raise
 
 
-async def _rename(tree: Tree, session: FtpSession, old: str, new: str) -> None:
+async def _rename(tree: FtpTree, session: FtpSession, old: str, new: str) -> None:
     """Rename; ignore a refusal if the file was renamed all the same."""
     try:
         await session.rename(old, new)

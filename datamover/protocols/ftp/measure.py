@@ -6,13 +6,13 @@ from twisted.internet.task import deferLater
 
 from datamover.errors import DataMoverError, NoSpace, Stalled
 from datamover.protocols.ftp.client.data import Receiving
-from datamover.protocols.ftp.client.listing import Entry
+from datamover.protocols.ftp.client.listing import FtpEntry
 from datamover.protocols.ftp.client.moving import Moving
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession, says_missing
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.refusals import FtpRefusals
-from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.ftp.tree import FtpTree
 
 SETTLED = 0.5
 """Seconds without growth after which a file is taken to hold all that the server will write for now."""
@@ -20,7 +20,7 @@ PAUSES = (0.005, 0.2)
 """Seconds between two looks at a file that grows: the first, and the longest."""
 
 
-async def measure(session: FtpSession, real: str, found: Entry) -> int:
+async def measure(session: FtpSession, real: str, found: FtpEntry) -> int:
     """Return how many bytes a file has that was ``found``. Raises FtpRefusal, and the connection's errors."""
     if found.size is not None:
         return found.size
@@ -36,7 +36,9 @@ async def measure(session: FtpSession, real: str, found: Entry) -> int:
         moving.close()
 
 
-async def measure_sent(clock: Any, tree: Tree, session: FtpSession, real: str, sent: int) -> tuple[Entry | None, int]:
+async def measure_sent(
+    clock: Any, tree: FtpTree, session: FtpSession, real: str, sent: int
+) -> tuple[FtpEntry | None, int]:
     """Return the entry and the size of a file after ``sent`` bytes were sent; waits while it grows.
 
     Some servers report the end of a transfer before they have written all of it.
@@ -55,7 +57,7 @@ async def measure_sent(clock: Any, tree: Tree, session: FtpSession, real: str, s
 
 
 async def stored(
-    moving: Moving, real: str, sent: int, path: str, sessions: Sessions, tree: Tree, refusals: FtpRefusals
+    moving: Moving, real: str, sent: int, path: str, sessions: Sessions, tree: FtpTree, refusals: FtpRefusals
 ) -> None:
     """Wait until the server reports that it has stored the ``sent`` bytes of a file.
 
@@ -78,7 +80,7 @@ async def stored(
         raise told from error
 
 
-async def _is_full(real: str, sent: int, sessions: Sessions, tree: Tree) -> bool:
+async def _is_full(real: str, sent: int, sessions: Sessions, tree: FtpTree) -> bool:
     try:
         side = await sessions.side()
         room = None if side is None else await tree.free(side)

@@ -3,7 +3,7 @@
 import time
 
 from datamover.protocols.base import Ability, Lack
-from datamover.protocols.ftp.client.listing import Entry
+from datamover.protocols.ftp.client.listing import FtpEntry
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.lacks import Lacks
@@ -14,7 +14,7 @@ _LATEST = 253402300800
 """POSIX seconds of the year 10000, which four digits cannot express."""
 
 
-class Metadata:
+class FtpMetadata:
     """The mode and time that one file is to have; ``without`` tells which of them it did not get."""
 
     def __init__(self, mode: int, modified: float | None, lacks: Lacks) -> None:
@@ -39,7 +39,7 @@ class Metadata:
             elif ways:
                 await self._set(session, ability, ways)
 
-    def check(self, found: Entry) -> None:
+    def check(self, found: FtpEntry) -> None:
         """Record a lack if the server reports another time than the one that was set."""
         if self._modified is None or any(lack.ability is Ability.SET_MODIFIED for lack in self.without):
             return

@@ -15,7 +15,7 @@ from datamover.protocols.ftp.client.data import Sending
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.refusals import FtpRefusals
-from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.ftp.tree import FtpTree
 
 TRIAL = ".trial"
 """What follows a part file's name in that of the hidden file, before what is tried."""
@@ -29,7 +29,7 @@ _LAST = re.compile(r"[\s.]\Z")
 class OddNames:
     """What is odd in the names below ``tree``; ``kept`` is what the server was found to keep as it is."""
 
-    def __init__(self, tree: Tree, refusals: FtpRefusals, kept: set[str]) -> None:
+    def __init__(self, tree: FtpTree, refusals: FtpRefusals, kept: set[str]) -> None:
         self._tree = tree
         self._refusals = refusals
         self._kept = kept

@@ -17,13 +17,13 @@ from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.measure import measure_sent, stored
-from datamover.protocols.ftp.metadata import Metadata
+from datamover.protocols.ftp.metadata import FtpMetadata
 from datamover.protocols.ftp.names import OddNames
 from datamover.protocols.ftp.placing import FtpPlacement
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
 from datamover.protocols.ftp.sink import FtpSink, write_on
 from datamover.protocols.ftp.source import FtpOrigin, FtpReader, check_regular
-from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.ftp.tree import FtpTree
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.part_files import PartFilePlace
 from datamover.protocols.part_files.names import PREFIX, SUFFIX
@@ -50,7 +50,7 @@ class FtpPlace(PartFilePlace):
     ) -> None:
         self.lacks = lacks
         self._refusals = FtpRefusals(settings.name, side, user)
-        self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks, directories)
+        self._tree = FtpTree(reactor, root, settings.directory_mode, self._refusals, lacks, directories)
         self._names = OddNames(self._tree, self._refusals, kept)
         self._reader = FtpReader(sessions, self._tree, self._refusals, lacks)
         self._sessions = sessions
@@ -199,8 +199,8 @@ class FtpPlace(PartFilePlace):
         async with self._sessions.lent() as placing.session:
             await placing.settle()
 
-    def _metadata(self, modified: float | None) -> Metadata:
-        return Metadata(self._file_mode, modified, self.lacks)
+    def _metadata(self, modified: float | None) -> FtpMetadata:
+        return FtpMetadata(self._file_mode, modified, self.lacks)
 
     def _not_again(self, target: str, why: str) -> DataMoverError:
         self.lacks.learn(Ability.RESUME, why)
@@ -248,7 +248,7 @@ class FtpPlace(PartFilePlace):
                 raise self._not_again(target, f"the server keeps {held} bytes of {offset}")
 
     async def _put(
-        self, session: FtpSession, part: str, target: str, data: bytes, replace: bool, metadata: Metadata
+        self, session: FtpSession, part: str, target: str, data: bytes, replace: bool, metadata: FtpMetadata
     ) -> FtpPlacement:
         await self._names.check(session, target, part)
         real = await self._tree.name(session, part, make=True)

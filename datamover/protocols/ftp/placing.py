@@ -11,12 +11,12 @@ from contextlib import suppress
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.ftp import aside
-from datamover.protocols.ftp.client.listing import Entry
+from datamover.protocols.ftp.client.listing import FtpEntry
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.measure import measure
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
-from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.ftp.tree import FtpTree
 from datamover.protocols.lacks import Lacks
 
 
@@ -32,7 +32,7 @@ class FtpPlacement:
         target: str,
         size: int,
         replace: bool,
-        tree: Tree,
+        tree: FtpTree,
         refusals: FtpRefusals,
         lacks: Lacks,
     ) -> None:
@@ -167,7 +167,7 @@ class FtpPlacement:
 
     async def _held(self, real: str) -> int | None:
         """Return how many bytes a file has, None if there is none."""
-        found: Entry | None = await self._tree.find(self.session, real)
+        found: FtpEntry | None = await self._tree.find(self.session, real)
         if found is None or found.kind != "file":
             return None
         return await measure(self.session, real, found)

@@ -14,9 +14,9 @@ from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.measure import PAUSES, SETTLED, measure_sent, stored
-from datamover.protocols.ftp.metadata import Metadata
+from datamover.protocols.ftp.metadata import FtpMetadata
 from datamover.protocols.ftp.refusals import FtpRefusals, stops_any
-from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.ftp.tree import FtpTree
 from datamover.protocols.lacks import Lacks
 
 
@@ -35,8 +35,8 @@ class FtpSink:
         offset: int,
         *,
         path: str,
-        metadata: Callable[[float | None], Metadata],
-        tree: Tree,
+        metadata: Callable[[float | None], FtpMetadata],
+        tree: FtpTree,
         refusals: FtpRefusals,
         lacks: Lacks,
     ) -> None:

@@ -5,20 +5,20 @@ import posixpath
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Inspection, Octets
 from datamover.protocols.ftp.client.data import Receiving
-from datamover.protocols.ftp.client.listing import Entry
+from datamover.protocols.ftp.client.listing import FtpEntry
 from datamover.protocols.ftp.client.moving import Moving
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession
 from datamover.protocols.ftp.client.sessions import Sessions
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
-from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.ftp.tree import FtpTree
 from datamover.protocols.lacks import Lacks
 
 
 class FtpReader:
     """Inspects and opens the files below ``tree``."""
 
-    def __init__(self, sessions: Sessions, tree: Tree, refusals: FtpRefusals, lacks: Lacks) -> None:
+    def __init__(self, sessions: Sessions, tree: FtpTree, refusals: FtpRefusals, lacks: Lacks) -> None:
         self.sessions = sessions
         self.tree = tree
         self.refusals = refusals
@@ -69,7 +69,7 @@ class FtpOrigin:
 class FtpSource:
     """``protocols.base.Source`` of a file; holds a session and a data connection until it is closed."""
 
-    def __init__(self, reader: FtpReader, session: FtpSession, path: str, real: str, entry: Entry) -> None:
+    def __init__(self, reader: FtpReader, session: FtpSession, path: str, real: str, entry: FtpEntry) -> None:
         self._reader = reader
         self._session: FtpSession | None = session
         self._path = path
@@ -160,7 +160,7 @@ class FtpSource:
         return self._reader.refusals.changed(self._path)
 
 
-def inspection_of(path: str, found: Entry) -> Inspection:
+def inspection_of(path: str, found: FtpEntry) -> Inspection:
     name = posixpath.basename(path.rstrip("/"))
     if found.kind != "file":
         directory = found.kind == "dir"
@@ -168,7 +168,7 @@ def inspection_of(path: str, found: Entry) -> Inspection:
     return Inspection(name, found.size, found.identity, found.modified)
 
 
-def check_regular(path: str, found: Entry | None, refusals: FtpRefusals) -> Entry:
+def check_regular(path: str, found: FtpEntry | None, refusals: FtpRefusals) -> FtpEntry:
     """Return ``found``; raises Missing if it is None, and an error of the side if it is no regular file."""
     if found is None:
         raise Missing

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from datamover.bounds.servers import MOST_FTP_LINKS
 from datamover.errors import DestinationForbidden, SourceForbidden
 from datamover.protocols.base import Ability
-from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry
+from datamover.protocols.ftp.client.listing import FtpEntry, fact_entry, line_entry
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession, says_missing
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
@@ -31,7 +31,7 @@ FRESH_AS_LISTED = 30.0
 _REMEMBERED = 1000
 
 
-class Tree:
+class FtpTree:
     """The paths below ``root``: an absolute path, or one that begins with "~", the directory of the login.
 
     ``directories`` are those that were resolved: path -> when, and its real path.
@@ -84,11 +84,11 @@ class Tree:
             raise self._refusals.unusable(path, "is the destination's root; name a file")
         return posixpath.join(await self.directory(session, parent, make=make), name)
 
-    async def target(self, session: FtpSession, path: str, links: int = 0) -> tuple[str, Entry | None]:
+    async def target(self, session: FtpSession, path: str, links: int = 0) -> tuple[str, FtpEntry | None]:
         """Return the real path of a file, links followed, and its entry, None if there is none."""
         path = path.strip("/")
         if not path:
-            return await self.directory(session, ""), Entry("", "dir")
+            return await self.directory(session, ""), FtpEntry("", "dir")
         real = await self.name(session, path)
         found = await self.find(session, real, path)
         if found is None or found.kind not in ("file", "link"):
@@ -109,7 +109,7 @@ class Tree:
         with suppress(FtpRefusal, Missing, DestinationForbidden, SourceForbidden):
             await self.directory(session, path)
 
-    async def find(self, session: FtpSession, real: str, path: str = "") -> Entry | None:
+    async def find(self, session: FtpSession, real: str, path: str = "") -> FtpEntry | None:
         """Return the entry of a file, links followed by the server; None if there is none."""
         try:
             return await self._told(session, real)
@@ -125,14 +125,14 @@ class Tree:
             parent, name = posixpath.split(real)
             found = await self._entry(session, parent, name, first)
         else:
-            return Entry(posixpath.basename(real), "dir")
+            return FtpEntry(posixpath.basename(real), "dir")
         if found is not None and found.kind == "link":
             # The server did not follow it: its target is missing, or outside of what the login may see.
             await self._leads(session, path, parent, found)
             return None
         return found
 
-    async def _entry(self, session: FtpSession, parent: str, name: str, first: FtpRefusal) -> Entry | None:
+    async def _entry(self, session: FtpSession, parent: str, name: str, first: FtpRefusal) -> FtpEntry | None:
         """Return the entry of a file in a directory, links not followed, after the server refused a look by ``first``.
 
         Raises FtpRefusal if the server gives no entry.
@@ -146,7 +146,7 @@ class Tree:
             raise first from None
         return next((entry for entry in entries if entry.name == name), None)
 
-    async def entries(self, session: FtpSession, real: str, *, links: bool = False) -> list[Entry]:
+    async def entries(self, session: FtpSession, real: str, *, links: bool = False) -> list[FtpEntry]:
         """Return the entries of a directory, hidden ones included; with ``links``, links are to be shown as such."""
         await session.enter(real)
         if "MLST" in session.features and not links:
@@ -163,11 +163,11 @@ class Tree:
             return await self._named(session)
         if None in told and not links:
             return await self._named(session)
-        return [entry for entry in told if isinstance(entry, Entry)]
+        return [entry for entry in told if isinstance(entry, FtpEntry)]
 
-    async def _named(self, session: FtpSession) -> list[Entry]:
+    async def _named(self, session: FtpSession) -> list[FtpEntry]:
         """Return the entries of the working directory of a server that lists names only."""
-        return await _listed(session, lambda name: Entry(posixpath.basename(name), "other"), "NLST")
+        return await _listed(session, lambda name: FtpEntry(posixpath.basename(name), "other"), "NLST")
 
     async def free(self, session: FtpSession) -> int | None:
         """Return how many bytes may be written below the root, by AVBL (draft-peterson-streamlined-ftp).
@@ -218,7 +218,7 @@ class Tree:
             return await self.directory(session, await self._leads(session, path, parent, link))
         return real
 
-    async def _told(self, session: FtpSession, real: str) -> Entry:
+    async def _told(self, session: FtpSession, real: str) -> FtpEntry:
         if "MLST" in session.features:
             found = await session.facts(real)
             if found is not None:
@@ -235,10 +235,10 @@ class Tree:
         if await session.sizes_directories(posixpath.dirname(real)):
             with suppress(FtpRefusal):
                 await session.enter(real)
-                return Entry(posixpath.basename(real), "dir", modified=modified)
-        return Entry(posixpath.basename(real), "file", size, modified)
+                return FtpEntry(posixpath.basename(real), "dir", modified=modified)
+        return FtpEntry(posixpath.basename(real), "file", size, modified)
 
-    async def _line(self, session: FtpSession, real: str) -> tuple[Entry | None, bool]:
+    async def _line(self, session: FtpSession, real: str) -> tuple[FtpEntry | None, bool]:
         """Return the entry of a file from STAT, and whether the answer is certain."""
         name = posixpath.basename(real)
         sure = False
@@ -253,13 +253,13 @@ class Tree:
             # ftp-srv says of a file, too, that it is a directory; its line has the whole path then.
             of_it = [line for line in lines if line.name == real]
             if directory and not of_it:
-                return Entry(name, "dir"), True
+                return FtpEntry(name, "dir"), True
             for line in of_it or lines:
                 if posixpath.basename(line.name) == name:
                     return line, True
         return None, sure
 
-    async def _leads(self, session: FtpSession, path: str, parent: str, link: Entry) -> str:
+    async def _leads(self, session: FtpSession, path: str, parent: str, link: FtpEntry) -> str:
         """Return where a link leads, as a path below the root. Raises PathNotAllowedHere."""
         root = await self.directory(session, "")
         if link.target is None:
@@ -332,7 +332,7 @@ class Tree:
             self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")
 
 
-def _line(line: str) -> Entry | str | None:
+def _line(line: str) -> FtpEntry | str | None:
     """Return the entry in a line of LIST, the line where it tells of no file, None for one that is not understood."""
     return line if line.startswith("total ") else line_entry(line)
 

@@ -3,6 +3,8 @@
 It works on any ``IResponse``. treq's own ``content`` has no limit, and cancelling it leaves the connection open.
 """
 
+from typing import NamedTuple
+
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -24,7 +26,14 @@ def head_of(response: IResponse) -> Head:
     return Head(response.code, fields, length, url, url)
 
 
-async def whole(response: IResponse, limit: int = LARGEST_ANSWER) -> tuple[Head, bytes]:
+class WholeAnswer(NamedTuple):
+    """An answer that was read whole."""
+
+    head: Head
+    body: bytes
+
+
+async def whole(response: IResponse, limit: int = LARGEST_ANSWER) -> WholeAnswer:
     """Return an answer's head and body.
 
     The connection is back in the pool, or closed, when this completes or raises.
@@ -38,7 +47,7 @@ async def whole(response: IResponse, limit: int = LARGEST_ANSWER) -> tuple[Head,
         raise error
     if len(body) > limit or (head.length or 0) > limit:
         raise DatasetInvalid(f"{head.url.told} answered with more than {limit} bytes")
-    return head, body
+    return WholeAnswer(head, body)
 
 
 async def beginning(response: IResponse, limit: int = LARGEST_REFUSAL) -> tuple[Head, bytes]:

@@ -83,7 +83,7 @@ class SlicedBody:
 
 
 @implementer(IConsumer, IPushProducer, IPullProducer)
-class Sending:
+class BodySender:
     """Sends the output of a producer; consumer to the producer, producer to the connection's transport.
 
     Without TLS the bytes go from where they are to the socket: the transport would copy them twice. It is then asked

@@ -23,7 +23,7 @@ from datamover.protocols.local.placing import LocalPlacement
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import LocalReader, Opened, examine
 from datamover.protocols.local.refusals import DiskRefusals
-from datamover.protocols.local.writer import Writer
+from datamover.protocols.local.writer import FileWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Disk:
             os.close(descriptor)
             raise
 
-    def open_part(self, part: str, target: str, offset: int, mode: int) -> Writer:
+    def open_part(self, part: str, target: str, offset: int, mode: int) -> FileWriter:
         """Open a part file, which will have ``mode``, for writing from ``offset``; at 0 it is created."""
 
         def open_it(directory: int, name: bytes) -> int:
@@ -126,7 +126,7 @@ class Disk:
         except BaseException:
             os.close(descriptor)
             raise
-        return Writer(descriptor, offset, self._lacks)
+        return FileWriter(descriptor, offset, self._lacks)
 
     def put(self, files: Sequence[Put]) -> list[BaseException | None]:
         """Write small files and place them; return the error of each, None for one that is durably in place.

@@ -10,7 +10,7 @@ from datamover.concurrency.serial import SerialExecutor
 from datamover.protocols.base import Lack, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
 from datamover.protocols.local.refusals import DiskRefusals
-from datamover.protocols.local.writer import Writer
+from datamover.protocols.local.writer import FileWriter
 
 WRITES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
 """Bytes that are gathered for one write."""
@@ -59,7 +59,7 @@ class LocalSink:
         self,
         executor: SerialExecutor,
         beside: SerialExecutor,
-        writer: Writer,
+        writer: FileWriter,
         mode: int,
         path: str,
         refusals: DiskRefusals,

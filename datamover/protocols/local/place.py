@@ -17,7 +17,7 @@ from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened
 from datamover.protocols.local.refusals import DiskRefusals
-from datamover.protocols.local.writer import Writer
+from datamover.protocols.local.writer import FileWriter
 from datamover.protocols.part_files import PartFilePlace
 from datamover.protocols.part_files.seam import ProvePath
 from datamover.protocols.place import PlaceSettings
@@ -71,7 +71,7 @@ class LocalPlace(PartFilePlace):
         with self._refusals.about(target):
             # Not cancelled: a part file that is created after its transfer was abandoned would never be removed.
             writer = await self._threads.finish(
-                Writer.close, self._disk.open_part, part, target, offset, self._file_mode
+                FileWriter.close, self._disk.open_part, part, target, offset, self._file_mode
             )
         sink = LocalSink(
             self._threads.executor(),

@@ -18,7 +18,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.refusals import DiskRefusals
-from datamover.protocols.local.syscalls import Look, look, rename_exclusively
+from datamover.protocols.local.syscalls import FileStatus, look, rename_exclusively
 from datamover.protocols.part_files.names import OLD
 
 
@@ -143,7 +143,7 @@ class LocalPlacement:
 
     def _link(
         self, source: int, old: bytes, directory: int, new: bytes, exists: Callable[[], None] = lambda: None
-    ) -> Look | None:
+    ) -> FileStatus | None:
         """Give a file a second name and return what is found there, None if the disk has no hard links."""
         try:
             os.link(old, new, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
@@ -168,7 +168,7 @@ class LocalPlacement:
             self.lacks.saw(Ability.KEEP_OLD)
         return found
 
-    def _look(self, found: Look | None) -> None:
+    def _look(self, found: FileStatus | None) -> None:
         """Check what was found under the target's name; raises ServerError, SizeMismatch."""
         found = self._check(found, "under its name")
         left = None if self._linked else look(self.source, self.part)
@@ -177,7 +177,7 @@ class LocalPlacement:
         # If both names were links to one file before, a rename did nothing (rename(2)).
         self._linked = self._linked or left is not None
 
-    def _check(self, found: Look | None, where: str) -> Look:
+    def _check(self, found: FileStatus | None, where: str) -> FileStatus:
         if found is None:
             raise self.refusals.vanished(self.target, where)
         if not found.regular or found.size != self.size:

@@ -27,7 +27,7 @@ _UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileStatus:
     """The status of a file; a link is not followed."""
 
     mode: int
@@ -47,7 +47,7 @@ class Look:
         return stat.S_ISDIR(self.mode)
 
 
-def look(directory: int, name: bytes) -> Look | None:
+def look(directory: int, name: bytes) -> FileStatus | None:
     """Return the status of a file, None if there is none; a network file system has to ask its server (statx(2))."""
     try:
         return _statx(_STATX, directory, name) if _STATX is not None else _stat(directory, name)
@@ -55,7 +55,7 @@ def look(directory: int, name: bytes) -> Look | None:
         return None
 
 
-def _statx(call: Callable[..., int], directory: int, name: bytes) -> Look:
+def _statx(call: Callable[..., int], directory: int, name: bytes) -> FileStatus:
     buffer = ctypes.create_string_buffer(_SIZE)
     if call(directory, name, _NO_FOLLOW | _FORCE_SYNC, _BASIC, buffer):
         code = ctypes.get_errno()
@@ -63,12 +63,12 @@ def _statx(call: Callable[..., int], directory: int, name: bytes) -> Look:
             return _stat(directory, name)
         raise OSError(code, os.strerror(code))
     owner, mode, inode, size, seconds, nanoseconds, major, minor = _FIELDS.unpack_from(buffer)
-    return Look(mode, size, seconds + nanoseconds / 1e9, (os.makedev(major, minor), inode), owner)
+    return FileStatus(mode, size, seconds + nanoseconds / 1e9, (os.makedev(major, minor), inode), owner)
 
 
-def _stat(directory: int, name: bytes) -> Look:
+def _stat(directory: int, name: bytes) -> FileStatus:
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    return Look(status.st_mode, status.st_size, status.st_mtime, (status.st_dev, status.st_ino), status.st_uid)
+    return FileStatus(status.st_mode, status.st_size, status.st_mtime, (status.st_dev, status.st_ino), status.st_uid)
 
 
 def rename_exclusively(source: int, old: bytes, directory: int, new: bytes) -> None:

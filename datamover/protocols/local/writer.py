@@ -20,7 +20,7 @@ _AT_ONCE = 1024
 Pieces = Sequence[Octets | memoryview]
 
 
-class Writer:
+class FileWriter:
     """Writes bytes in order. Once a call has failed, all later ones raise the same error."""
 
     def __init__(self, descriptor: int, offset: int, lacks: Lacks) -> None:

@@ -5,7 +5,7 @@ import posixpath
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import PARTIAL, Head, content_range, tells_total
 from datamover.protocols.http.dates import http_date
-from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.metadata import ObjectMetadata
 from datamover.protocols.object_store.seam import FoundObject
 
 
@@ -26,7 +26,7 @@ def found_in(
     in hex. ``directory``: the object stands for one.
     """
     name = posixpath.basename(path)
-    own = Metadata.of(head, prefix)
+    own = ObjectMetadata.of(head, prefix)
     if directory:
         return FoundObject(Inspection(name, directory=True), upload=own.upload)
     changed = (head.header("Last-Modified") or "").strip()

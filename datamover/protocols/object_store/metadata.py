@@ -13,7 +13,7 @@ _CODED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "app
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
+class ObjectMetadata:
     """The metadata of one file."""
 
     upload: str = ""
@@ -34,7 +34,7 @@ class Metadata:
         return told
 
     @classmethod
-    def of(cls, head: Head, prefix: str) -> "Metadata":
+    def of(cls, head: Head, prefix: str) -> "ObjectMetadata":
         """Return the metadata in the headers of an answer."""
         sha256 = head.header(f"{prefix}datamover-sha256") or ""
         return cls(

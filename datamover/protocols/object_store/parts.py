@@ -14,7 +14,7 @@ from datamover.protocols.object_store.limits import PartLimits
 from datamover.protocols.object_store.seam import ObjectStore, Part
 
 
-class Parts:
+class PartSender:
     """Sends parts, at most ``at_once`` at a time; one that fails for the moment is sent again."""
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Protocol
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.http_place.seam import Found, Resources
 from datamover.protocols.object_store.limits import PartLimits
-from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.metadata import ObjectMetadata
 from datamover.protocols.upload import UploadKey
 
 _DIGEST = re.compile(r"[0-9a-fA-F]{32}(-[0-9]+)?")
@@ -79,7 +79,7 @@ class ObjectStore(Protocol):
     @property
     def limits(self) -> PartLimits: ...
 
-    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
+    def is_made(self, found: FoundObject, upload: str, kept: ObjectMetadata) -> bool | None:
         """Tell whether an object was made by ``upload`` ("": by one PUT), which gave it the metadata ``kept``.
 
         None: the service does not show it.
@@ -105,7 +105,7 @@ class ObjectStore(Protocol):
         """Return the paths directly below the root that begin with ``name``, an empty list if there are very many."""
         ...
 
-    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+    def metadata(self, kept: ObjectMetadata) -> Mapping[str, str]:
         """Return the headers by which an object gets these metadata."""
         ...
 

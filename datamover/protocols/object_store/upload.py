@@ -25,8 +25,8 @@ from datamover.protocols.base import Ability, Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.gathered import Gathered
-from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.parts import Parts, may_end_early, part_size
+from datamover.protocols.object_store.metadata import ObjectMetadata
+from datamover.protocols.object_store.parts import PartSender, may_end_early, part_size
 from datamover.protocols.object_store.seam import FoundObject, Made, ObjectStore, Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
@@ -72,7 +72,7 @@ class MultipartUpload:
         """Bytes that are in parts."""
         self._listed: list[Part] | None = None
         """The parts that were saved."""
-        self._parts: Parts | None = None
+        self._parts: PartSender | None = None
         self._made = Made()
         """What the answer to the commit said."""
         self._even: int | None = None
@@ -103,7 +103,9 @@ class MultipartUpload:
             raise self._store.refusals.gone(self._target)
         assert self._listed is not None
         at_once = max(1, IN_FLIGHT.size // self._part_size(0) - 1)
-        self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once, self._tools.clock)
+        self._parts = PartSender(
+            self._store, self._target, self._token.upload, self._listed, at_once, self._tools.clock
+        )
 
     async def write(self, data: Octets) -> None:
         self._gathered.add(data)
@@ -174,7 +176,7 @@ class MultipartUpload:
     # Parts ----------------------------------------------------------------------------------------------------
 
     @property
-    def _sending(self) -> Parts:
+    def _sending(self) -> PartSender:
         assert self._parts is not None, "it is not open"
         return self._parts
 
@@ -182,8 +184,8 @@ class MultipartUpload:
         """Return the object's metadata as headers, with ``sha256`` (hex) or the digest in the token."""
         return self._store.metadata(self._kept(sha256))
 
-    def _kept(self, sha256: str | None = None) -> Metadata:
-        return Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256)
+    def _kept(self, sha256: str | None = None) -> ObjectMetadata:
+        return ObjectMetadata(self._token.name, self._token.modified, sha256 or self._token.sha256)
 
     @property
     def _wanted(self) -> int:

@@ -14,7 +14,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.found import etag_in, is_object
 from datamover.protocols.object_store.limits import PartLimits
-from datamover.protocols.object_store.metadata import Metadata, content_type
+from datamover.protocols.object_store.metadata import ObjectMetadata, content_type
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.object_store.trials import is_probe
 from datamover.protocols.s3 import documents
@@ -24,8 +24,8 @@ from datamover.protocols.s3.initiator import Initiator
 from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import PREFIX, Storing, found_in, version_in
 from datamover.protocols.s3.refusals import S3Refusals
-from datamover.protocols.s3.service import PARTS_REFUSED, Refused, Service
-from datamover.protocols.s3.writer import Writer
+from datamover.protocols.s3.service import PARTS_REFUSED, S3Refused, S3Service
+from datamover.protocols.s3.writer import S3Writer
 from datamover.protocols.upload import UploadKey
 
 _ALGORITHM = {"x-amz-checksum-algorithm": "SHA256"}
@@ -47,11 +47,11 @@ class Bucket:
 
     def __init__(
         self,
-        service: Service,
+        service: S3Service,
         prefix: str,
         refusals: S3Refusals,
         storing: Storing,
-        writer: Writer,
+        writer: S3Writer,
         made: MadeUploads,
     ) -> None:
         self.service = service
@@ -96,7 +96,7 @@ class Bucket:
             try:
                 try:
                     answer = await self.service.ask("HEAD", self.key(path))
-                except Refused as refusal:
+                except S3Refused as refusal:
                     if refusal.status not in (400, 401, 403):
                         raise
                     await self._size(path)  # The answer to a GET says why, that to a HEAD has no body.
@@ -107,7 +107,7 @@ class Bucket:
                 if found.inspection.size is None:
                     size = await self._size(path)
                     found = replace(found, inspection=replace(found.inspection, size=size))
-            except Refused as refusal:
+            except S3Refused as refusal:
                 if refusal.missing:
                     return None
                 raise
@@ -117,7 +117,7 @@ class Bucket:
         """Return the size that a GET tells: proxies that compress leave a length out. Raises Refused."""
         try:
             response = await self.service.get(self.key(path), {"Range": "bytes=0-0"})
-        except Refused as refusal:
+        except S3Refused as refusal:
             if refusal.status != UNSATISFIABLE:
                 raise
             return 0
@@ -147,11 +147,11 @@ class Bucket:
     def found(self, path: str, head: Head) -> FoundObject:
         return found_in(path, head, md5_etags=self._writer.checking.md5_etags)
 
-    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool | None:
+    def is_made(self, found: FoundObject, upload: str, kept: ObjectMetadata) -> bool | None:
         """Compare the upload's name in the metadata; None if the service tells neither that nor an ETag (JuiceFS)."""
         return found.upload == kept.upload if found.upload or found.etag else None
 
-    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+    def metadata(self, kept: ObjectMetadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:
@@ -165,7 +165,7 @@ class Bucket:
         with self.refusals.connecting() if condition else self.refusals.about(path):
             try:
                 await self.service.ask("DELETE", self.key(path), query, condition)
-            except Refused as refusal:
+            except S3Refused as refusal:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise
 
@@ -198,7 +198,7 @@ class Bucket:
         with self.refusals.about(path):
             try:
                 answer = await ask({**sent, **_ALGORITHM} if checked else sent)
-            except Refused as refusal:
+            except S3Refused as refusal:
                 if not checked or refusal.code not in _CHECKSUM_UNKNOWN:
                     raise
                 checking.refused()
@@ -216,7 +216,7 @@ class Bucket:
             query = [("partNumber", str(number)), ("uploadId", upload)]
             try:
                 answer, digests = await self._writer.put(path, self.key(path), query, data, {}, checked=checked)
-            except Refused as refusal:
+            except S3Refused as refusal:
                 if self.made.learn(refusal):
                     await self.abort_upload(path, upload)
                 raise
@@ -241,7 +241,7 @@ class Bucket:
             with self.refusals.about(path):
                 try:
                     answer = await self.service.ask("GET", self.key(path), query)
-                except Refused as refusal:
+                except S3Refused as refusal:
                     if refusal.upload_gone or refusal.status in _NOT_DONE:
                         return None
                     raise
@@ -269,7 +269,7 @@ class Bucket:
         with self.refusals.connecting():
             try:
                 answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
-            except Refused as refusal:
+            except S3Refused as refusal:
                 if self.made.learn(refusal) or refusal.code in PARTS_REFUSED:
                     with suppress(DataMoverError):
                         await self.abort_upload(path, upload)
@@ -284,7 +284,7 @@ class Bucket:
         with self.refusals.about(path):
             try:
                 await self.service.ask("DELETE", self.key(path), [("uploadId", upload)])
-            except Refused as refusal:
+            except S3Refused as refusal:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise
         self.made.forget(upload)
@@ -298,7 +298,7 @@ class Bucket:
             with self.refusals.about(path):
                 try:
                     answer = await self.service.ask("GET", "", [*query, *markers])
-                except Refused as refusal:
+                except S3Refused as refusal:
                     if refusal.upload_gone:  # rclone answers so if there is none.
                         return
                     raise

@@ -10,7 +10,7 @@ from typing import Protocol
 from datamover.concurrency.threads import Threads
 from datamover.errors import AuthenticationFailed
 from datamover.protocols.http_place.secrets import secret_line, secret_text
-from datamover.protocols.s3.signing import Credentials
+from datamover.protocols.s3.signing import SigningKey
 
 FRESH = 60.0
 """Seconds for which the key is used before its files are read again."""
@@ -19,7 +19,7 @@ FRESH = 60.0
 class KeySource(Protocol):
     """Where the key of one destination lies."""
 
-    def read(self) -> Credentials:
+    def read(self) -> SigningKey:
         """Read it; blocks. Raises AuthenticationFailed."""
         ...
 
@@ -32,10 +32,10 @@ class KeyFiles:
     secret_key: Path
     session_token: Path | None = None
 
-    def read(self) -> Credentials:
+    def read(self) -> SigningKey:
         """Read them; blocks. Raises AuthenticationFailed."""
         token = None if self.session_token is None else secret_line("session_token_file", self.session_token)
-        return Credentials(self.access_key_id, secret_line("secret_key_file", self.secret_key), token)
+        return SigningKey(self.access_key_id, secret_line("secret_key_file", self.secret_key), token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SharedFile:
     path: Path
     profile: str
 
-    def read(self) -> Credentials:
+    def read(self) -> SigningKey:
         """Read it; blocks. Raises AuthenticationFailed."""
         text = secret_text("credentials_file", self.path)
         parser = ConfigParser(interpolation=None, default_section="")
@@ -68,7 +68,7 @@ class SharedFile:
             )
         if not all(sign.isprintable() for sign in name + secret + token):
             raise AuthenticationFailed(f"credentials_file {self.path} holds values of more than one line")
-        return Credentials(name, secret, token or None)
+        return SigningKey(name, secret, token or None)
 
 
 class KeyReader:
@@ -79,10 +79,10 @@ class KeyReader:
         self._files = files
         self._threads = threads
         self._seconds = seconds
-        self._read: Credentials | None = None
+        self._read: SigningKey | None = None
         self._at = 0.0
 
-    async def get(self, refused: Credentials | None = None) -> Credentials:
+    async def get(self, refused: SigningKey | None = None) -> SigningKey:
         """Return the key; its files are read again if it is old or was ``refused``. Raises AuthenticationFailed."""
         if self._read is None or self._read == refused or self._seconds() - self._at > FRESH:
             self._read = await self._threads.run(self._files.read)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from datamover.protocols.object_store.limits import S3_LIMITS, PartLimits
-from datamover.protocols.s3.service import Refused
+from datamover.protocols.s3.service import S3Refused
 
 REMEMBERED = 10_000
 """Uploads; those that another process ended are among them."""
@@ -32,7 +32,7 @@ class MadeUploads:
         self._transfers.pop(upload, None)
         self.unchecked.discard(upload)
 
-    def learn(self, refusal: Refused) -> bool:
+    def learn(self, refusal: S3Refused) -> bool:
         """Learn a limit of parts from a refusal; return whether it told one that was not known."""
         known, most = self.limits, refusal.most_parts
         if refusal.uneven:

@@ -24,8 +24,8 @@ from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import ARCHIVED, Storing
 from datamover.protocols.s3.place import S3Place
 from datamover.protocols.s3.refusals import S3Refusals
-from datamover.protocols.s3.service import Service
-from datamover.protocols.s3.writer import Writer
+from datamover.protocols.s3.service import S3Service
+from datamover.protocols.s3.writer import S3Writer
 
 STREAMS = 8
 """Connections over which one large object may be read."""
@@ -56,7 +56,7 @@ class S3Pool:
         # Two: if the disk with the key hangs, digests are still computed.
         self._threads = Threads(reactor, f"destination-{name}", 2)
         self._conditions = Conditions(reactor.seconds)
-        service = Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
+        service = S3Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
         checking, made = Checking(md5_etags=md5_etags), MadeUploads(address.limits)
         streams = Streams(reactor, STREAMS, agent.busy)
         missing = frozenset(Ability) - abilities
@@ -64,7 +64,7 @@ class S3Pool:
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             refusals = S3Refusals(name, side, address)
-            writer = Writer(service, refusals, checking, self._threads)
+            writer = S3Writer(service, refusals, checking, self._threads)
             bucket = Bucket(service, prefix, refusals, storing, writer, made)
             origin = partial(ResourceOrigin, bucket, clock=reactor, streams=streams)
             tools = Tools(bucket, self._conditions, part_size, origin, reactor)

@@ -10,7 +10,7 @@ from datamover.protocols.http.answers import REDIRECTS
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.s3.address import BucketAddress
-from datamover.protocols.s3.service import CIRCLE, PARTS_REFUSED, Refused
+from datamover.protocols.s3.service import CIRCLE, PARTS_REFUSED, S3Refused
 
 _LOGIN = {
     "ExpiredToken": "the session token has expired; renew session_token_file, or credentials_file",
@@ -107,9 +107,9 @@ class S3Refusals(HttpRefusals):
             return self.unusable(path, f"is not taken: {why}")
         if code in _DAMAGED:
             return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")
-        if isinstance(refusal, Refused) and refusal.uneven:
+        if isinstance(refusal, S3Refused) and refusal.uneven:
             return errors.SizeMismatch(f"{what}: the service wants parts of one size; it is sent so next", scope=side)
-        if isinstance(refusal, Refused) and refusal.most_parts is not None:
+        if isinstance(refusal, S3Refused) and refusal.most_parts is not None:
             return errors.SizeMismatch(
                 f"{what}: the service takes {refusal.most_parts} parts of an upload; it is sent in larger ones next; "
                 "for a source that tells no size, raise part_size",
@@ -127,7 +127,7 @@ class S3Refusals(HttpRefusals):
         if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
             return self.missing(path)
         if code in _FORBIDDEN or status in (401, 403):
-            needed = refusal.permission if isinstance(refusal, Refused) else None
+            needed = refusal.permission if isinstance(refusal, S3Refused) else None
             verb = needed.verb if needed else "read" if side is Scope.SOURCE else "written"
             which = f"the permission {needed.name}" if needed else "the permission"
             return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the key {which}")
@@ -156,7 +156,7 @@ class S3Refusals(HttpRefusals):
 
     def _elsewhere(self, refusal: http_place.Refused) -> DataMoverError:
         """Return the error for a request that belongs to another host, or had to be signed for another region."""
-        region = refusal.region if isinstance(refusal, Refused) else None
+        region = refusal.region if isinstance(refusal, S3Refused) else None
         only = "the key is sent to the configured host alone"
         if region is not None:
             endpoint = (

@@ -1,9 +1,8 @@
-"""Sign and send requests to one S3 service; an answer that is no success raises ``Refused``."""
+"""Sign and send requests to one S3 service; an answer that is no success raises ``S3Refused``."""
 
 import re
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from twisted.web.http_headers import Headers
@@ -13,7 +12,7 @@ from datamover.bounds.servers import LARGEST_REFUSAL, MOST_S3_REDIRECTS
 from datamover.protocols.http.answers import READ, Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
-from datamover.protocols.http.content import beginning, whole
+from datamover.protocols.http.content import WholeAnswer, beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.s3.address import BucketAddress, Query
@@ -47,7 +46,7 @@ _ERROR = re.compile(rb"<(?:[\w.-]+:)?Error(?:Response)?[\s>]")
 _PAGE = re.compile(rb"(?i)<(html|!doctype html)\b")
 
 
-class Refused(http_place.Refused):
+class S3Refused(http_place.Refused):
     """The service refuses a request."""
 
     def __init__(
@@ -88,15 +87,7 @@ class Refused(http_place.Refused):
         return super().header_unknown and self.code in _HEADER_UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer that was read whole."""
-
-    head: Head
-    body: bytes
-
-
-class Service:
+class S3Service:
     """Signs and sends the requests for one bucket."""
 
     def __init__(self, agent: PolicyAgent, address: BucketAddress, region: str, keys: KeyReader, reactor: Any) -> None:
@@ -121,7 +112,7 @@ class Service:
         sha256: str = EMPTY,
         *,
         once: bool = False,
-    ) -> Answer:
+    ) -> WholeAnswer:
         """Send a request and return its answer, read whole; ``sha256`` is the digest of ``body``, in hex.
 
         ``once``: done twice it would leave something, so that it is not sent again where its connection breaks.
@@ -134,7 +125,7 @@ class Service:
         _, content = await whole(response)
         if _ERROR.search(content.lstrip()[:_BEGINNING]):
             raise _refusal(response.head, content[:LARGEST_REFUSAL])
-        return Answer(response.head, content)
+        return WholeAnswer(response.head, content)
 
     async def get(self, key: str, headers: Mapping[str, str]) -> Response:
         """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""
@@ -205,13 +196,13 @@ class Service:
             raise refused
 
 
-async def _refused(response: Response) -> Refused:
+async def _refused(response: Response) -> S3Refused:
     return _refusal(*await beginning(response))
 
 
-def _refusal(head: Head, body: bytes) -> Refused:
+def _refusal(head: Head, body: bytes) -> S3Refused:
     told = error_of(body)
     if told is None:
         # A proxy's page. Other words may hold what was signed.
-        return Refused(head, message=words_of(body) if _PAGE.search(body[:_BEGINNING]) else "")
-    return Refused(head, told.code, told.message, told.region, told.endpoint)
+        return S3Refused(head, message=words_of(body) if _PAGE.search(body[:_BEGINNING]) else "")
+    return S3Refused(head, told.code, told.message, told.region, told.endpoint)

@@ -21,7 +21,7 @@ _DAYS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class SigningKey:
     """The signing key."""
 
     access_key_id: str
@@ -46,7 +46,7 @@ def signed(
     query: str,
     headers: Mapping[str, str],
     sha256: str,
-    credentials: Credentials,
+    credentials: SigningKey,
     region: str,
     now: float,
 ) -> dict[str, str]:

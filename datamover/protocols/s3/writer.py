@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 
 from datamover.concurrency.threads import Threads
+from datamover.protocols.http.content import WholeAnswer
 from datamover.protocols.object_store.bodies import SLICED, answered, body_of
 from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.s3.address import Query
 from datamover.protocols.s3.digests import Checking, Digests
 from datamover.protocols.s3.refusals import S3Refusals
-from datamover.protocols.s3.service import Answer, Refused, Service
+from datamover.protocols.s3.service import S3Refused, S3Service
 
 
-class Writer:
+class S3Writer:
     """Sends objects and parts, with the errors of one side."""
 
-    def __init__(self, service: Service, refusals: S3Refusals, checking: Checking, threads: Threads) -> None:
+    def __init__(self, service: S3Service, refusals: S3Refusals, checking: Checking, threads: Threads) -> None:
         """``checking`` is what was learnt of the service; large bodies are digested in ``threads``."""
         self.checking = checking
         self._service = service
@@ -23,7 +24,7 @@ class Writer:
 
     async def put(
         self, path: str, key: str, query: Query, data: bytes, headers: Mapping[str, str], *, checked: bool = True
-    ) -> tuple[Answer, Digests]:
+    ) -> tuple[WholeAnswer, Digests]:
         """Send ``data``; completes when the service has taken it. Raises Refused, and ChecksumMismatch.
 
         Without ``checked`` it is sent with its MD5 alone. Cancelled like ``answered``.
@@ -31,14 +32,14 @@ class Writer:
         checking = self.checking if checked else self.checking.unchecked()
         try:
             return await self._sent(path, key, query, data, headers, checking)
-        except Refused as refusal:
+        except S3Refused as refusal:
             if not self.checking.wants_signed(refusal):
                 raise
         return await self._sent(path, key, query, data, headers, checking.signing())
 
     async def _sent(
         self, path: str, key: str, query: Query, data: bytes, headers: Mapping[str, str], checking: Checking
-    ) -> tuple[Answer, Digests]:
+    ) -> tuple[WholeAnswer, Digests]:
         if len(data) <= SLICED:
             digests = Digests.of(data, checking)
         else:

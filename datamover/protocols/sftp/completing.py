@@ -10,7 +10,7 @@ from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.client.session import SftpSession, outcomes
-from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.metadata import SftpMetadata
 
 
 async def complete(
@@ -18,7 +18,7 @@ async def complete(
     handle: bytes,
     real: bytes,
     *,
-    metadata: Metadata,
+    metadata: SftpMetadata,
     cut: int | None,
     close: Callable[[], Deferred[None]],
     before: Callable[[], Sequence[Deferred[Any]]] = tuple,

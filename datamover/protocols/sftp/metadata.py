@@ -12,7 +12,7 @@ _LATEST = 2**32 - 1
 _PERMISSIONS = 0o7777
 
 
-class Metadata:
+class SftpMetadata:
     """The mode and time that one file is to have; ``without`` tells which of them it did not get."""
 
     def __init__(self, mode: int, modified: float | None, lacks: Lacks) -> None:

@@ -9,7 +9,7 @@ from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import NOTHING, Attributes, SftpError
 from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.refusals import ServerRefusals
-from datamover.protocols.sftp.tree import Tree
+from datamover.protocols.sftp.tree import SftpTree
 
 _ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY | messages.EMPTIED
 """For a part file that does not exist yet, the usual case: one request finds out and creates it. It is also emptied,
@@ -32,10 +32,10 @@ class OpenPart:
         return self.found is not None and (self.found.size is None or self.found.size > size)
 
 
-class Parts:
+class SftpParts:
     """Opens the part files of one place; they will have ``mode``."""
 
-    def __init__(self, tree: Tree, mode: int, refusals: ServerRefusals, lacks: Lacks) -> None:
+    def __init__(self, tree: SftpTree, mode: int, refusals: ServerRefusals, lacks: Lacks) -> None:
         self._tree = tree
         self._mode = mode
         self.refusals = refusals

@@ -20,16 +20,16 @@ from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import SftpError, decode, encode
 from datamover.protocols.sftp.client.session import SftpSession, Space
 from datamover.protocols.sftp.client.write_channels import WriteChannel
-from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.metadata import SftpMetadata
 from datamover.protocols.sftp.orders import Order, Orders
-from datamover.protocols.sftp.parts import Parts
+from datamover.protocols.sftp.parts import SftpParts
 from datamover.protocols.sftp.placing import SftpPlacement
 from datamover.protocols.sftp.put import write_whole
 from datamover.protocols.sftp.reader import SftpOrigin, SftpReader, check_regular
 from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.sink import SftpSink
-from datamover.protocols.sftp.tree import Tree
-from datamover.protocols.slices import Slices, converted, in_order
+from datamover.protocols.sftp.tree import SftpTree
+from datamover.protocols.slices import SlicedWork, converted, in_order
 from datamover.protocols.upload import Check, Stored
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class SftpPlace(PartFilePlace):
     ) -> None:
         self.lacks = lacks
         self._refusals = ServerRefusals(settings.name, side, user)
-        self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks)
-        self._parts = Parts(self._tree, settings.file_mode, self._refusals, lacks)
+        self._tree = SftpTree(reactor, root, settings.directory_mode, self._refusals, lacks)
+        self._parts = SftpParts(self._tree, settings.file_mode, self._refusals, lacks)
         self._reader = SftpReader(self._tree, link, self._refusals)
         self._orders = orders
         self._file_mode = settings.file_mode
@@ -154,7 +154,7 @@ class SftpPlace(PartFilePlace):
         with self._refusals.about(target):
             link = await self._link()
             async with link.lease() as session:
-                metadata = Metadata(self._file_mode, modified, self.lacks)
+                metadata = SftpMetadata(self._file_mode, modified, self.lacks)
                 putting = Deferred.fromCoroutine(
                     _unless_stale(link, lambda: write_whole(self._parts, link, session, part, target, data, metadata))
                 )
@@ -214,7 +214,7 @@ class SftpPlace(PartFilePlace):
                     if refusal.code == messages.NO_SUCH_FILE:
                         return []
                     raise
-            slices = Slices(self._reactor)
+            slices = SlicedWork(self._reactor)
             names = await slices.run(converted(found, decode))
             return await slices.run(in_order(name for name in names if name not in (".", "..") and "/" not in name))
 
@@ -250,7 +250,7 @@ class SftpPlace(PartFilePlace):
         target: str,
         size: int,
         replace: bool,
-        metadata: Metadata | None,
+        metadata: SftpMetadata | None,
     ) -> SftpPlacement:
         return SftpPlacement(
             session,

@@ -23,7 +23,7 @@ from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import Attributes, SftpError
 from datamover.protocols.sftp.client.session import SftpSession, outcomes
-from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.metadata import SftpMetadata
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 
@@ -42,7 +42,7 @@ class SftpPlacement:
         measure: Callable[[], Awaitable[int]],
         refusals: ServerRefusals,
         lacks: Lacks,
-        metadata: Metadata | None = None,
+        metadata: SftpMetadata | None = None,
     ) -> None:
         """Prepare to place ``part`` as ``name``, both real paths; messages call it ``target``.
 

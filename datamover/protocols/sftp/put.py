@@ -9,13 +9,13 @@ from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.completing import complete
-from datamover.protocols.sftp.metadata import Metadata
-from datamover.protocols.sftp.parts import Parts
+from datamover.protocols.sftp.metadata import SftpMetadata
+from datamover.protocols.sftp.parts import SftpParts
 from datamover.protocols.sftp.sink import raise_refused
 
 
 async def write_whole(
-    parts: Parts, link: Link, session: SftpSession, part: str, target: str, data: bytes, metadata: Metadata
+    parts: SftpParts, link: Link, session: SftpSession, part: str, target: str, data: bytes, metadata: SftpMetadata
 ) -> tuple[bytes, Sequence[Lack]]:
     """Write a whole part file; return its real path, and what could not be done beside ``metadata``.
 

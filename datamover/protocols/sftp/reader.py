@@ -9,13 +9,13 @@ from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import Attributes, SftpError
 from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.source import SftpSource
-from datamover.protocols.sftp.tree import Tree
+from datamover.protocols.sftp.tree import SftpTree
 
 
 class SftpReader:
     """Opens files below ``tree``, over the connection that ``link`` returns."""
 
-    def __init__(self, tree: Tree, link: Callable[[], Awaitable[Link]], refusals: ServerRefusals) -> None:
+    def __init__(self, tree: SftpTree, link: Callable[[], Awaitable[Link]], refusals: ServerRefusals) -> None:
         self._tree = tree
         self._link = link
         self.refusals = refusals

@@ -17,7 +17,7 @@ from datamover.protocols.sftp.client.session import SftpSession, outcomes
 from datamover.protocols.sftp.client.window import UNDER_WAY
 from datamover.protocols.sftp.client.write_channels import IN_FLIGHT, WriteChannel, WriteChannels
 from datamover.protocols.sftp.completing import complete, unflushed
-from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.metadata import SftpMetadata
 from datamover.protocols.sftp.orders import Order
 from datamover.protocols.sftp.refusals import ServerRefusals
 
@@ -119,7 +119,7 @@ class SftpSink:
         """Write the rest, cut off what is beyond it, set mode and time, fsync, close; return the size."""
         with self._refusals.about(self._path):
             await self._drain()
-            metadata = Metadata(self._mode, modified, self._lacks)
+            metadata = SftpMetadata(self._mode, modified, self._lacks)
             try:
                 self.without += await complete(
                     self._session,

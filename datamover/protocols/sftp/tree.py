@@ -24,7 +24,7 @@ _NOT_THERE = (messages.NO_SUCH_FILE, messages.FAILURE, messages.PERMISSION_DENIE
 """The codes by which servers may say that nothing is there; whether that is meant shows when it is created."""
 
 
-class Tree:
+class SftpTree:
     """The paths below ``root``; missing directories are made with ``directory_mode``."""
 
     def __init__(self, clock: Any, root: str, directory_mode: int, refusals: ServerRefusals, lacks: Lacks) -> None:

@@ -9,16 +9,16 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.found import is_object
-from datamover.protocols.object_store.metadata import Metadata, content_type
+from datamover.protocols.object_store.metadata import ObjectMetadata, content_type
 from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Made, Part
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.swift.limits import LIMITS
-from datamover.protocols.swift.listing import Entry
+from datamover.protocols.swift.listing import SwiftEntry
 from datamover.protocols.swift.objects import PREFIX, SwiftObject, found_in
 from datamover.protocols.swift.refusals import SwiftRefusals
-from datamover.protocols.swift.service import ACCOUNT, Name, Service
-from datamover.protocols.swift.writer import Writer
+from datamover.protocols.swift.service import ACCOUNT, Name, SwiftService
+from datamover.protocols.swift.writer import ObjectWriter
 from datamover.protocols.upload import UploadKey
 
 _ONLY_NEW = {"If-None-Match": "*"}
@@ -37,11 +37,11 @@ class Container:
 
     def __init__(
         self,
-        service: Service,
+        service: SwiftService,
         container: str,
         prefix: str,
         refusals: SwiftRefusals,
-        writer: Writer,
+        writer: ObjectWriter,
         large: LargeObjects,
         conditions: Conditions,
     ) -> None:
@@ -106,7 +106,7 @@ class Container:
     def found(self, path: str, head: Head) -> SwiftObject:
         return found_in(path, head)
 
-    async def entries(self, path: str) -> list[Entry]:
+    async def entries(self, path: str) -> list[SwiftEntry]:
         """Return the entries directly below a directory."""
         with self.refusals.about(path), self.refusals.reading(path):
             directory = self.name(path).object
@@ -145,11 +145,11 @@ class Container:
 
     # Writing --------------------------------------------------------------------------------------------------
 
-    def is_made(self, found: FoundObject, upload: str, kept: Metadata) -> bool:
+    def is_made(self, found: FoundObject, upload: str, kept: ObjectMetadata) -> bool:
         """Compare the upload's name in the metadata."""
         return found.upload == kept.upload
 
-    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+    def metadata(self, kept: ObjectMetadata) -> Mapping[str, str]:
         return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Made:

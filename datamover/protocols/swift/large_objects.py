@@ -13,15 +13,15 @@ from twisted.logger import Logger
 from datamover.concurrency.gather import gather
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.found import etag_in
-from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.metadata import ObjectMetadata
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.swift import segments
 from datamover.protocols.swift.listing import every
 from datamover.protocols.swift.objects import PREFIX, UPLOAD, found_in
 from datamover.protocols.swift.outcomes import ASKED, outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
-from datamover.protocols.swift.service import Name, Service
-from datamover.protocols.swift.writer import Writer
+from datamover.protocols.swift.service import Name, SwiftService
+from datamover.protocols.swift.writer import ObjectWriter
 
 log = Logger()
 
@@ -43,7 +43,13 @@ class LargeObjects:
     """The large objects of one destination, with their segments in ``container``. All methods raise Refused."""
 
     def __init__(
-        self, service: Service, container: str, writer: Writer, refusals: SwiftRefusals, *, largest_plain: int
+        self,
+        service: SwiftService,
+        container: str,
+        writer: ObjectWriter,
+        refusals: SwiftRefusals,
+        *,
+        largest_plain: int,
     ) -> None:
         """``largest_plain``: bytes of the largest file that becomes a plain object."""
         self.container = container
@@ -125,7 +131,7 @@ class LargeObjects:
                 parts.append(part)
         if sum(each.size for each in parts) != head.length:
             return  # Somebody else has changed the object: nothing is removed.
-        headers = {**Metadata.of(head, PREFIX).headers(PREFIX), "Content-Type": head.header("Content-Type") or ""}
+        headers = {**ObjectMetadata.of(head, PREFIX).headers(PREFIX), "Content-Type": head.header("Content-Type") or ""}
         await self.flatten(path, name, upload, parts, headers)
 
     async def _copies_whole(self, path: str, name: Name, upload: str, size: int) -> bool:

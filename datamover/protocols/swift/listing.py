@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datamover.protocols.http_place.json_documents import entries_in
 from datamover.protocols.http_place.refused import Refused, Unreadable
 from datamover.protocols.slices import converted
-from datamover.protocols.swift.service import Name, Service
+from datamover.protocols.swift.service import Name, SwiftService
 
 PAGE = 1000
 """Names of one page; a service may limit it to 10,000."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SwiftEntry:
     """One entry of a listing."""
 
     name: str
@@ -23,8 +23,8 @@ class Entry:
 
 
 async def page(
-    service: Service, container: str, prefix: str, *, marker: str = "", most: int = PAGE, deep: bool = False
-) -> list[Entry]:
+    service: SwiftService, container: str, prefix: str, *, marker: str = "", most: int = PAGE, deep: bool = False
+) -> list[SwiftEntry]:
     """Return the entries after ``marker`` that begin with ``prefix``, at most ``most``; [] if there is no container.
 
     With ``deep`` also those below directories. Raises Refused, Unreadable.
@@ -41,9 +41,9 @@ async def page(
     return await service.run(_entries(answer.body)) if answer.body else []
 
 
-async def every(service: Service, container: str, prefix: str, *, deep: bool = False) -> list[Entry]:
+async def every(service: SwiftService, container: str, prefix: str, *, deep: bool = False) -> list[SwiftEntry]:
     """Return all entries that begin with ``prefix``. Raises what ``page`` raises."""
-    found: list[Entry] = []
+    found: list[SwiftEntry] = []
     while True:
         # A page may be shorter than its limit; only an empty one is the last.
         more = await page(service, container, prefix, marker=found[-1].name if found else "", deep=deep)
@@ -52,16 +52,16 @@ async def every(service: Service, container: str, prefix: str, *, deep: bool = F
         found += more
 
 
-def _entries(body: bytes) -> Generator[None, None, list[Entry]]:
+def _entries(body: bytes) -> Generator[None, None, list[SwiftEntry]]:
     told = yield from entries_in(body)
     return (yield from converted(told, _entry))
 
 
-def _entry(told: dict[str, object]) -> Entry:
+def _entry(told: dict[str, object]) -> SwiftEntry:
     subdirectory = told.get("subdir")
     if isinstance(subdirectory, str):
-        return Entry(subdirectory)
+        return SwiftEntry(subdirectory)
     name, size = told.get("name"), told.get("bytes")
     if not isinstance(name, str) or not isinstance(size, int):
         raise Unreadable("an entry has no name or no size")
-    return Entry(name, size, str(told.get("hash") or ""))
+    return SwiftEntry(name, size, str(told.get("hash") or ""))

@@ -19,15 +19,15 @@ from datamover.protocols.swift.login.session import Session
 from datamover.protocols.swift.origin import SwiftOrigin
 from datamover.protocols.swift.place import SwiftPlace
 from datamover.protocols.swift.refusals import SwiftRefusals
-from datamover.protocols.swift.service import Service
-from datamover.protocols.swift.writer import Writer
+from datamover.protocols.swift.service import SwiftService
+from datamover.protocols.swift.writer import ObjectWriter
 
 STREAMS = 8
 """Connections over which one large object may be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SwiftStore:
     """Where the objects of one destination are stored."""
 
     container: str
@@ -45,7 +45,7 @@ class SwiftPool:
         self,
         agent: PolicyAgent,
         session: Session,
-        stored: Stored,
+        stored: SwiftStore,
         name: str,
         abilities: frozenset[Ability],
         threads: Threads,
@@ -57,12 +57,12 @@ class SwiftPool:
         self._threads = threads
         self._lacks = Lacks(reactor.seconds, frozenset(Ability) - abilities)
         self._conditions = Conditions(reactor.seconds)
-        service = Service(agent, session, reactor)
+        service = SwiftService(agent, session, reactor)
         streams = Streams(reactor, STREAMS, agent.busy)
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             refusals = SwiftRefusals(name, side)
-            writer = Writer(service, refusals, stored.container, threads)
+            writer = ObjectWriter(service, refusals, stored.container, threads)
             large = LargeObjects(service, stored.segments, writer, refusals, largest_plain=stored.part_size)
             container = Container(
                 service,

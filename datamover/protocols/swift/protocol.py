@@ -176,7 +176,7 @@ class SwiftProtocol:
         """Return the pool; it logs in when first used."""
         from datamover.protocols.swift.login.kinds import login_of
         from datamover.protocols.swift.login.session import Session
-        from datamover.protocols.swift.pool import Stored, SwiftPool
+        from datamover.protocols.swift.pool import SwiftPool, SwiftStore
 
         self.check_url(settings.url)
         container = container_of(settings.url)
@@ -197,7 +197,7 @@ class SwiftProtocol:
         return SwiftPool(
             agent,
             Session(login_of(options, treq, secret), auth_url, storage, reactor.seconds),
-            Stored(container, prefix_of(settings.url), segments, options.part_size),
+            SwiftStore(container, prefix_of(settings.url), segments, options.part_size),
             settings.name,
             ABILITIES,
             threads,

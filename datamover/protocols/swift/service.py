@@ -8,10 +8,10 @@ from urllib.parse import quote, urlencode
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.protocols.http.answers import READ, Head
+from datamover.protocols.http.answers import READ
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
-from datamover.protocols.http.content import beginning, whole
+from datamover.protocols.http.content import WholeAnswer, beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.slices import in_slices
@@ -48,15 +48,7 @@ class Name:
 ACCOUNT = Name("")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer that was read whole."""
-
-    head: Head
-    body: bytes
-
-
-class Service:
+class SwiftService:
     """Sends the requests for one account."""
 
     def __init__(self, agent: PolicyAgent, session: Session, reactor: Any) -> None:
@@ -78,7 +70,7 @@ class Service:
         body: Body = None,
         *,
         extra: float = 0.0,
-    ) -> Answer:
+    ) -> WholeAnswer:
         """Send a request and return its answer, read whole. A ``body`` that is a producer must be repeatable.
 
         ``extra``: seconds that a PUT may take beyond ``idle_timeout``, for work of the service.
@@ -88,7 +80,7 @@ class Service:
         """
         response = await self._send(method, name, query, headers or {}, body, extra)
         _, content = await whole(response)
-        return Answer(response.head, content)
+        return WholeAnswer(response.head, content)
 
     async def get(self, name: Name, headers: Mapping[str, str]) -> Response:
         """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""

@@ -11,17 +11,17 @@ from datamover.protocols.object_store.found import etag_in
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.swift.outcomes import outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
-from datamover.protocols.swift.service import Body, Name, Query, Service
+from datamover.protocols.swift.service import Body, Name, Query, SwiftService
 
 POLICY = "X-Storage-Policy"
 ACCEPTED = 202
 """The status of an answer whose body has the outcome."""
 
 
-class Writer:
+class ObjectWriter:
     """Sends the requests that make objects. All methods raise Refused."""
 
-    def __init__(self, service: Service, refusals: SwiftRefusals, container: str, threads: Threads) -> None:
+    def __init__(self, service: SwiftService, refusals: SwiftRefusals, container: str, threads: Threads) -> None:
         self._service = service
         self._refusals = refusals
         self._container = container

@@ -34,7 +34,7 @@ _ARROW = " -> "
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FtpEntry:
     """One file, as a server reports it."""
 
     name: str
@@ -97,7 +97,7 @@ def time_of(text: str) -> float | None:
     return timegm((year, month, day, hour, minute, second)) + (float(f"0.{found[7]}") if found[7] else 0.0)
 
 
-def fact_entry(line: str) -> Entry | None:
+def fact_entry(line: str) -> FtpEntry | None:
     """Return what a line of MLST or MLSD tells; None for "." and "..", and for what is no such line."""
     # A link's target may have spaces.
     facts, space, name = line.lstrip(" ").partition("; " if "; " in line else " ")
@@ -116,9 +116,9 @@ def fact_entry(line: str) -> Entry | None:
     return _entry(name, kind if kind in ("file", "dir", "link") else "other", told, target)
 
 
-def _entry(name: str, kind: str, told: dict[str, str], target: str | None) -> Entry:
+def _entry(name: str, kind: str, told: dict[str, str], target: str | None) -> FtpEntry:
     size = told.get("size", "")
-    return Entry(
+    return FtpEntry(
         posixpath.basename(name.rstrip("/")) if "/" in name else name,
         kind,
         int(size) if size.isascii() and size.isdigit() else None,
@@ -128,7 +128,7 @@ def _entry(name: str, kind: str, told: dict[str, str], target: str | None) -> En
     )
 
 
-def line_entry(line: str) -> Entry | None:
+def line_entry(line: str) -> FtpEntry | None:
     """Return what a line of LIST tells; None for what is no such line ("total 12"), or is longer than one can be."""
     if len(line) > LONGEST_FTP_LISTING_LINE:
         return None
@@ -138,12 +138,12 @@ def line_entry(line: str) -> Entry | None:
         kind = {"-": "file", "d": "dir", "l": "link"}.get(found[1], "other")
         if kind == "link" and _ARROW in name:
             name, _, target = name.partition(_ARROW)
-        return Entry(name, kind, int(found[2]) if found[2] and kind == "file" else None, target=target)
+        return FtpEntry(name, kind, int(found[2]) if found[2] and kind == "file" else None, target=target)
     found = _DOS.fullmatch(line)
     if found is not None:
         if found[1] == "<DIR>":
-            return Entry(found[2], "dir")
+            return FtpEntry(found[2], "dir")
         if found[1].startswith("<"):
-            return Entry(found[2], "link")
-        return Entry(found[2], "file", int(re.sub(r"\D", "", found[1])))
+            return FtpEntry(found[2], "link")
+        return FtpEntry(found[2], "file", int(re.sub(r"\D", "", found[1])))
     return None

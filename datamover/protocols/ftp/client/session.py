@@ -10,7 +10,7 @@ from datamover import errors
 from datamover.bounds.servers import LARGEST_FTP_LISTING
 from datamover.protocols.ftp.client.control import Control, checked
 from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
-from datamover.protocols.ftp.client.listing import Entry, Lines, fact_entry, line_entry, time_of
+from datamover.protocols.ftp.client.listing import FtpEntry, Lines, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.moving import UNTOLD, Moving
 from datamover.protocols.ftp.client.replies import (
     FtpRefusal,
@@ -23,7 +23,7 @@ from datamover.protocols.ftp.client.replies import (
 )
 from datamover.protocols.ftp.client.tls import SessionTLS
 from datamover.protocols.listings import in_time
-from datamover.protocols.slices import Slices
+from datamover.protocols.slices import SlicedWork
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ class FtpSession:
         except FtpRefusal:
             return None
 
-    async def facts(self, path: str) -> Entry | None:
+    async def facts(self, path: str) -> FtpEntry | None:
         """Return what MLST tells of a name (RFC 3659, 7). Raises FtpRefusal."""
         reply = await self.ask("MLST", path)
         for line in reply.lines[1:]:
@@ -137,7 +137,7 @@ class FtpSession:
                 return found
         return None
 
-    async def status(self, path: str) -> tuple[bool, Sequence[Entry]]:
+    async def status(self, path: str) -> tuple[bool, Sequence[FtpEntry]]:
         """Return the lines about a name, or those in a directory, without a data connection (RFC 959, STAT).
 
         Some servers tell which: then the first is whether it is a directory (code 212).
@@ -168,9 +168,9 @@ class FtpSession:
         """Send a file, from an offset on, which the server keeps what stands before. Raises as ``retrieve``."""
         return await self._move("STOR", path, Sending, offset)
 
-    def slices(self) -> Slices:
+    def slices(self) -> SlicedWork:
         """Return new slices for long work on what the server sent."""
-        return Slices(self._reactor)
+        return SlicedWork(self._reactor)
 
     async def listing(self, parse: Callable[[str], T], verb: str, argument: str | None = None) -> list[T]:
         """Return the lines of a listing, each parsed. Raises FtpRefusal, ServerError and TimedOut for one without end.

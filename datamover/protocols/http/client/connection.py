@@ -23,7 +23,7 @@ from datamover.bounds.servers import CHUNK_STEPS_IN_READ
 from datamover.errors import DataMoverError
 from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
-from datamover.protocols.http.request_body import Sending
+from datamover.protocols.http.request_body import BodySender
 
 CONTINUED = 1.0
 """Seconds for which "100 Continue" is waited for before the body is sent all the same (RFC 9110 10.1.1)."""
@@ -88,7 +88,7 @@ class HttpConnection(TwistedProtocol):
         self._reader: AnswerReader | None = None
         self._receiver: BodyReceiver
         self._answered: Deferred[AnswerReader] | None = None
-        self._sending: Sending | None = None
+        self._sending: BodySender | None = None
         """The request's body, if a producer makes it."""
         self._start_sending: IDelayedCall | None = None
         """Sends the body, if the server does not say before then whether it wants it."""
@@ -136,7 +136,7 @@ class HttpConnection(TwistedProtocol):
         else:
             self.transport.write(request)  # type: ignore[union-attr]
             if producer is not None:
-                self._sending = Sending(producer, self.transport, self._fail)
+                self._sending = BodySender(producer, self.transport, self._fail)
                 self._begin_body = lambda: self._send(clock, timeout)
                 if expect:
                     self._start_sending = clock.callLater(CONTINUED, self._begin_body)

@@ -24,7 +24,7 @@ from datamover.protocols.sftp.client.leases import Channels, Leases
 from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.ssh.algorithms import host_key_algorithms
 from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
-from datamover.protocols.sftp.ssh.login import Credentials, Login, SecretFiles
+from datamover.protocols.sftp.ssh.login import SecretFiles, SshCredentials, SshLogin
 from datamover.protocols.sftp.ssh.transport import SshTransport
 from datamover.protocols.sftp.ssh.wire import words
 
@@ -64,7 +64,7 @@ class Link:
         )
         """The message of TimedOut if the current step takes too long."""
         self._transport: SshTransport | None = None
-        self._credentials = Credentials()
+        self._credentials = SshCredentials()
         self._channels = Channels(self._logged_in)
         self._leases = Leases(reactor, self._channels, server.connect_timeout, server.idle_timeout)
         self._ready: Deferred[None] = Deferred()
@@ -157,8 +157,8 @@ class Link:
         return errors.HostKeyMismatch(f"{offered}, and no line of known_hosts_file names it. {way}")
 
     def _secure(self, transport: SshTransport) -> None:
-        login = Login(self._server.user, self._credentials, self._channels)
-        self._credentials = Credentials()
+        login = SshLogin(self._server.user, self._credentials, self._channels)
+        self._credentials = SshCredentials()
         login.begin(transport)
 
     def _logged_in(self) -> None:

@@ -24,7 +24,7 @@ _SIGNATURES = (b"rsa-sha2-512", b"rsa-sha2-256")
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class SshCredentials:
     """The key and the password of a login."""
 
     key: Key | None = field(default=None, repr=False)
@@ -40,7 +40,7 @@ class SecretFiles:
     passphrase: Path | None = None
     password: Path | None = None
 
-    def read(self) -> tuple[KnownHosts, Credentials]:
+    def read(self) -> tuple[KnownHosts, SshCredentials]:
         """Read the files; blocks, for long if a passphrase protects the key.
 
         Raises AuthenticationFailed, HostKeyMismatch.
@@ -54,7 +54,7 @@ class SecretFiles:
             ) from None
         key = None if self.private_key is None else self._key(self.private_key)
         password = None if self.password is None else _secret("password_file", self.password)
-        return known, Credentials(key, password)
+        return known, SshCredentials(key, password)
 
     def _key(self, path: Path) -> Key:
         passphrase = None if self.passphrase is None else _secret("passphrase_file", self.passphrase)
@@ -94,13 +94,13 @@ def _secret(option: str, path: Path) -> bytes:
     return _content(option, path).removesuffix(b"\n").removesuffix(b"\r")
 
 
-class Login(SSHUserAuthClient):
+class SshLogin(SSHUserAuthClient):
     """Tries each method once: the key, the password, and the password as the answer to questions."""
 
     preferredOrder = [b"publickey", b"password", b"keyboard-interactive"]
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
-    def __init__(self, user: str, credentials: Credentials, service: SSHService) -> None:
+    def __init__(self, user: str, credentials: SshCredentials, service: SSHService) -> None:
         super().__init__(user.encode("utf-8"), service)
         self._credentials = credentials
         self._tried: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The result of a login, a token and the account's URL, and ``Login``, the interface of the kinds of login."""
+"""The result of a login, a token and the account's URL, and ``SwiftLogin``, the interface of the kinds of login."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,7 +26,7 @@ class Access:
     account: WebUrl
 
 
-class Login(Protocol):
+class SwiftLogin(Protocol):
     """A kind of login."""
 
     @property

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from datamover.protocols.http.treq_client import TreqClient
-from datamover.protocols.swift.login.access import Login
+from datamover.protocols.swift.login.access import SwiftLogin
 from datamover.protocols.swift.login.keystone import ApplicationCredential, Endpoint, Keystone, Password
 from datamover.protocols.swift.login.tempauth import TempAuth
 from datamover.web.url import WebUrl
 
 
-def login_of(options: Any, treq: TreqClient, secret: Callable[[], Awaitable[str]]) -> Login:
+def login_of(options: Any, treq: TreqClient, secret: Callable[[], Awaitable[str]]) -> SwiftLogin:
     """Return the login for ``options``, which are ``swift.protocol.SwiftOptions``; ``secret`` reads its secret."""
     url = WebUrl.parse(options.auth_url)
     if not options.is_keystone:

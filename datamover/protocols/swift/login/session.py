@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import AuthenticationFailed, ConnectionLost
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.swift.login.access import Access, Login, account_of
+from datamover.protocols.swift.login.access import Access, SwiftLogin, account_of
 from datamover.web.url import WebUrl
 
 MARGIN = 60.0
@@ -18,7 +18,7 @@ MARGIN = 60.0
 class Session:
     """Logs in when a token is needed."""
 
-    def __init__(self, login: Login, url: WebUrl, storage: WebUrl | None, seconds: Callable[[], float]) -> None:
+    def __init__(self, login: SwiftLogin, url: WebUrl, storage: WebUrl | None, seconds: Callable[[], float]) -> None:
         """``url`` is the login's, ``storage`` the configured ``storage_url``; ``seconds`` is a monotonic clock."""
         self.host = url.host
         self._login = login
