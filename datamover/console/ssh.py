@@ -13,17 +13,24 @@ from typing import Any
 
 from twisted.conch.error import ConchError
 from twisted.conch.interfaces import IConchUser
-from twisted.conch.ssh.connection import OPEN_RESOURCE_SHORTAGE, SSHConnection
+from twisted.conch.ssh.common import getNS
+from twisted.conch.ssh.connection import (
+    OPEN_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_RESOURCE_SHORTAGE,
+    SSHConnection,
+)
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
+from twisted.internet.defer import fail
 from twisted.logger import Logger
 
 from datamover.console.backend import ConsoleBackend
 from datamover.console.guarded import ConsoleConnections, Guarded
-from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
+from datamover.console.keys import NOT_A_KEY, SIGNATURES, AuthorizedKeys, KeyChecker, public_key
 from datamover.console.logins import PasswordChecker, Realm
 from datamover.console.ssh_session import ConsoleUser
 
@@ -35,6 +42,8 @@ ATTEMPTS = 6
 """Logins that may fail before the connection is closed."""
 CHANNELS = 10
 """Sessions of one connection at a time, as many as OpenSSH allows (MaxSessions)."""
+SMALLEST_PACKET = 2**10
+"""Bytes of a packet that a client must take: what is shown would else be cut into thousands of them."""
 _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
 
@@ -60,6 +69,10 @@ class ConsoleTransport(Guarded, SSHServerTransport):
 
     portal: Portal
 
+    @property
+    def busy(self) -> bool:
+        return isinstance(self.service, ConsoleConnection) and self.service.busy
+
     def farewell(self, why: str) -> None:
         self.sendDisconnect(DISCONNECT_BY_APPLICATION, why.encode("utf-8", "replace"))
 
@@ -79,10 +92,17 @@ class ConsoleConnection(SSHConnection):
 
     _log = _QUIET
 
+    @property
+    def busy(self) -> bool:
+        """Whether a session has keys that will be taken in the next turns of the event loop."""
+        return any(channel.busy for channel in self.channels.values())
+
     def getChannel(self, channelType: bytes, windowSize: int, maxPacket: int, data: bytes) -> Any:
         """Return the channel that a client opens; raises ConchError, which refuses it."""
         if len(self.channels) >= CHANNELS:
             raise ConchError(f"at most {CHANNELS} sessions at a time", OPEN_RESOURCE_SHORTAGE)
+        if maxPacket < SMALLEST_PACKET:
+            raise ConchError(f"packets of {SMALLEST_PACKET} bytes at least", OPEN_ADMINISTRATIVELY_PROHIBITED)
         return super().getChannel(channelType, windowSize, maxPacket, data)
 
 
@@ -136,6 +156,13 @@ def _logins(reactor: Any) -> type[SSHUserAuthServer]:
             self.portal = connection.portal
             offered = [self.interfaceToMethod.get(each) for each in self.portal.listCredentialsInterfaces()]
             self.supportedAuthentications = [method for method in offered if method]
+
+        def auth_publickey(self, packet: bytes) -> Any:
+            try:
+                public_key(*getNS(packet[1:], 2)[:2])
+            except NOT_A_KEY:
+                return fail(UnauthorizedLogin("no key of a kind that is taken"))
+            return super().auth_publickey(packet)
 
     return Logins
 

@@ -6,7 +6,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from datamover.console.guarded import BYTES, PIECE, ConsoleConnections, ConsoleLimits, Guarded
+from datamover.console.guarded import BYTES, PIECE, TURN, ConsoleConnections, ConsoleLimits, Guarded
 
 
 class Reading(Protocol):
@@ -21,6 +21,12 @@ class Reading(Protocol):
 
 class Guest(Guarded, Reading):
     origin = "telnet 127.0.0.1"
+    works = False
+    transport: Any
+
+    @property
+    def busy(self) -> bool:
+        return self.works
 
     def farewell(self, why: str) -> None:
         self.told = why
@@ -41,8 +47,18 @@ def turn(clock: Clock) -> None:
         call.func()
 
 
+class Working(Clock):
+    """A clock on which every look takes a while, as work would."""
+
+    STEP = 0.0001
+
+    def seconds(self) -> float:
+        self.rightNow += self.STEP
+        return super().seconds()
+
+
 def test_a_stranger_is_read_a_little_at_a_time() -> None:
-    """One piece a turn, so that others have theirs; the rest at once of who has logged in."""
+    """One piece a turn, so that others have theirs; more of who has logged in."""
     clock = Clock()
     one = guest(clock)
     one.dataReceived(b"x" * 3 * PIECE)
@@ -52,9 +68,41 @@ def test_a_stranger_is_read_a_little_at_a_time() -> None:
     assert one.read == [PIECE, PIECE]
     one.let_in()
     turn(clock)
-    assert one.read == [PIECE, PIECE, 2 * PIECE]
+    assert one.read == [PIECE] * 4
     one.dataReceived(b"x" * 2 * BYTES)
-    assert one.read[-1] == 2 * BYTES
+    assert sum(one.read) == 4 * PIECE + 2 * BYTES
+
+
+def test_what_is_pasted_is_read_in_turns() -> None:
+    """After the login a turn has as many pieces as it has time for; nothing more is received until all are read."""
+    clock = Working()
+    one = guest(clock)
+    one.let_in()
+    one.dataReceived(b"x" * 4 * BYTES)
+    turns = [len(one.read)]
+    while one.transport.producerState == "paused":
+        turn(clock)
+        turns.append(len(one.read) - sum(turns))
+    assert one.read == [PIECE] * (4 * BYTES // PIECE)
+    assert len(turns) > 4
+    assert max(turns) <= TURN / Working.STEP + 1
+    assert not clock.getDelayedCalls()
+    one.dataReceived(b"x")
+    assert one.read[-1] == 1
+
+
+def test_nothing_is_read_where_work_goes_on() -> None:
+    """What came waits, and the end of the connection too, until the work on what was read before is done."""
+    clock = Clock()
+    one = guest(clock)
+    one.let_in()
+    one.works = True
+    one.dataReceived(b"x" * 10)
+    turn(clock)
+    assert (one.read, one.transport.producerState) == ([], "paused")
+    one.works = False
+    turn(clock)
+    assert (one.read, one.transport.producerState) == ([10], "producing")
 
 
 def test_a_stranger_that_leaves_or_sends_too_much() -> None:

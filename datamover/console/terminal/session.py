@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.conch.insults.insults import TerminalProtocol
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,6 +29,9 @@ log = Logger()
 GREETING = "datamover: help() lists what there is; Tab completes, Ctrl-D leaves.\n"
 AHEAD = 16 * LONGEST
 """Keys that may be typed while a line runs."""
+TURN = 0.002
+"""Seconds in which keys are taken in one iteration of the event loop; one that was begun, such as a line that is
+entered, is finished."""
 
 
 class ConsoleSession(TerminalProtocol):
@@ -52,6 +56,9 @@ class ConsoleSession(TerminalProtocol):
         self._line = EditedLine()
         self._running: Deferred[Any] | None = None
         self._going_on = False
+        self._next_turn: IDelayedCall | None = None
+        self._until = 0.0
+        """When the turn ends."""
         self._more = False
         self._completing = False
         self._search: Search | None = None
@@ -81,6 +88,14 @@ class ConsoleSession(TerminalProtocol):
         self._ended = True
         if self._running is not None:
             self._running.cancel()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether keys wait that will be taken in the next turns of the event loop."""
+        return self._next_turn is not None
 
     def terminalSize(self, width: int, height: int) -> None:  # noqa: N802
         """Take note of another size; only the line that is typed is drawn again."""
@@ -92,6 +107,10 @@ class ConsoleSession(TerminalProtocol):
         """Take note of what the terminal is, where it says so after the session began."""
         self._display.kind = kind
 
+    def beginTurn(self) -> None:  # noqa: N802
+        """Take note that keys come, or are gone on with: from now on they may take a turn's time."""
+        self._until = self._backend.clock.seconds() + TURN
+
     def keystrokeReceived(self, keyID: bytes, modifier: Any) -> None:  # noqa: N802, N803
         for key in self._keys.read(keyID, modifier):
             self._take(key)
@@ -101,7 +120,7 @@ class ConsoleSession(TerminalProtocol):
 
     def allRead(self) -> None:  # noqa: N802
         """Draw what has come of all keys that came together."""
-        if not self._ended and self._running is None:
+        if not self._ended and self._running is None and not self.busy:
             self._draw()
 
     def hangUp(self) -> None:  # noqa: N802
@@ -109,6 +128,7 @@ class ConsoleSession(TerminalProtocol):
         if self._running is not None and self._shell.live:
             self._running.cancel()
         self._waiting.extend(["interrupt", "eof"] if self._running is None else ["eof"])
+        self.beginTurn()
         self._go_on()
 
     # The view -------------------------------------------------------------------------------------------------
@@ -145,12 +165,16 @@ class ConsoleSession(TerminalProtocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Take the keys that wait, until one of them has a line run that does not end at once."""
-        if self._going_on:
+        """Take the keys that wait, in turns, until one of them has a line run that does not end at once."""
+        if self._going_on or self.busy:
             return
+        clock = self._backend.clock
         self._going_on = True
         try:
             while self._waiting and self._running is None and not self._ended:
+                if clock.seconds() >= self._until:
+                    self._next_turn = clock.callLater(0, self._take_turn)
+                    return
                 key = self._waiting.popleft()
                 if self._search is None or not self._search.take(key):
                     self._press(key)
@@ -158,6 +182,12 @@ class ConsoleSession(TerminalProtocol):
                     self._search = None
         finally:
             self._going_on = False
+
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        self.beginTurn()
+        self._go_on()
+        self.allRead()
 
     def _press(self, key: str) -> None:
         tabbed, self._tabbed = self._tabbed, False
@@ -209,9 +239,10 @@ class ConsoleSession(TerminalProtocol):
             self._leave()
             return
         self._display.fresh()
-        self._go_on()
-        if self._running is None and not self._ended and not self._going_on:
-            self._draw()
+        if not self._going_on:
+            self.beginTurn()
+            self._go_on()
+            self.allRead()
 
     def _interrupt(self) -> None:
         self._display.finish(self._prompt, self._line.text + "^C")
