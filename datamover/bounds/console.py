@@ -6,8 +6,8 @@ MOST_WITHOUT_LOGIN = 16
 """Connections of one address that have not logged in, at most."""
 BYTES_BEFORE_LOGIN = 2**15
 """The bytes that a connection may send before its login; a login with ten keys takes half of it."""
-PIECE_BEFORE_LOGIN = 512
-"""Bytes of a connection without a login that are read at a time: parsing them takes a fraction of a millisecond."""
+PIECE_READ = 512
+"""Bytes that are read at a time: parsing them takes a fraction of a millisecond. Before a login it is one in a turn."""
 TYPING_TIMES = 6
 """The time for a login at the console, where people type, as a multiple of ``login_seconds``."""
 MOST_LOGIN_FAILURES = 6
@@ -23,6 +23,8 @@ MOST_VARIABLES = 32
 """Variables of the client's environment that a session keeps."""
 LONGEST_VARIABLE = 1000
 """Bytes of a variable's name and value; a longer one is ignored."""
+SMALLEST_SSH_PACKET = 2**10
+"""Bytes of a packet that a client must take: what is shown would else be cut into thousands of them."""
 NARROWEST_TERMINAL = 20
 """Columns that a terminal is believed to have, at least."""
 LARGEST_TERMINAL = 1000
@@ -33,6 +35,14 @@ DESTINATIONS_TRIED = 8
 
 # What is typed ---------------------------------------------------------------------------------------------------
 
+READING_IN_TURN = 0.002
+"""Seconds in which pieces of one connection are read in one iteration of the event loop, after its login; one that was
+begun is read whole."""
+KEYS_IN_TURN = 0.002
+"""Seconds in which keys are taken in one iteration of the event loop; the one that was begun, which may enter a line,
+is finished."""
+LARGEST_TYPED_PACKET = 2**12
+"""Bytes of one packet of what is typed, which is read at once. Paramiko sends as many whatever it is told."""
 LONGEST_LINE = 8192
 """Characters of a line."""
 LONGEST_SEQUENCE = 64

@@ -1,6 +1,7 @@
 """What the listeners of the console share: the check of logins, the limits, and the audit trail of its commands."""
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from datamover.audit.trail import AuditEvent
@@ -19,6 +20,10 @@ class ConsoleBackend:
     def __init__(self, services: ConsoleServices, histories: Histories) -> None:
         self._services = services
         self._histories = histories
+
+    @property
+    def clock(self) -> IReactorTime:
+        return self._services.clock
 
     async def check(self, username: str, password: str, origin: str) -> bool:
         """Tell whether a name and a password are the operator's; either is recorded."""

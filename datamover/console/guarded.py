@@ -3,8 +3,8 @@
 A connection without a login has a limited time, and may send a limited number of bytes, until it logs in; what it sends
 is read a little at a time, between the work for others. Where an address has as many of them as it may, or the console
 as many connections, the oldest of them is closed for the next, so that nobody keeps operators out by holding
-connections open. After the login there is no limit. A peer that sends what is out of order is disconnected, with one
-line in the log.
+connections open. What is sent after the login, such as a long text that is pasted, is read in turns too, and no faster
+than it is worked on. A peer that sends what is out of order is disconnected, with one line in the log.
 """
 
 # ruff: noqa: N802 - the names of what is overridden are Twisted's
@@ -25,7 +25,8 @@ from datamover.bounds.console import (
     BYTES_BEFORE_LOGIN,
     FAREWELL_SECONDS,
     MOST_WITHOUT_LOGIN,
-    PIECE_BEFORE_LOGIN,
+    PIECE_READ,
+    READING_IN_TURN,
     TYPING_TIMES,
 )
 
@@ -80,6 +81,9 @@ class ConsoleConnections:
             del self._without_login[one]
             one.due.cancel()
 
+    def seconds(self) -> float:
+        return self._clock.seconds()
+
     def later(self, call: Callable[[], None]) -> IDelayedCall:
         """Make a call in the next turn of the event loop."""
         return self._clock.callLater(0, call)
@@ -127,10 +131,17 @@ class Guarded(Protocol):
     _over = False
     _taken = 0
     _left = b""
-    """What was sent before the login and is not read yet."""
+    """What came and is not read yet."""
     _reading: IDelayedCall | None = None
+    _held = False
+    """Nothing more is received until what came was read."""
     unread = False
     """What was sent waits, and fills more than the buffers below."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether what was read is still worked on, so that nothing more is to be read."""
+        return False
 
     def farewell(self, why: str) -> None:
         """Tell the peer why its connection is closed."""
@@ -182,15 +193,28 @@ class Guarded(Protocol):
             self._read()
 
     def _read(self) -> None:
-        """Read a piece of what was sent, and the rest later; all of it of one who has logged in."""
+        """Read a piece of what came, or as many as a turn has time for after the login, and the rest later."""
         self._reading = None
-        while self._left and not self._over:
-            size = PIECE_BEFORE_LOGIN if (waiting := self.connections.has_no_login(self)) else len(self._left)
-            piece, self._left = self._left[:size], self._left[size:]
+        until = self.connections.seconds() + READING_IN_TURN
+        while self._left and not self._over and not self.busy:
+            piece, self._left = self._left[:PIECE_READ], self._left[PIECE_READ:]
             self._pass_on(piece)
-            if waiting and self._left and not self._over:
-                self._reading = self.connections.later(self._read)
-                return
+            if self.connections.has_no_login(self) or self.connections.seconds() >= until:
+                break
+        waits = not self._over and (bool(self._left) or self.busy)
+        if waits:
+            self._reading = self.connections.later(self._read)
+        self._hold(waits and not self.connections.has_no_login(self))
+
+    def _hold(self, held: bool) -> None:
+        """Receive nothing more, not even the end of the connection, or receive again."""
+        if held != self._held:
+            self._held = held
+            transport: Any = self.transport
+            if held:
+                transport.pauseProducing()
+            else:
+                transport.resumeProducing()
 
     def _pass_on(self, data: bytes) -> None:
         try:

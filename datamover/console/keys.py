@@ -4,7 +4,7 @@
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,17 @@ from datamover.security.secret_files import Unusable, make, read
 
 log = Logger()
 
-SIGNATURES = (
-    b"ssh-ed25519",
-    b"ecdsa-sha2-nistp256",
-    b"ecdsa-sha2-nistp384",
-    b"ecdsa-sha2-nistp521",
-    b"rsa-sha2-512",
-    b"rsa-sha2-256",
-)
-"""What a key may sign its login with."""
+SIGNATURES: Mapping[bytes, tuple[bytes, int]] = {
+    b"ssh-ed25519": (b"ssh-ed25519", 1),
+    b"ecdsa-sha2-nistp256": (b"ecdsa-sha2-nistp256", 2),
+    b"ecdsa-sha2-nistp384": (b"ecdsa-sha2-nistp384", 2),
+    b"ecdsa-sha2-nistp521": (b"ecdsa-sha2-nistp521", 2),
+    b"rsa-sha2-512": (b"ssh-rsa", 2),
+    b"rsa-sha2-256": (b"ssh-rsa", 2),
+}
+"""What a key may sign its login with: the kind of its public key, and how many values that has."""
+LONGEST_KEY = 2**12
+"""Bytes of a public key: an RSA key of 16,384 bits, the longest that OpenSSH knows, has half as many."""
 NOT_A_KEY = (BadKeyError, UnsupportedAlgorithm, ValueError, TypeError, IndexError, struct.error)
 """What reading one raises."""
 
@@ -94,6 +96,22 @@ class AuthorizedKeys:
                 yield Key.fromString(line)
 
 
+def public_key(algorithm: bytes, blob: bytes) -> Key:
+    """Return the public key that a client offers, to sign with ``algorithm``. Raises one of ``NOT_A_KEY``.
+
+    By itself conch would also read private keys, in any of their forms, and an RSA key of a client's own making would
+    be examined for minutes.
+    """
+    if algorithm not in SIGNATURES or len(blob) > LONGEST_KEY:
+        raise BadKeyError("a kind of key that is not taken")
+    expected, values = SIGNATURES[algorithm]
+    kind, *_, rest = getNS(blob, 1 + values)
+    if kind != expected or rest:
+        raise BadKeyError("another kind of key than its algorithm's")
+    key: Key = Key.fromString(blob, "blob")
+    return key
+
+
 @implementer(ICredentialsChecker)
 class KeyChecker:
     """Judges a key, and what it signed the login with; records who was let in and who was not.
@@ -122,7 +140,7 @@ class KeyChecker:
 
     def _right(self, credentials: Any) -> bool:
         with suppress(*NOT_A_KEY, InvalidSignature):
-            key = Key.fromString(credentials.blob)
+            key = public_key(credentials.algName, credentials.blob)
             signed_with = getNS(credentials.signature)[0]
             return bool(
                 signed_with == credentials.algName

@@ -13,18 +13,25 @@ from typing import Any
 
 from twisted.conch.error import ConchError
 from twisted.conch.interfaces import IConchUser
-from twisted.conch.ssh.connection import OPEN_RESOURCE_SHORTAGE, SSHConnection
+from twisted.conch.ssh.common import getNS
+from twisted.conch.ssh.connection import (
+    OPEN_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_RESOURCE_SHORTAGE,
+    SSHConnection,
+)
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
+from twisted.internet.defer import fail
 from twisted.logger import Logger
 
-from datamover.bounds.console import MOST_LOGIN_FAILURES, MOST_SESSIONS
+from datamover.bounds.console import MOST_LOGIN_FAILURES, MOST_SESSIONS, SMALLEST_SSH_PACKET
 from datamover.console.backend import ConsoleBackend
 from datamover.console.guarded import ConsoleConnections, Guarded
-from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
+from datamover.console.keys import NOT_A_KEY, SIGNATURES, AuthorizedKeys, KeyChecker, public_key
 from datamover.console.logins import PasswordChecker, Realm
 from datamover.console.ssh_session import ConsoleUser
 
@@ -57,6 +64,10 @@ class ConsoleTransport(Guarded, SSHServerTransport):
 
     portal: Portal
 
+    @property
+    def busy(self) -> bool:
+        return isinstance(self.service, ConsoleConnection) and self.service.busy
+
     def farewell(self, why: str) -> None:
         self.sendDisconnect(DISCONNECT_BY_APPLICATION, why.encode("utf-8", "replace"))
 
@@ -76,10 +87,17 @@ class ConsoleConnection(SSHConnection):
 
     _log = _QUIET
 
+    @property
+    def busy(self) -> bool:
+        """Whether a session has keys that will be taken in the next turns of the event loop."""
+        return any(channel.busy for channel in self.channels.values())
+
     def getChannel(self, channelType: bytes, windowSize: int, maxPacket: int, data: bytes) -> Any:
         """Return the channel that a client opens; raises ConchError, which refuses it."""
         if len(self.channels) >= MOST_SESSIONS:
             raise ConchError(f"at most {MOST_SESSIONS} sessions at a time", OPEN_RESOURCE_SHORTAGE)
+        if maxPacket < SMALLEST_SSH_PACKET:
+            raise ConchError(f"packets of {SMALLEST_SSH_PACKET} bytes at least", OPEN_ADMINISTRATIVELY_PROHIBITED)
         return super().getChannel(channelType, windowSize, maxPacket, data)
 
 
@@ -133,6 +151,13 @@ def _logins(reactor: Any) -> type[SSHUserAuthServer]:
             self.portal = connection.portal
             offered = [self.interfaceToMethod.get(each) for each in self.portal.listCredentialsInterfaces()]
             self.supportedAuthentications = [method for method in offered if method]
+
+        def auth_publickey(self, packet: bytes) -> Any:
+            try:
+                public_key(*getNS(packet[1:], 2)[:2])
+            except NOT_A_KEY:
+                return fail(UnauthorizedLogin("no key of a kind that is taken"))
+            return super().auth_publickey(packet)
 
     return Logins
 

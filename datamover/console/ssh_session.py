@@ -1,6 +1,6 @@
 """A session over SSH after the login: a terminal with the prompt, or one line that is run and answered."""
 
-# ruff: noqa: N802 - the names of what is overridden are conch's
+# ruff: noqa: N802, N803 - the names of what is overridden are conch's
 
 import struct
 from functools import partial
@@ -10,12 +10,11 @@ from twisted.conch.avatar import ConchUser
 from twisted.conch.ssh.channel import SSHChannel
 from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.connection import EXTENDED_DATA_STDERR
-from twisted.conch.ssh.session import parseRequest_pty_req, parseRequest_window_change
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.bounds.console import LARGEST_TERMINAL, LONGEST_VARIABLE, MOST_VARIABLES
+from datamover.bounds.console import LARGEST_TERMINAL, LARGEST_TYPED_PACKET, LONGEST_VARIABLE, MOST_VARIABLES
 from datamover.console.backend import ConsoleBackend
 from datamover.console.outlet import Outlet
 from datamover.console.shell import Shell
@@ -49,7 +48,7 @@ class _Channel(SSHChannel):
     avatar: ConsoleUser
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
+        super().__init__(*arguments, **{"localMaxPacket": LARGEST_TYPED_PACKET, **keywords})
         self._size = USUAL
         self._kind: str | None = None
         """What the terminal says it is; None: there is none."""
@@ -64,10 +63,23 @@ class _Channel(SSHChannel):
         connection: Any = self.conn
         return bool(self.buf or self.extBuf or connection.transport.unread)
 
+    @property
+    def busy(self) -> bool:
+        """Whether keys wait that will be taken in the next turns of the event loop."""
+        return self._terminal is not None and bool(self._terminal.busy)
+
+    def requestReceived(self, requestType: bytes, data: bytes) -> bool:
+        """Do what a client asks for; return False where that is not known, or cannot be read."""
+        try:
+            return bool(super().requestReceived(requestType, data))
+        except (struct.error, UnicodeDecodeError):
+            return False
+
     def request_pty_req(self, data: bytes) -> bool:
-        kind, window, _ = parseRequest_pty_req(data)
+        kind, size = getNS(data)  # The modes, which may be many, are no matter of ours.
+        columns, rows = struct.unpack(">2L", size[:8])
         self._kind = kind[:LONGEST_VARIABLE].decode("ascii", "replace")
-        self._resize(window)
+        self._resize(columns, rows)
         return True
 
     def request_env(self, data: bytes) -> bool:
@@ -77,12 +89,11 @@ class _Channel(SSHChannel):
         return True
 
     def request_window_change(self, data: bytes) -> bool:
-        self._resize(parseRequest_window_change(data))
+        self._resize(*struct.unpack(">2L", data[:8]))
         return True
 
-    def _resize(self, window: tuple[int, ...]) -> None:
-        rows, columns = window[:2]
-        rows, columns = min(rows, LARGEST_TERMINAL), min(columns, LARGEST_TERMINAL)
+    def _resize(self, columns: int, rows: int) -> None:
+        columns, rows = min(columns, LARGEST_TERMINAL), min(rows, LARGEST_TERMINAL)
         self._size = (columns, rows)
         if self._terminal is not None:
             self._terminal.terminalProtocol.terminalSize(columns, rows)
@@ -98,11 +109,11 @@ class _Channel(SSHChannel):
         return True
 
     def request_exec(self, data: bytes) -> bool:
+        line = getNS(data)[0].decode("utf-8", "replace")
         if self._terminal is not None or self._line is not None:
             return False
         self._line = _Line(self, None if self._kind is None else self._size[0])
-        shell = self.avatar.backend.shell(self.avatar.visitor, self._line)
-        self._line.run(shell, getNS(data)[0].decode("utf-8", "replace"))
+        self._line.run(self.avatar.backend.shell(self.avatar.visitor, self._line), line)
         return True
 
     def leave(self, status: int) -> None:

@@ -70,12 +70,8 @@ class TelnetFactory(ServerFactory):
         return made[0]
 
 
-class _Transport(Guarded, TelnetTransport):
-    """One connection."""
-
-    def farewell(self, why: str) -> None:
-        transport: Any = self.transport
-        transport.write(f"\r\n{why}\r\n".encode())
+class _Reader(TelnetTransport):
+    """Tells what was typed from telnet's own commands."""
 
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
@@ -83,6 +79,18 @@ class _Transport(Guarded, TelnetTransport):
             # A client that sends binary ends a line with CR alone: what would follow is not waited for.
             self.state = "data"
             self.applicationDataReceived(b"\r")
+
+
+class _Transport(Guarded, _Reader):
+    """One connection, each piece of which goes through ``_Reader``."""
+
+    def farewell(self, why: str) -> None:
+        transport: Any = self.transport
+        transport.write(f"\r\n{why}\r\n".encode())
+
+    @property
+    def busy(self) -> bool:
+        return isinstance(self.protocol, _Prompt) and self.protocol.busy
 
 
 class _Login(AuthenticatingTelnetProtocol):
@@ -139,6 +147,11 @@ class _Prompt(TelnetProtocol):
 
     def connectionLost(self, reason: Any = None) -> None:
         self._terminal.connectionLost(reason)
+
+    @property
+    def busy(self) -> bool:
+        """Whether keys wait that will be taken in the next turns of the event loop."""
+        return self._terminal.busy
 
     def dataReceived(self, data: bytes) -> None:
         self._terminal.dataReceived(data)

@@ -174,7 +174,7 @@ FIRST = {
     ),
     "what comes to the console before a login": (
         f"{size(console.BYTES_BEFORE_LOGIN)}; "
-        f"{size(console.PIECE_BEFORE_LOGIN)} of a connection in one iteration of the event loop"
+        f"{size(console.PIECE_READ)} of a connection in one iteration of the event loop"
     ),
     "sessions of one SSH connection to the console": (
         f"{console.MOST_SESSIONS}; of the client's environment {console.MOST_VARIABLES} variables of "

@@ -6,7 +6,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from datamover.bounds.console import BYTES_BEFORE_LOGIN, PIECE_BEFORE_LOGIN
+from datamover.bounds.console import BYTES_BEFORE_LOGIN, PIECE_READ, READING_IN_TURN
 from datamover.console.guarded import ConsoleConnections, ConsoleLimits, Guarded
 
 
@@ -22,6 +22,12 @@ class Reading(Protocol):
 
 class Guest(Guarded, Reading):
     origin = "telnet 127.0.0.1"
+    works = False
+    transport: Any
+
+    @property
+    def busy(self) -> bool:
+        return self.works
 
     def farewell(self, why: str) -> None:
         self.told = why
@@ -42,20 +48,62 @@ def turn(clock: Clock) -> None:
         call.func()
 
 
+class Working(Clock):
+    """A clock on which every look takes a while, as work would."""
+
+    STEP = 0.0001
+
+    def seconds(self) -> float:
+        self.rightNow += self.STEP
+        return super().seconds()
+
+
 def test_a_stranger_is_read_a_little_at_a_time() -> None:
-    """One piece a turn, so that others have theirs; the rest at once of who has logged in."""
+    """One piece a turn, so that others have theirs; more of who has logged in."""
     clock = Clock()
     one = guest(clock)
-    one.dataReceived(b"x" * 3 * PIECE_BEFORE_LOGIN)
-    one.dataReceived(b"x" * PIECE_BEFORE_LOGIN)
-    assert one.read == [PIECE_BEFORE_LOGIN]
+    one.dataReceived(b"x" * 3 * PIECE_READ)
+    one.dataReceived(b"x" * PIECE_READ)
+    assert one.read == [PIECE_READ]
     turn(clock)
-    assert one.read == [PIECE_BEFORE_LOGIN, PIECE_BEFORE_LOGIN]
+    assert one.read == [PIECE_READ, PIECE_READ]
     one.let_in()
     turn(clock)
-    assert one.read == [PIECE_BEFORE_LOGIN, PIECE_BEFORE_LOGIN, 2 * PIECE_BEFORE_LOGIN]
+    assert one.read == [PIECE_READ] * 4
     one.dataReceived(b"x" * 2 * BYTES_BEFORE_LOGIN)
-    assert one.read[-1] == 2 * BYTES_BEFORE_LOGIN
+    assert sum(one.read) == 4 * PIECE_READ + 2 * BYTES_BEFORE_LOGIN
+
+
+def test_what_is_pasted_is_read_in_turns() -> None:
+    """After the login a turn has as many pieces as it has time for; nothing more is received until all are read."""
+    clock = Working()
+    one = guest(clock)
+    one.let_in()
+    one.dataReceived(b"x" * 4 * BYTES_BEFORE_LOGIN)
+    turns = [len(one.read)]
+    while one.transport.producerState == "paused":
+        turn(clock)
+        turns.append(len(one.read) - sum(turns))
+    assert one.read == [PIECE_READ] * (4 * BYTES_BEFORE_LOGIN // PIECE_READ)
+    assert len(turns) > 4
+    assert max(turns) <= READING_IN_TURN / Working.STEP + 1
+    assert not clock.getDelayedCalls()
+    one.dataReceived(b"x")
+    assert one.read[-1] == 1
+
+
+def test_nothing_is_read_where_work_goes_on() -> None:
+    """What came waits, and the end of the connection too, until the work on what was read before is done."""
+    clock = Clock()
+    one = guest(clock)
+    one.let_in()
+    one.works = True
+    one.dataReceived(b"x" * 10)
+    turn(clock)
+    assert (one.read, one.transport.producerState) == ([], "paused")
+    one.works = False
+    turn(clock)
+    assert (one.read, one.transport.producerState) == ([10], "producing")
 
 
 def test_a_stranger_that_leaves_or_sends_too_much() -> None:
@@ -63,11 +111,11 @@ def test_a_stranger_that_leaves_or_sends_too_much() -> None:
     clock = Clock()
     one, other = guest(clock), guest(clock)
     for each in (one, other):
-        each.dataReceived(b"x" * 2 * PIECE_BEFORE_LOGIN)
+        each.dataReceived(b"x" * 2 * PIECE_READ)
     one.connectionLost()
     other.dataReceived(b"x" * BYTES_BEFORE_LOGIN)
     assert "more than a login takes" in other.told
     turn(clock)
-    assert one.read == other.read == [PIECE_BEFORE_LOGIN]
+    assert one.read == other.read == [PIECE_READ]
     other.connectionLost()
     assert not clock.getDelayedCalls()

@@ -67,13 +67,17 @@ class Keys:
 
 
 class ConsoleTerminal(ServerProtocol):
-    """conch's terminal protocol, corrected: it clears nothing by itself, bounds sequences, and calls ``allRead``."""
+    """conch's terminal protocol, corrected: it clears nothing by itself, and bounds sequences.
+
+    Its protocol also has ``beginTurn`` and ``allRead``, which are called before and after keys that come together.
+    """
 
     escBuf: list[bytes]  # noqa: N815
     terminalProtocol: Any  # noqa: N815
     transport: Any
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self.terminalProtocol.beginTurn()
         for start in range(0, len(data), LONGEST_SEQUENCE):
             super().dataReceived(data[start : start + LONGEST_SEQUENCE])
             if self.state == b"bracket-escaped" and len(self.escBuf) > LONGEST_SEQUENCE:
@@ -81,6 +85,11 @@ class ConsoleTerminal(ServerProtocol):
             if self.terminalProtocol is None:
                 return
         self.terminalProtocol.allRead()
+
+    @property
+    def busy(self) -> bool:
+        """Whether keys wait that will be taken in the next turns of the event loop."""
+        return self.terminalProtocol is not None and self.terminalProtocol.busy
 
     def loseConnection(self) -> None:  # noqa: N802
         self.transport.loseConnection()

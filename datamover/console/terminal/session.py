@@ -10,10 +10,11 @@ from typing import Any
 
 from twisted.conch.insults.insults import TerminalProtocol
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.bounds.console import MOST_KEYS_AHEAD
+from datamover.bounds.console import KEYS_IN_TURN, MOST_KEYS_AHEAD
 from datamover.console.backend import ConsoleBackend
 from datamover.console.shell import Shell
 from datamover.console.tables import Page, Screen, render
@@ -51,6 +52,9 @@ class ConsoleSession(TerminalProtocol):
         self._line = EditedLine()
         self._running: Deferred[Any] | None = None
         self._going_on = False
+        self._next_turn: IDelayedCall | None = None
+        self._until = 0.0
+        """When the turn ends."""
         self._more = False
         self._completing = False
         self._search: Search | None = None
@@ -80,6 +84,14 @@ class ConsoleSession(TerminalProtocol):
         self._ended = True
         if self._running is not None:
             self._running.cancel()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether keys wait that will be taken in the next turns of the event loop."""
+        return self._next_turn is not None
 
     def terminalSize(self, width: int, height: int) -> None:  # noqa: N802
         """Take note of another size; only the line that is typed is drawn again."""
@@ -91,6 +103,10 @@ class ConsoleSession(TerminalProtocol):
         """Take note of what the terminal is, where it says so after the session began."""
         self._display.kind = kind
 
+    def beginTurn(self) -> None:  # noqa: N802
+        """Take note that keys come, or are gone on with: from now on they may take a turn's time."""
+        self._until = self._backend.clock.seconds() + KEYS_IN_TURN
+
     def keystrokeReceived(self, keyID: bytes, modifier: Any) -> None:  # noqa: N802, N803
         for key in self._keys.read(keyID, modifier):
             self._take(key)
@@ -100,7 +116,7 @@ class ConsoleSession(TerminalProtocol):
 
     def allRead(self) -> None:  # noqa: N802
         """Draw what has come of all keys that came together."""
-        if not self._ended and self._running is None:
+        if not self._ended and self._running is None and not self.busy:
             self._draw()
 
     def hangUp(self) -> None:  # noqa: N802
@@ -108,6 +124,7 @@ class ConsoleSession(TerminalProtocol):
         if self._running is not None and self._shell.live:
             self._running.cancel()
         self._waiting.extend(["interrupt", "eof"] if self._running is None else ["eof"])
+        self.beginTurn()
         self._go_on()
 
     # The view -------------------------------------------------------------------------------------------------
@@ -144,12 +161,16 @@ class ConsoleSession(TerminalProtocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Take the keys that wait, until one of them has a line run that does not end at once."""
-        if self._going_on:
+        """Take the keys that wait, in turns, until one of them has a line run that does not end at once."""
+        if self._going_on or self.busy:
             return
+        clock = self._backend.clock
         self._going_on = True
         try:
             while self._waiting and self._running is None and not self._ended:
+                if clock.seconds() >= self._until:
+                    self._next_turn = clock.callLater(0, self._take_turn)
+                    return
                 key = self._waiting.popleft()
                 if self._search is None or not self._search.take(key):
                     self._press(key)
@@ -157,6 +178,12 @@ class ConsoleSession(TerminalProtocol):
                     self._search = None
         finally:
             self._going_on = False
+
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        self.beginTurn()
+        self._go_on()
+        self.allRead()
 
     def _press(self, key: str) -> None:
         tabbed, self._tabbed = self._tabbed, False
@@ -208,9 +235,10 @@ class ConsoleSession(TerminalProtocol):
             self._leave()
             return
         self._display.fresh()
-        self._go_on()
-        if self._running is None and not self._ended and not self._going_on:
-            self._draw()
+        if not self._going_on:
+            self.beginTurn()
+            self._go_on()
+            self.allRead()
 
     def _interrupt(self) -> None:
         self._display.finish(self._prompt, self._line.text + "^C")
