@@ -12,6 +12,8 @@ TYPING_TIMES = 6
 """The time for a login at the console, where people type, as a multiple of ``login_seconds``."""
 MOST_LOGIN_FAILURES = 6
 """Logins over SSH that may fail before the connection is closed."""
+LARGEST_OFFERED_KEY = 2**12
+"""Bytes of a public key: an RSA key of 16,384 bits, the longest that OpenSSH knows, has half as many."""
 FAREWELL_SECONDS = 2.0
 """Seconds from a farewell until the connection is aborted."""
 

@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from datamover.bounds.console import LARGEST_OFFERED_KEY
 from datamover.console.backend import ConsoleBackend
 from datamover.errors import StartError
 from datamover.security.secret_files import Unusable, make, read
@@ -37,8 +38,6 @@ SIGNATURES: Mapping[bytes, tuple[bytes, int]] = {
     b"rsa-sha2-256": (b"ssh-rsa", 2),
 }
 """What a key may sign its login with: the kind of its public key, and how many values that has."""
-LONGEST_KEY = 2**12
-"""Bytes of a public key: an RSA key of 16,384 bits, the longest that OpenSSH knows, has half as many."""
 NOT_A_KEY = (BadKeyError, UnsupportedAlgorithm, ValueError, TypeError, IndexError, struct.error)
 """What reading one raises."""
 
@@ -102,7 +101,7 @@ def public_key(algorithm: bytes, blob: bytes) -> Key:
     By itself conch would also read private keys, in any of their forms, and an RSA key of a client's own making would
     be examined for minutes.
     """
-    if algorithm not in SIGNATURES or len(blob) > LONGEST_KEY:
+    if algorithm not in SIGNATURES or len(blob) > LARGEST_OFFERED_KEY:
         raise BadKeyError("a kind of key that is not taken")
     expected, values = SIGNATURES[algorithm]
     kind, *_, rest = getNS(blob, 1 + values)

@@ -1,6 +1,5 @@
 """What strangers send to the door, a row each, and what must happen; afterwards everybody else is still served."""
 
-import resource
 import socket
 import ssl
 import time
@@ -35,6 +34,7 @@ from tests.servers import postgres
 from tests.servers.certificates import Authority
 from tests.servers.crowds import crowd
 from tests.servers.door import WAIT, Door, config_of, faulted, one, told
+from tests.servers.neighbours import MEMORY, ROUNDS, SOON, Polite, greedily, memory
 from tests.servers.nginx import Nginx
 from tests.servers.service import Service
 from tests.waiting import wait_until
@@ -560,13 +560,6 @@ url = "file://{directory}/archive"
 [sources]
 allow = ["http://127.0.0.1:*/"]
 """
-CALLS = 200
-SOON = 0.1
-"""Seconds in which 99 of 100 of the other client's calls are answered, in one of several rounds."""
-ROUNDS = 6
-"""A crowd that keeps others waiting does so in all."""
-MEMORY = 400 * 2**20
-"""Bytes of the whole process, whatever comes."""
 
 
 @pytest.fixture(scope="module")
@@ -582,53 +575,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service.start_behind_a_login()
     yield service
     service.stop()
-
-
-class Polite:
-    """A client on a connection that it keeps."""
-
-    def __init__(self, service: Service, login: str = "portal:portal") -> None:
-        self._service = service
-        self._connection = HTTPConnection("127.0.0.1", service.port, timeout=WAIT)
-        login = b64encode(login.encode()).decode()
-        self._headers = {"Content-Type": "text/xml", "Authorization": f"Basic {login}"}
-
-    def call(self, method: str, *parameters: Any) -> Any:
-        self._connection.request("POST", "/RPC2", dumps(parameters, method), self._headers)
-        answered = self._connection.getresponse()
-        body = answered.read()
-        assert answered.status == 200
-        (value,), _ = loads(body)
-        return value
-
-    def slowest(self, method: str, *parameters: Any) -> float:
-        """Return the seconds within which 99 of 100 calls are answered."""
-        taken = []
-        for _ in range(CALLS):
-            began = self._service.moment()
-            self.call(method, *parameters)
-            taken.append(self._service.since(began))
-        return sorted(taken)[CALLS * 99 // 100]
-
-    def move(self, path: str) -> str:
-        """Have a file moved; return what became of it."""
-        source = {"destination": "archive", "path": "a.bin"}
-        job = self.call("jobs.submit", {"source": source, "destination": "archive", "path": path})
-        return str(self.call("jobs.wait", job["id"], WAIT / 2)["status"])
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def greedily(service: Service, method: str, *parameters: Any) -> Any:
-    """Make one call as the greedy client."""
-    with closing(Polite(service, "greedy:greedy")) as greedy:
-        return greedy.call(method, *parameters)
-
-
-def memory(pid: int) -> int:
-    """Return the bytes of memory that a process has."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 
 from datamover.bounds.console import MOST_SESSIONS, MOST_WITHOUT_LOGIN, TYPING_TIMES
 from tests.integration.test_console import PASSWORD, Ssh, Telnet, console_tables, ssh
+from tests.servers.crowds import KEXINIT, name, packet
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
 from tests.waiting import wait_until
@@ -140,37 +141,6 @@ def test_no_room(service: Service, port: int) -> None:
         with connected(port) as one:
             said = one.recv(100)
 
-
-def packet(payload: bytes) -> bytes:
-    """Return a packet of SSH before keys are exchanged (RFC 4253, section 6)."""
-    padding = 8 - (len(payload) + 5) % 8
-    padding += 8 if padding < 4 else 0
-    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
-
-
-def name(text: bytes) -> bytes:
-    return struct.pack(">I", len(text)) + text
-
-
-KEXINIT = (
-    b"\x14"
-    + bytes(16)
-    + b"".join(
-        map(
-            name,
-            (
-                b"curve25519-sha256",
-                b"ssh-ed25519",
-                *[b"aes128-ctr"] * 2,
-                *[b"hmac-sha2-256"] * 2,
-                *[b"none"] * 2,
-                b"",
-                b"",
-            ),
-        )
-    )
-    + bytes(5)
-)
 
 OUT_OF_ORDER = {
     "new keys first": packet(b"\x15"),

@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.conch.ssh.common import MP, NS
 from twisted.conch.ssh.keys import Key
 
-from datamover.console.keys import LONGEST_KEY
-from datamover.console.ssh import CHANNELS, SMALLEST_PACKET
+from datamover.bounds.console import LARGEST_OFFERED_KEY, MOST_SESSIONS, SMALLEST_SSH_PACKET
 from tests.integration.test_console import Ssh, console_tables, ssh
 from tests.servers.ports import free_port
 from tests.servers.service import Service
@@ -166,7 +165,7 @@ ROWS: dict[str, tuple[Callable[[SshClient, Ssh], Offer], int]] = {
     ),
     "an algorithm that is no text": (lambda c, s: (OPERATOR, b"\xff", b"\xff", None), USERAUTH_FAILURE),
     "a giant RSA key": (
-        lambda c, s: (OPERATOR, RSA, NS(b"ssh-rsa") + MP(65537) + MP(2 ** (8 * LONGEST_KEY) + 1), None),
+        lambda c, s: (OPERATOR, RSA, NS(b"ssh-rsa") + MP(65537) + MP(2 ** (8 * LARGEST_OFFERED_KEY) + 1), None),
         USERAUTH_FAILURE,
     ),
     "a private key": (lambda c, s: (OPERATOR, RSA, pem(), None), USERAUTH_FAILURE),
@@ -205,13 +204,13 @@ async def test_attempts_are_few(client: SshClient, ssh: Ssh) -> None:
 # Sessions -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("packet", [0, 1, SMALLEST_PACKET - 1])
+@pytest.mark.parametrize("packet", [0, 1, SMALLEST_SSH_PACKET - 1])
 @pytest_twisted.ensureDeferred
 async def test_tiny_packets(operator: SshClient, ssh: Ssh, packet: int) -> None:
     """A client that takes nothing, or almost nothing, in one packet gets no session."""
     answer, _ = await operator.open(packet=packet)
     assert answer == CHANNEL_OPEN_FAILURE
-    assert (await operator.open(packet=SMALLEST_PACKET))[0] == CHANNEL_OPEN_CONFIRMATION
+    assert (await operator.open(packet=SMALLEST_SSH_PACKET))[0] == CHANNEL_OPEN_CONFIRMATION
 
 
 @pytest_twisted.ensureDeferred
@@ -231,8 +230,8 @@ async def test_giant_windows(operator: SshClient) -> None:
 async def test_sessions_that_are_opened_without_end(operator: SshClient, service: Service) -> None:
     """Beyond a few each is refused, and takes no memory; others are answered meanwhile."""
     before = service.memory()
-    answers = [(await operator.open())[0] for _ in range(CHANNELS + 2000)]
-    assert answers == [CHANNEL_OPEN_CONFIRMATION] * CHANNELS + [CHANNEL_OPEN_FAILURE] * 2000
+    answers = [(await operator.open())[0] for _ in range(MOST_SESSIONS + 2000)]
+    assert answers == [CHANNEL_OPEN_CONFIRMATION] * MOST_SESSIONS + [CHANNEL_OPEN_FAILURE] * 2000
     assert service.memory() - before < 20_000_000
 
 

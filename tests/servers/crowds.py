@@ -9,6 +9,7 @@ bytes, twenty times a second), discards the answers, and is opened again when it
 import errno
 import selectors
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -25,6 +26,23 @@ CALL = b"<methodCall><methodName>system.listMethods</methodName></methodCall>"
 PAUSE = 0.05
 PIECE = 1000
 BLOCK = b" " * 2**18
+
+
+def packet(payload: bytes) -> bytes:
+    """Return a packet of SSH before keys are exchanged (RFC 4253, section 6)."""
+    padding = 8 - (len(payload) + 5) % 8
+    padding += 8 if padding < 4 else 0
+    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
+
+
+def name(text: bytes) -> bytes:
+    """Return a string of SSH."""
+    return struct.pack(">I", len(text)) + text
+
+
+_CHOICES = (b"curve25519-sha256", b"ssh-ed25519", b"aes128-ctr", b"aes128-ctr", b"hmac-sha2-256", b"hmac-sha2-256")
+KEXINIT = b"\x14" + bytes(16) + b"".join(map(name, (*_CHOICES, b"none", b"none", b"", b""))) + bytes(5)
+"""The offer of algorithms of a client of SSH."""
 
 
 def post(login: str, *headers: str) -> bytes:
@@ -76,8 +94,21 @@ def guesses(login: str, number: int, job: int) -> Iterator[bytes]:
         yield call(f"{login.partition(':')[0]}:{number} {guess}", CALL)
 
 
+def telnet(login: str, number: int, job: int) -> Iterator[bytes]:
+    """Commands of telnet, and names, of strangers at the console."""
+    while True:
+        yield (b"\xff\xfd\x01\xff\xfb\x1f\xff\xfa\x18x\xff\xf0" * 20 + b"x\r\n") * 10
+
+
+def ssh(login: str, number: int, job: int) -> Iterator[bytes]:
+    """Strangers at the console that exchange keys, and then say nothings."""
+    yield b"SSH-2.0-crowd\r\n" + packet(KEXINIT) + packet(b"\x1e" + name(b"\x09" + bytes(31)))
+    while True:
+        yield packet(b"\x02" + name(b"")) * 1000
+
+
 KINDS: dict[str, Callable[[str, int, int], Iterator[bytes]]] = {
-    each.__name__: each for each in (health, bodies, chunks, waits, guesses)
+    each.__name__: each for each in (health, bodies, chunks, waits, guesses, telnet, ssh)
 }
 
 

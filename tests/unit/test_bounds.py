@@ -176,6 +176,14 @@ FIRST = {
         f"{size(console.BYTES_BEFORE_LOGIN)}; "
         f"{size(console.PIECE_READ)} of a connection in one iteration of the event loop"
     ),
+    "what comes to the console after a login": (
+        f"{seconds(console.READING_IN_TURN)} in one iteration of the event loop, "
+        f"and the {size(console.PIECE_READ)} or the key that was begun"
+    ),
+    "a key that is offered to the console": size(console.LARGEST_OFFERED_KEY),
+    "packets of an SSH client at the console, by what it says that it takes": (
+        f"{size(console.SMALLEST_SSH_PACKET)} at least"
+    ),
     "sessions of one SSH connection to the console": (
         f"{console.MOST_SESSIONS}; of the client's environment {console.MOST_VARIABLES} variables of "
         f"{size(console.LONGEST_VARIABLE)}"

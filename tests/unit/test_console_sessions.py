@@ -16,11 +16,10 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 
 from datamover.audit.trail import AuditTrail
+from datamover.bounds.console import KEYS_IN_TURN, LARGEST_TERMINAL, LONGEST_VARIABLE, MOST_VARIABLES
 from datamover.console import ConsoleBackend, ConsoleConnections, ConsoleLimits, ConsoleServices, Histories
-from datamover.console.ssh_session import LONGEST_VARIABLE, MOST_VARIABLES, ConsoleUser
+from datamover.console.ssh_session import ConsoleUser
 from datamover.console.telnet import TelnetFactory
-from datamover.console.terminal.display import MOST
-from datamover.console.terminal.session import TURN
 from datamover.console.visitor import Visitor
 from tests.fakes import MemoryTrail, PlainLogins
 from tests.unit.test_console_guarded import Working, turn
@@ -81,7 +80,7 @@ def test_lines_are_taken_in_turns(telnet: Any, clock: Working) -> None:
     assert telnet.transport.producerState == "paused"
     settle(clock, lambda: telnet.transport.producerState == "producing", count)
     assert taken[-1] == LINES
-    assert max(now - before for before, now in pairwise(taken)) <= 2 * TURN / Working.STEP
+    assert max(now - before for before, now in pairwise(taken)) <= 2 * KEYS_IN_TURN / Working.STEP
 
 
 def test_a_long_line_that_ends_in_a_later_turn(telnet: Any, clock: Working) -> None:
@@ -126,6 +125,6 @@ def test_a_terminal_has_bounds(
     one = session(clock, tmp_path)
     assert one.requestReceived(b"pty-req", NS(kind) + pack(">4L", *size) + NS(modes))
     assert len(one._kind) <= LONGEST_VARIABLE
-    assert all(each <= MOST for each in one._size)
+    assert all(each <= LARGEST_TERMINAL for each in one._size)
     assert one.requestReceived(b"window-change", pack(">4L", *size))
-    assert all(each <= MOST for each in one._size)
+    assert all(each <= LARGEST_TERMINAL for each in one._size)
