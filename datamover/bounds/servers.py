@@ -63,6 +63,12 @@ MOST_CODINGS = 3
 """Codings that are undone of one body at most."""
 MOST_BODY_PIECES = 4096
 """Pieces that a body buffers: tiny ones cost far more memory than their bytes."""
+MOST_INFORMATIONAL = 100
+"""Informational answers (1xx) before an answer: one that comes every 20 s while a service works takes half an hour."""
+GZIP_MEMBERS_IN_TURN = 32
+"""Members of gzip that are decompressed in one turn of the reactor: each costs as much as a thousand bytes."""
+CHUNK_STEPS_IN_TURN_OF_ITS_OWN = 128
+"""Steps of chunks in one read from which on the next one waits for a turn in which no other is done."""
 CHUNK_STEPS_IN_READ = 512
 """Steps of chunks that one read of the socket may bring, about half a millisecond; see ``ChunkParser``."""
 LONGEST_CHUNK_LINE = 80

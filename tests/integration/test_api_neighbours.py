@@ -131,6 +131,9 @@ ATTACKS = {
     "thousands of headers": ("lines",),
     "what trickles": ("trickling-head", "trickling-body", "trickling-error"),
     "redirects": ("redirects",),
+    "informational answers": ("informational",),
+    "chunks of a byte": ("chunks", "extensions"),
+    "tiny members of gzip": ("members", "empty-members"),
 }
 
 

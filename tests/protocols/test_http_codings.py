@@ -7,6 +7,7 @@ import zlib
 import pytest
 import pytest_twisted
 
+from datamover.bounds.servers import GZIP_MEMBERS_IN_TURN
 from datamover.errors import ConnectionLost, ServerError
 from datamover.protocols.http.client.codings import Inflater
 from datamover.protocols.http.client.decoding import PIECE
@@ -261,9 +262,12 @@ def test_tiny_members() -> None:
     """What comes in thousands of members of a byte each is read in few pieces."""
     inflater = Inflater("gzip")
     inflater.feed(gzip.compress(b"a") * 3000 + gzip.compress(bytes(100_000)))
-    pieces = []
-    while piece := inflater.read(2**16):
+    pieces, turns = [], 0
+    while (piece := inflater.read(2**16)) or inflater.tired:
         pieces.append(piece)
+        if inflater.tired:
+            inflater.rested()
+            turns += 1
     inflater.end()
     assert b"".join(pieces) == b"a" * 3000 + bytes(100_000)
-    assert [len(piece) for piece in pieces] == [2**16, 103_000 - 2**16]
+    assert turns == 3001 // GZIP_MEMBERS_IN_TURN

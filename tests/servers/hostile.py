@@ -7,6 +7,7 @@
 What a path's first segment names is a kind of answer: pieces that are sent as fast as they are read, and pauses.
 """
 
+import gzip
 import json
 import re
 import subprocess
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,18 @@ def dataset(path: str) -> Iterator[Piece]:
     return VALUES[int(numbers[-1] if numbers else 0) % len(VALUES)](path)
 
 
+def endless(head: bytes, piece: bytes) -> Kind:
+    """Return the kind that answers without end, some 64 KiB at a time."""
+    return lambda path: chain([head], repeat(piece * (64 * 1024 // len(piece))))
+
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 KINDS: dict[str, Kind] = {
+    "informational": endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+    "chunks": endless(CHUNKED, b"1\r\nx\r\n"),
+    "extensions": endless(CHUNKED, b"1;a=b\r\nx\r\n"),
+    "members": endless(OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(b"x")),
+    "empty-members": endless(OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(b"")),
     "long-head": whole(OK + b"X: " + b"x" * (MIB - 200) + b"\r\n" + ONE_BYTE),
     "digest": whole(OK + (b"Digest: " + b"a" * 16_000 + b"\r\n") * 60 + ONE_BYTE),
     "lines": whole(OK + b"X: y\r\n" * 4_900 + ONE_BYTE),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.bounds.servers import LARGEST_HEAD, LONGEST_HEAD_FIELD, MOST_HEAD_LINES
+from datamover.bounds.servers import LARGEST_HEAD, LONGEST_HEAD_FIELD, MOST_HEAD_LINES, MOST_INFORMATIONAL
 from datamover.protocols.http.answers import Head, failure_of, inspection_of, ranges_given
 from datamover.protocols.http.client.fields import Fields, MalformedHttp
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
@@ -367,11 +367,14 @@ def test_a_head_of_many_lines(line: bytes) -> None:
 
 
 def test_many_informational_answers() -> None:
-    """Their lines count too."""
+    """Their number has a bound, and their lines count too."""
     continued = b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert read(continued * 1000 + OK + b"\r\n").status == 200
+    assert read(continued * MOST_INFORMATIONAL + OK + b"\r\n").status == 200
     with pytest.raises(HeadTooLarge):
-        AnswerReader(b"GET").feed(continued * (MOST_HEAD_LINES // 2 + 1))
+        AnswerReader(b"GET").feed(continued * (MOST_INFORMATIONAL + 1))
+    hints = b"HTTP/1.1 103 Early Hints\r\n" + b"Link: </a>\r\n" * (MOST_HEAD_LINES // 2) + b"\r\n"
+    with pytest.raises(HeadTooLarge):
+        AnswerReader(b"GET").feed(hints * 2)
 
 
 @pytest.mark.parametrize("endless", [b"2;" + b"x" * 2**16, b"0\r\nX: " + b"x" * 2**16])

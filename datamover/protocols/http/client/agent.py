@@ -16,7 +16,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from datamover.bounds.servers import LARGEST_HEAD, MOST_HEAD_LINES
+from datamover.bounds.servers import LARGEST_HEAD, MOST_HEAD_LINES, MOST_INFORMATIONAL
 from datamover.errors import (
     ConnectionLost,
     DataMoverError,
@@ -210,7 +210,8 @@ class PolicyAgent(UrlAgent):
                 raise Stalled(f"{url.told} did not answer for {error.args[0]:g} s", scope=Scope.SOURCE) from None
             except HeadTooLarge:
                 raise ServerError(
-                    f"{url.told} answered with more than {LARGEST_HEAD} bytes or {MOST_HEAD_LINES} lines of headers",
+                    f"{url.told} answered with more than {LARGEST_HEAD} bytes or {MOST_HEAD_LINES} lines of headers, "
+                    f"or more than {MOST_INFORMATIONAL} informational answers (1xx) before them",
                     scope=Scope.SOURCE,
                 ) from None
             except MalformedHttp as error:

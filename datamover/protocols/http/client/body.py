@@ -16,6 +16,7 @@ from datamover.bounds.servers import IGNORED_BODY, IGNORED_BODY_SECONDS, MOST_BO
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled, TimedOut
 from datamover.protocols.http.client.connection import BodyEnd, HttpConnection
+from datamover.protocols.slices import next_turn
 from datamover.text.quantities import count
 from datamover.web.url import WebUrl
 
@@ -30,6 +31,9 @@ class BodyStream(Protocol):
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end."""
+
+    async def turn(self) -> None:
+        """Wait for a turn of the reactor for costly work on these bytes."""
 
     async def discard(self) -> None:
         """Read a short rest, so that the connection can serve again; close the connection of a long one."""
@@ -121,6 +125,10 @@ class Body:
         if self._error is not None:
             raise self._error
         return b""
+
+    async def turn(self) -> None:
+        """Wait for a turn of the reactor for costly work on these bytes. May be cancelled."""
+        await next_turn(self._clock)
 
     async def discard(self) -> None:
         """Read a short rest, so that the connection can serve again; close the connection of a long or slow one."""

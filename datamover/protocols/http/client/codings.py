@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterable
 
+from datamover.bounds.servers import GZIP_MEMBERS_IN_TURN
 from datamover.protocols.http.client.fields import Fields, tokens
 
 CHUNKED = "chunked"
@@ -89,18 +90,32 @@ class Inflater:
         self._begun = False
         self._full = False
         """More output may come without further input."""
+        self._members = 0
+        """Members that were begun since the last turn."""
+
+    @property
+    def tired(self) -> bool:
+        """Whether so many members were begun that ``read`` returns no more until ``rested``."""
+        return self._members >= GZIP_MEMBERS_IN_TURN
+
+    def rested(self) -> None:
+        self._members = 0
 
     def feed(self, data: bytes) -> None:
-        """Add input; call it when ``read`` returned b""."""
+        """Add input; call it when ``read`` returned b"" and it is not ``tired``."""
         self._held += data
         self._full = True
 
     def read(self, most: int) -> bytes:
-        """Return at most ``most`` bytes, as many as there are; b"" if it needs more input. Raises Undecodable."""
+        """Return at most ``most`` bytes, as many as there are; b"" if it needs more input, or is ``tired``.
+
+        Raises Undecodable.
+        """
         read = b""
-        while self._full and (wanted := most - len(read)):
+        while self._full and not self.tired and (wanted := most - len(read)):
             if self._inflater is None:
                 self._inflater = self._next_member()
+                self._members += 1
             if self._inflater is None:
                 self._full = False
                 break

@@ -19,11 +19,12 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 
-from datamover.bounds.servers import CHUNK_STEPS_IN_READ
+from datamover.bounds.servers import CHUNK_STEPS_IN_READ, CHUNK_STEPS_IN_TURN_OF_ITS_OWN
 from datamover.errors import DataMoverError
 from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
 from datamover.protocols.http.request_body import BodySender
+from datamover.protocols.slices import next_turn
 
 CONTINUED = 1.0
 """Seconds for which "100 Continue" is waited for before the body is sent all the same (RFC 9110 10.1.1)."""
@@ -95,6 +96,9 @@ class HttpConnection(TwistedProtocol):
         self._begin_body: Callable[[], None]
         self._overdue: IDelayedCall | None = None
         """Gives up waiting for an answer to a request without a producer."""
+        self._clock: IReactorTime
+        self._turn: Deferred[None] | None = None
+        """Fires in the turn of the reactor in which more is received, where what comes costs much time."""
         self._requests = 0
         self._paused = False
         self._unfinished = False
@@ -126,6 +130,7 @@ class HttpConnection(TwistedProtocol):
         connection. Cancelling drops the connection.
         """
         assert self._reader is None
+        self._clock = clock
         self._requests += 1
         self._reader = AnswerReader(method)
         self._receiver = receiver
@@ -165,11 +170,26 @@ class HttpConnection(TwistedProtocol):
         """Receive nothing until ``resume``."""
         if not self._paused:
             self._paused = True
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+            if self._turn is None:
+                self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume(self) -> None:
         if self._paused:
             self._paused = False
+            if self._turn is None:
+                self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def _wait_for_turn(self) -> None:
+        """Receive nothing until a turn of the reactor in which no other connection, or document, does costly work."""
+        if self._turn is None and self._lost is None:
+            if not self._paused:
+                self.transport.pauseProducing()  # type: ignore[union-attr]
+            self._turn = next_turn(self._clock)
+            self._turn.addCallback(self._has_turn)
+
+    def _has_turn(self, _: None) -> None:
+        self._turn = None
+        if not self._paused and self._lost is None:
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def abort(self) -> None:
@@ -210,6 +230,8 @@ class HttpConnection(TwistedProtocol):
         if reader.steps:
             self._bearable = max(CHUNK_STEPS_IN_READ * len(data) // reader.steps, LEAST_READ)
             self.receive(self._wanted)
+            if reader.steps >= CHUNK_STEPS_IN_TURN_OF_ITS_OWN:
+                self._wait_for_turn()
         receiver = self._receiver
         answered, self._answered = self._answered, None
         if answered is not None:

@@ -59,20 +59,35 @@ class Decoded:
         Raises ServerError if the bytes do not fit the coding or are incomplete, and what the body raises. Cancelling
         leaves it fit only for ``close``.
         """
+        read: list[bytes] = []
+        size = 0
         try:
-            while not (data := self._inflater.read(PIECE)):
-                came = self._rest or await self._body.read()
-                if not came:
-                    self._inflater.end()
-                    return b""
-                self._rest = came[PIECE:]
-                self._inflater.feed(came[:PIECE])
+            while size < PIECE:
+                if data := self._inflater.read(PIECE - size):
+                    read.append(data)
+                    size += len(data)
+                if self._inflater.tired:
+                    await self._body.turn()
+                    self._inflater.rested()
+                elif read:
+                    break
+                else:
+                    came = self._rest or await self._body.read()
+                    if not came:
+                        self._inflater.end()
+                        break
+                    self._rest = came[PIECE:]
+                    self._inflater.feed(came[:PIECE])
         except Undecodable as error:
             raise ServerError(
                 f"{self._url.told} was sent {self._coding}-compressed, and cannot be decompressed: {error}",
                 scope=Scope.SOURCE,
             ) from None
-        return data
+        return b"".join(read)
+
+    async def turn(self) -> None:
+        """Wait for a turn of the reactor for costly work on these bytes. May be cancelled."""
+        await self._body.turn()
 
     async def discard(self) -> None:
         await self._body.discard()

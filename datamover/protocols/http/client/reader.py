@@ -3,7 +3,7 @@
 A body with a length is counted and returned as received, without copying or parsing it.
 """
 
-from datamover.bounds.servers import LARGEST_HEAD, LONGEST_EMPTY_LINES, MOST_HEAD_LINES
+from datamover.bounds.servers import LARGEST_HEAD, LONGEST_EMPTY_LINES, MOST_HEAD_LINES, MOST_INFORMATIONAL
 from datamover.protocols.http.client.chunks import ChunkParser
 from datamover.protocols.http.client.fields import Fields
 from datamover.protocols.http.client.framing import framing_of
@@ -13,7 +13,7 @@ _WITHOUT_BODY = frozenset({204, 304})
 
 
 class HeadTooLarge(Exception):
-    """The server sent more than ``LARGEST_HEAD`` bytes before the body, or more than ``MOST_HEAD_LINES``."""
+    """The server sent more before the body than a head may have: bytes, lines, or informational answers."""
 
 
 class AnswerReader:
@@ -43,7 +43,7 @@ class AnswerReader:
         """Of the chunks that were fed last; see ``ChunkParser``."""
         self._bodiless = method == b"HEAD"
         self._head = bytearray()
-        self._passed = self._lines = 0
+        self._passed = self._lines = self._informational = 0
         self._chunks: ChunkParser | None = None
         self._between = 0
         self._left: int | None = None
@@ -114,6 +114,9 @@ class AnswerReader:
     def _take_head(self, head: RawHead) -> None:
         self._plain = self._plain and head.strict
         if head.status < 200:
+            self._informational += 1
+            if self._informational > MOST_INFORMATIONAL:
+                raise HeadTooLarge
             self.continued = self.continued or head.status == 100
             return
         self.answered, self.status, self.fields = True, head.status, head.fields

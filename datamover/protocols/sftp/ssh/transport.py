@@ -24,6 +24,7 @@ from datamover.protocols.sftp.ssh.algorithms import KEY_EXCHANGES, SMALLEST_GROU
 from datamover.protocols.sftp.ssh.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
 from datamover.protocols.sftp.ssh.known_hosts import key_kind
 from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
+from datamover.protocols.slices import next_turn
 
 log = Logger()
 
@@ -95,8 +96,8 @@ class SshTransport(SSHClientTransport):
         """Packets received: while it grows, the server is alive."""
         self._until = 0
         """How many there may be when the turn ends."""
-        self._next: Any = None
-        """The next turn, if something is left for it."""
+        self._next: Deferred[None] | None = None
+        """The next turn of this connection, if something is left for it."""
         self._closing: Any = None
         self.key_exchanges = 0
         self.logged_in = False
@@ -114,9 +115,10 @@ class SshTransport(SSHClientTransport):
         self.sendKexInit()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        for call in (self._next, self._closing):
-            if call is not None and call.active():
-                call.cancel()
+        if self._next is not None:
+            self._next.cancel()
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         if self.failure is None:
             why = reason.getErrorMessage().rstrip(".") if reason else "connection closed"
             self.failure = errors.ConnectionLost(f"the connection broke: {why}")
@@ -184,7 +186,7 @@ class SshTransport(SSHClientTransport):
             self._take_turn(data, 0)
 
     def _take_turn(self, data: bytes, offset: int) -> None:
-        """Take packets from ``offset`` on; the rest of a turn is taken in the next, before more is read."""
+        """Take packets from ``offset`` on; what is left is taken in another turn, before more is read."""
         self._until = self.received + SSH_PACKETS_IN_TURN
         try:
             offset = self._take_packets(data, offset)
@@ -195,7 +197,8 @@ class SshTransport(SSHClientTransport):
         else:
             if offset < len(data) and self.failure is None:
                 self.transport.pauseProducing()
-                self._next = self.transport.reactor.callLater(0, self._take_turn, data, offset)
+                self._next = next_turn(self.transport.reactor)
+                self._next.addCallbacks(lambda _: self._take_turn(data, offset), lambda cancelled: None)
             elif self._next is not None:
                 self._next = None
                 self.transport.resumeProducing()
