@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 
 from datamover.config.schema import Transfers
@@ -21,6 +22,7 @@ from datamover.engine.meter import Meter
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
 from datamover.engine.room.reservation import RoomAwaited
+from datamover.engine.transfer.spec import TransferTools
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
 from datamover.jobs.queue.retry import judge
 from datamover.jobs.values import State
@@ -30,6 +32,8 @@ from datamover.text.quoting import short_source
 
 log = Logger()
 
+CLEARING = 5.0
+"""Seconds for removing what a cancelled attempt left: a server that hangs does not keep its job from ending."""
 SHORTEST_RATED = 0.05
 """Seconds that a transfer takes at least for the log to tell its rate."""
 _OUTCOMES = {
@@ -78,18 +82,18 @@ class Worker:
             for meter in attempt.meters:
                 meter.refuse = partial(lease.end, LeaseEnd.REFUSED)
             try:
-                await self._work(attempt, lease, settings)
+                await self._work(attempt, lease, context.tools)
             finally:
                 for stop_watching in unwatch:
                     stop_watching()
 
-    async def _work(self, attempt: Attempt, lease: Lease, settings: Transfers) -> None:
+    async def _work(self, attempt: Attempt, lease: Lease, tools: TransferTools) -> None:
         try:
-            outcome = await self._outcome(attempt, lease, settings)
+            outcome = await self._outcome(attempt, lease, tools)
         except CancelledError:
             raise
         except Exception:
-            outcome = self._failed(lease, _bug(lease), attempt, settings)
+            outcome = self._failed(lease, _bug(lease), attempt, tools.settings)
         await _closed(attempt, lease)
         if outcome is None:
             self._observer.attempt_ended("lost" if lease.ending is LeaseEnd.LOST else "parked", None)
@@ -118,8 +122,9 @@ class Worker:
             return GroupAttempt(group, lease, context, self._staging)
         return FileAttempt(lease.leader, lease, context)
 
-    async def _outcome(self, attempt: Attempt, lease: Lease, settings: Transfers) -> Outcome | None:
+    async def _outcome(self, attempt: Attempt, lease: Lease, tools: TransferTools) -> Outcome | None:
         """Return the outcome to write; None if another attempt continues and writes its own."""
+        settings = tools.settings
         if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
             lease.end(LeaseEnd.CANCELLED if lease.leader.cancelling else LeaseEnd.OVERDUE)
         try:
@@ -128,7 +133,7 @@ class Worker:
         except CancelledError:
             if lease.ending not in (LeaseEnd.CANCELLED, LeaseEnd.OVERDUE, LeaseEnd.REFUSED):
                 return None
-            cleaned = await attempt.clear()
+            cleaned = await _cleared(attempt, tools)
             await attempt.abandon()
             if lease.ending is LeaseEnd.OVERDUE:
                 overdue = DeadlineExceeded("the job's deadline has passed")
@@ -259,6 +264,15 @@ def _bug(lease: Lease) -> InternalError:
     """Log the current unexpected error, and return the error that the client sees."""
     log.failure("job {job}: an unexpected error, a bug", job=lease.leader.job, transfer=lease.leader.id)
     return InternalError()
+
+
+async def _cleared(attempt: Attempt, tools: TransferTools) -> bool:
+    """Remove what a cancelled attempt left; tell whether all is removed. What takes longer is removed in a sweep."""
+    clearing = Deferred.fromCoroutine(attempt.clear())
+    try:
+        return await clearing.addTimeout(CLEARING, tools.clock)
+    except TookTooLong:
+        return False
 
 
 async def _closed(attempt: Attempt, lease: Lease) -> None:

@@ -16,6 +16,7 @@ from xmlrpc.client import Fault
 import pytest
 from argon2 import PasswordHasher
 
+from datamover.config.schema import Transfers
 from tests.integration.test_console import PASSWORD
 from tests.servers import postgres
 from tests.servers.crowds import crowd
@@ -39,7 +40,6 @@ max_active = 32
 [sources]
 allow = ["http://127.0.0.1:*/"]
 [transfers]
-connect_timeout = "5s"
 retry_base = "100ms"
 retry_cap = "200ms"
 [gbif]
@@ -49,6 +49,8 @@ telnet = "tcp:{telnet}:interface=127.0.0.1"
 ssh = "tcp:{ssh}:interface=127.0.0.1"
 password_hash = "{operator}"
 """
+CONNECT_TIMEOUT = Transfers().connect_timeout
+"""Seconds."""
 FILES = 2000
 """Of the attacker, more than are moved while the other client is looked at."""
 TAXA = 100
@@ -183,6 +185,16 @@ def test_sftp_servers(service: Service, stages: Sequence[str]) -> None:
     with having(service, files):
         wait_until(lambda: active(service) >= {*stages}, "transfers to each")
         undisturbed(service, f"beside {stages[0]}.bin")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_cancelled_transfer_to_a_server_that_hangs(service: Service, stage: str) -> None:
+    """It ends long before the server is given up: what might be left there is looked for later."""
+    source = {"destination": "archive", "path": "a.bin"}
+    job = greedily(service, "jobs.submit", {"source": source, "destination": stage, "path": "cancelled"})["id"]
+    wait_until(lambda: stage in active(service), "the transfer")
+    greedily(service, "jobs.cancel", job)
+    assert greedily(service, "jobs.wait", job, CONNECT_TIMEOUT / 2)["status"] == "CANCELLED"
 
 
 def active(service: Service) -> set[str]:
