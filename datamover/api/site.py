@@ -134,7 +134,7 @@ class NotFound(Resource):
     """Answers 404 on every path that is not the interface's."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
-        return self
+        return NotFound()  # type: ignore[no-untyped-call]
 
     def render(self, request: Any) -> int:
         refuse(

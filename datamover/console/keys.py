@@ -98,8 +98,7 @@ class AuthorizedKeys:
 def public_key(algorithm: bytes, blob: bytes) -> Key:
     """Return the public key that a client offers, to sign with ``algorithm``. Raises one of ``NOT_A_KEY``.
 
-    By itself conch would also read private keys, in any of their forms, and an RSA key of a client's own making would
-    be examined for minutes.
+    By itself conch would also read private keys, in any of their forms, and examine RSA keys of a client's own making.
     """
     if algorithm not in SIGNATURES or len(blob) > LARGEST_OFFERED_KEY:
         raise BadKeyError("a kind of key that is not taken")

@@ -41,9 +41,10 @@ async def test_both_paths_are_served_and_no_other(door: Door) -> None:
     """/data_mover is the original's, /RPC2 what clients use by themselves."""
     names = await door.ask(lambda s: s.system.listMethods())
     assert names == await door.ask(lambda s: s.system.listMethods(), path="/RPC2")
-    with pytest.raises(ProtocolError) as caught:
-        await door.ask(lambda s: s.system.listMethods(), path="/other")
-    assert caught.value.errcode == 404
+    for path in ("/other", "/other/RPC2", "/x/../data_mover"):
+        with pytest.raises(ProtocolError) as caught:
+            await door.ask(lambda s: s.system.listMethods(), path=path)
+        assert caught.value.errcode == 404, path
 
 
 @pytest_twisted.ensureDeferred

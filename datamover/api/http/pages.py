@@ -74,7 +74,7 @@ class NoPage(Resource):
         self._request_filter = request_filter
 
     def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
-        return self
+        return NoPage(self._request_filter)
 
     def render(self, request: Any) -> int:
         refuse_plainly(
