@@ -59,6 +59,8 @@ ROWS: dict[str, tuple[bytes, int]] = {
     "TRACE": (request(b"TRACE /RPC2 HTTP/1.1", b"Cookie: secret=1"), 405),
     "a method of no letters": (request(b"\xff\xfe /RPC2 HTTP/1.1"), 400),
     "an absolute URI": (request(b"POST http://localhost/RPC2 HTTP/1.1", XML, LENGTH, body=LIST), 200),
+    "an absolute URI of no path": (request(b"GET http://localhost HTTP/1.1", b"Accept: text/html"), 200),
+    "an absolute URI of another path": (request(b"POST http://localhost/x/RPC2 HTTP/1.1", XML, LENGTH, body=LIST), 404),
     "an escaped path": (request(b"POST /%52PC2 HTTP/1.1", XML, LENGTH, body=LIST), 200),
     "an escape that is none": (request(b"POST /%zz%00 HTTP/1.1", XML, LENGTH, body=LIST), 404),
     "a query": (request(b"POST /RPC2?a=%ff&a=1&;;&=%00 HTTP/1.1", XML, LENGTH, body=LIST), 200),

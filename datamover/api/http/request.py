@@ -5,6 +5,7 @@ room. A body of more than SMALL_BODY is not read before its login has been check
 away, so that the client gets an answer.
 """
 
+import re
 from collections.abc import Callable, Coroutine
 from io import BytesIO
 from typing import Any
@@ -24,6 +25,8 @@ from datamover.concurrency.fair_share import FairShare
 
 BLOCK = 2**20
 """Bytes of room that are taken at a time for a body of unknown length."""
+_ABSOLUTE = re.compile(rb"(?i)https?://[^/?]*")
+"""The scheme and the authority of a target in absolute form."""
 
 Admit = Callable[["BoundedRequest"], Coroutine[Any, Any, Caller | None]]
 """Returns the caller of a request, None for a wrong login."""
@@ -151,6 +154,13 @@ class BoundedRequest(Request):
             self.content.close()
             self.content = BytesIO()
         self._kept = False
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's
+        """Take a request; of a target in absolute form the path counts (RFC 9112, section 3.2.2)."""
+        if (absolute := _ABSOLUTE.match(path)) is not None:
+            rest = path[absolute.end() :]
+            path = rest if rest.startswith(b"/") else b"/" + rest
+        super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
         if self.method != b"POST":
