@@ -20,7 +20,7 @@ from datamover.config.schema import Transfers
 from tests.integration.test_console import PASSWORD
 from tests.servers import postgres
 from tests.servers.crowds import crowd
-from tests.servers.hostile import STAGES, Hostile, hostile
+from tests.servers.hostile import FLOOD, STAGES, Hostile, hostile
 from tests.servers.neighbours import Polite, greedily, undisturbed
 from tests.servers.ports import free_port
 from tests.servers.service import Service
@@ -83,7 +83,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, servers: Hostile, consoles
         web=servers.web,
         **consoles,
     )
-    for stage in STAGES:
+    for stage in (*STAGES, FLOOD):
         tables += f"[destinations.{stage}]\n{servers.sftp(stage)}"
     for kind in ("listing", "trickling-listing"):
         tables += f"[destinations.{kind}]\n{servers.dav(kind)}"
@@ -164,7 +164,7 @@ def test_data_services(service: Service, servers: Hostile, kind: str) -> None:
         undisturbed(service, f"beside {kind[:4]}.bin")
 
 
-@pytest.mark.parametrize("kind", ["trickling-listing"])
+@pytest.mark.parametrize("kind", ["listing", "trickling-listing"])
 def test_dav_servers(service: Service, servers: Hostile, kind: str) -> None:
     """What an operator's WebDAV server tells of a file is read between the calls of others, however long that is."""
     wait = asked(servers, [kind])
@@ -177,9 +177,9 @@ def test_dav_servers(service: Service, servers: Hostile, kind: str) -> None:
         undisturbed(service, f"beside {kind}.bin")
 
 
-@pytest.mark.parametrize("stages", [("login", "channel", "sftp")])
+@pytest.mark.parametrize("stages", [STAGES, (FLOOD,)])
 def test_sftp_servers(service: Service, stages: Sequence[str]) -> None:
-    """Servers that hang while they log in, several at once, hold no other up."""
+    """Servers that hang while they log in, several at once, or send messages without end, hold no other up."""
     source = {"destination": "archive", "path": "a.bin"}
     files = [{"source": source, "destination": stage, "path": f"{n}"} for stage in stages for n in range(4)]
     with having(service, files):

@@ -41,6 +41,8 @@ PAUSE = 1.0
 """Seconds between two bytes of what trickles."""
 STAGES = ("login", "channel", "sftp")
 """Where SSH servers hang."""
+FLOOD = "keys"
+"""Where one hangs that sends messages without end meanwhile."""
 
 Piece = bytes | float
 Kind = Callable[[str], Iterator[Piece]]
@@ -258,9 +260,10 @@ def main(directory: Path) -> None:
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     (directory / "host_key").write_bytes(key)
     ssh = {}
-    for stage in STAGES:
+    for stage in (*STAGES, FLOOD):
         (directory / stage).mkdir()
         server = HangingServer(here, directory / stage, directory / "host_key", stage=stage, pause=0.02)
+        server.floods = stage == FLOOD
         ssh[stage] = server.url
     served: Counter[str] = Counter()
     factory = Factory.forProtocol(lambda: Pouring(here, served))
