@@ -17,7 +17,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from datamover.config.schema import Transfers
-from tests.integration.test_console import PASSWORD
+from tests.integration.test_console import PASSWORD, Telnet
 from tests.servers import postgres
 from tests.servers.crowds import crowd
 from tests.servers.hostile import FLOOD, STAGES, Hostile, hostile
@@ -208,6 +208,40 @@ def test_strangers_at_the_console(service: Service, consoles: dict[str, int], wa
     """What comes there without end before a login is read between the calls of others."""
     with crowd(way, consoles[way], 20):
         undisturbed(service, f"beside {way}.bin")
+
+
+PASTED = {"a line without end": b"x" * 65_536, "lines": b"1 + 1\r\n" * 10_000}
+
+
+@contextmanager
+def pasting(terminal: Telnet, text: bytes) -> Iterator[Callable[[], int]]:
+    """Have a text pasted again and again, and what is shown read; gives what counts the bytes that were taken."""
+    over = threading.Event()
+    taken = 0
+
+    def paste() -> None:
+        nonlocal taken
+        while not over.is_set():
+            taken += terminal.take(text[taken % len(text) :])
+
+    thread = threading.Thread(target=paste)
+    thread.start()
+    try:
+        yield lambda: taken
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("text", list(PASTED))
+def test_what_an_operator_pastes(service: Service, consoles: dict[str, int], text: str) -> None:
+    """However much it is, it is read, and its lines are run, between the calls of clients."""
+    with closing(Telnet(consoles["telnet"])) as terminal:
+        terminal.login("operator", PASSWORD)
+        with pasting(terminal, PASTED[text]) as taken:
+            before = taken()
+            undisturbed(service, f"beside {text}.bin")
+            assert taken() > before
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import shutil
 import socket
 import subprocess
@@ -62,6 +63,20 @@ class Telnet:
     def ask(self, line: str, expected: str) -> str:
         self.type(line)
         return self.until(expected)
+
+    def login(self, username: str, password: str) -> None:
+        self.until("Username: ")
+        self.type(username)
+        self.until("Password: ")
+        self.type(password)
+        self.until(">>> ")
+
+    def take(self, data: bytes) -> int:
+        """Send as much of ``data`` as is taken at once, and drop what has come; return how many bytes were sent."""
+        readable, writable, _ = select.select([self._socket], [self._socket], [], 0.1)
+        if readable:
+            assert self._socket.recv(2**20), "the connection was closed"
+        return self._socket.send(data[:4096]) if writable else 0
 
     def close(self) -> None:
         self._socket.close()
