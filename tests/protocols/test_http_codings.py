@@ -259,7 +259,7 @@ async def test_a_coded_file_that_comes_as_a_whole_part() -> None:
 
 
 def test_tiny_members() -> None:
-    """What comes in thousands of members of a byte each is read in few pieces."""
+    """What comes in thousands of members of a byte each is read whole, a few of them in a turn."""
     inflater = Inflater("gzip")
     inflater.feed(gzip.compress(b"a") * 3000 + gzip.compress(bytes(100_000)))
     pieces, turns = [], 0

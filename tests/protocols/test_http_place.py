@@ -103,11 +103,8 @@ async def test_whole_where_ranges_will_not_do(
     assert len(bucket.asked()) == requests
 
 
-@pytest.mark.parametrize(("block", "cap"), [(1, 300_000), (70_000, 100), (70_000, 1)])
-@pytest_twisted.ensureDeferred
-async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Rehearsal) -> None:
-    """Where a service gives fewer bytes than it is asked for, or whole blocks, the file is read on all the same."""
-    bucket.answer("f", Served(block=block, cap=cap, changes=10_000))
+async def read_and_resumed(bucket: Rehearsal) -> None:
+    """Assert that a file is read whole, and from an offset on."""
     assert await read(bucket.reading.origin("f")) == (0, DATA)
     identity = (await bucket.reading.origin("f").open()).inspection.identity
     source = await bucket.reading.origin("f").open(MIB + 5, identity)
@@ -117,6 +114,14 @@ async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Re
         received += data
     await source.close()
     assert received == DATA[MIB + 5 :]
+
+
+@pytest.mark.parametrize(("block", "cap"), [(1, 300_000), (70_000, 100), (70_000, 1)])
+@pytest_twisted.ensureDeferred
+async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Rehearsal) -> None:
+    """Where a service gives fewer bytes than it is asked for, or whole blocks, the file is read on all the same."""
+    bucket.answer("f", Served(block=block, cap=cap, changes=10_000))
+    await read_and_resumed(bucket)
 
 
 @pytest.mark.parametrize("block", [1000, 70_000, 400_000])
@@ -124,15 +129,7 @@ async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Re
 async def test_ranges_that_begin_behind(block: int, bucket: Rehearsal) -> None:
     """Where a service rounds up to whole blocks, a range is asked for again from further before, without a gap."""
     bucket.answer("f", Served(block=block, up=True, changes=10_000))
-    assert await read(bucket.reading.origin("f")) == (0, DATA)
-    identity = (await bucket.reading.origin("f").open()).inspection.identity
-    source = await bucket.reading.origin("f").open(MIB + 5, identity)
-    assert source.offset == MIB + 5
-    received = b""
-    while data := await source.read():
-        received += data
-    await source.close()
-    assert received == DATA[MIB + 5 :]
+    await read_and_resumed(bucket)
 
 
 @pytest_twisted.ensureDeferred
