@@ -228,6 +228,28 @@ async def test_cancelled_while_it_is_made(rig: Rig, letters: Letters, tmp_path: 
 
 
 @pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_no_longer_configured(rig: Rig, letters: Letters, cancelled: bool) -> None:
+    """A job whose dataset was begun and is no longer configured fails with what to do, and can be cancelled."""
+    letters.working = Deferred()
+    engine = await rig.engine()
+    job = await rig.ask(*files())
+    await until(lambda: letters.memories)
+    await rig.store.pause(job)
+    await until(lambda: not engine.dispatcher.active)
+    rig.datasets.clear()
+    await (rig.store.cancel(job) if cancelled else rig.store.resume(job))
+    ended = await rig.ended(job)
+
+    if cancelled:
+        assert ended.state is State.CANCELLED
+    else:
+        assert ended.state is State.FAILED
+        assert ended.error is not None
+        assert ended.error["code"] == "UNSUPPORTED_SCHEME"
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_is_remembered(rig: Rig, letters: Letters, web: Web) -> None:
     """What the maker remembered is there for the next attempt, and gone when the job has ended."""
     broken = iter([500])

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from twisted.logger import Logger
+
 from datamover.bounds.work import GROUP_FILES_AT_ONCE
 from datamover.concurrency.gather import gather
 from datamover.engine.attempt import AttemptContext, Done, remarks_of, without
@@ -23,15 +25,17 @@ from datamover.engine.meter import Meter
 from datamover.engine.room.reservation import RoomAwaited, RoomReservation
 from datamover.engine.transfer.comparison import read_through
 from datamover.engine.transfer.leftovers import abort, clear
-from datamover.engine.transfer.spec import TransferResult, TransferSpec
+from datamover.engine.transfer.spec import TransferSpec
 from datamover.engine.transfer.transfer import fetch, is_there, upload_file
-from datamover.errors import DataMoverError, Scope, ServerError
+from datamover.errors import DataMoverError, Scope, ServerError, UnsupportedScheme
 from datamover.jobs.queue.room import blocks
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark
 from datamover.protocols.local.refusals import DiskRefusals
 from datamover.text.quoting import short_source
 from datamover.web.amounts import movable
+
+log = Logger()
 
 ARCHIVE = "archive.zip"
 
@@ -104,7 +108,9 @@ class GroupAttempt:
             raise Parked("the lease was lost before the files could be placed; whoever holds it goes on")
         self.placing = True
         for placement in sorted(placements, key=lambda one: one.transfer.index):
-            await self._place(placement)
+            meter = self._meters[placement.transfer.id]
+            lacks = await commit(self.context, self.lease, meter, placement, self._stage.origin("none"))
+            self._remarks += without(placement.target, lacks)
         return self._done(placements)
 
     async def clear(self) -> bool:
@@ -120,7 +126,12 @@ class GroupAttempt:
 
     async def abandon(self) -> None:
         for url, facts in self._memory.items():
-            await self.context.dataset(url).abandon(facts)
+            try:
+                dataset = self.context.dataset(url)
+            except UnsupportedScheme as error:
+                log.warn("job {job}: a request is not cancelled: {error}", job=self.lease.leader.job, error=error.full)
+            else:
+                await dataset.abandon(facts)
 
     async def close(self) -> None:
         await self._stage.close()
@@ -154,14 +165,9 @@ class GroupAttempt:
         """Tell whether there is something at every target that may stay: then the group may need no room."""
         leader = self.lease.leader
         place = self.context.registry.get(leader.destination).at(Scope.DESTINATION)
-        targets = [
-            (one, one.target or (one.path if one.naming is Naming.EXACT else None))
-            for one in ((leader,) if leader.archive else self.group.transfers)
-        ]
-        for transfer, target in targets:
-            if transfer.overwrite is Overwrite.ALWAYS or target is None:
-                return False
-            if await place.inspect(target) is None:
+        for one in (leader,) if leader.archive else self.group.transfers:
+            target = one.target or (one.path if one.naming is Naming.EXACT else None)
+            if one.overwrite is Overwrite.ALWAYS or target is None or await place.inspect(target) is None:
                 return False
         return True
 
@@ -179,19 +185,15 @@ class GroupAttempt:
         path = str(transfer.index)
         meter = self._meters[transfer.id]
         try:
-            spec = self.context.spec(
+            spec = self._spec(
                 transfer,
-                self.lease,
                 place=self._stage.place,
                 path=path,
                 naming=Naming.EXACT,
                 overwrite=Overwrite.ALWAYS,
-                checkpoint=None,
-                sent=0,
                 read_back=False,
                 throttle=None,
                 algorithms=frozenset({"md5"}),
-                resumable=False,
             )
             fetched = await fetch(spec, self.lease, meter, self.context.tools)
         except DataMoverError as error:
@@ -250,7 +252,8 @@ class GroupAttempt:
             self._remarks += without(leader.path, self._room.lacks)
         await self.context.queue.moving(leader)
         self._meters[leader.id].stage = "moving"
-        results = await gather([partial(self._upload, outward) for outward in self._outward], GROUP_FILES_AT_ONCE)
+        uploads = [partial(upload_file, one.spec, self.lease, one.meter, self.context.tools) for one in self._outward]
+        results = await gather(uploads, GROUP_FILES_AT_ONCE)
         self._remarks += [remark for one in results for remark in remarks_of(one)]
         return [
             placement_of(outward.transfer, one, own=outward.own)
@@ -265,9 +268,6 @@ class GroupAttempt:
                 if await is_there(outward.spec, self.lease, outward.meter, self.context.tools):
                     wanted[number] = 0
         await room.begin(0, sum(wanted))
-
-    async def _upload(self, outward: Outward) -> TransferResult:
-        return await upload_file(outward.spec, self.lease, outward.meter, self.context.tools)
 
     async def _record_figures(self) -> None:
         """Write every file's figures now, since an attempt that rolls forward does not stage it and cannot."""
@@ -294,46 +294,29 @@ class GroupAttempt:
 
     def _archive_outward(self) -> Outward:
         leader = self.lease.leader
-        spec = self.context.spec(
+        spec = self._spec(
             leader,
-            self.lease,
             origin=self._stage.origin(ARCHIVE),
             source=f"the archive of job {leader.job}",
             name=bagit_name(leader.job) if leader.archive == BAGIT else None,
             checksum=None,
             size=None,
-            checkpoint=None,
-            sent=0,
-            resumable=False,
         )
         return Outward(leader, spec, Meter(leader.id, leader.lease), own=False)
 
     def _file_outward(self, staged: Staged) -> Outward:
-        spec = self.context.spec(
-            staged.transfer,
-            self.lease,
-            origin=self._stage.origin(staged.path),
-            source=f"{short_source(staged.transfer.source.shown)} {staged.name}",
-            checkpoint=None,
-            sent=0,
-            resumable=False,
-        )
+        source = f"{short_source(staged.transfer.source.shown)} {staged.name}"
+        spec = self._spec(staged.transfer, origin=self._stage.origin(staged.path), source=source)
         return Outward(staged.transfer, spec, self._meters[staged.transfer.id], own=True)
 
     def _found_outward(self, transfer: Transfer) -> Outward:
         """Return the upload that an earlier attempt may have begun for a file."""
-        spec = self.context.spec(
-            transfer, self.lease, origin=self._stage.origin("none"), checkpoint=None, sent=0, resumable=False
-        )
+        spec = self._spec(transfer, origin=self._stage.origin("none"))
         return Outward(transfer, spec, Meter(transfer.id, self.lease.leader.lease), own=True)
 
-    # Placing --------------------------------------------------------------------------------------------------
-
-    async def _place(self, placement: Placement) -> None:
-        """Place one file."""
-        meter = self._meters[placement.transfer.id]
-        lacks = await commit(self.context, self.lease, meter, placement, self._stage.origin("none"))
-        self._remarks += without(placement.target, lacks)
+    def _spec(self, transfer: Transfer, **changes: Any) -> TransferSpec:
+        """Return the TransferSpec of a transfer that does not resume, since each attempt stages again."""
+        return self.context.spec(transfer, self.lease, checkpoint=None, sent=0, resumable=False, **changes)
 
     def _done(self, placements: Sequence[Placement]) -> Done:
         first = next((one for one in placements if one.transfer is self.lease.leader), None)

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from datamover.engine.attempt import AttemptContext
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import HashedContent, read_through
+from datamover.engine.transfer.comparison import HashedContent
 from datamover.engine.transfer.digest import MAIN
-from datamover.engine.transfer.placement import place
+from datamover.engine.transfer.placement import holds, place
 from datamover.engine.transfer.prefix import saved_of
 from datamover.engine.transfer.spec import TransferResult
 from datamover.errors import Scope, SizeMismatch
 from datamover.jobs.values import Checkpoint, Transfer
 from datamover.jobs.work import Placement
 from datamover.protocols.base import Lack, Origin
-from datamover.protocols.place import Place
 from datamover.protocols.upload import Upload
 
 
@@ -38,8 +37,9 @@ def remembered(transfer: Transfer) -> Placement | None:
 
 def upload_of(context: AttemptContext, transfer: Transfer, target: str, checkpoint: Checkpoint) -> Upload:
     """Return the upload of a checkpoint."""
-    destination: Place = context.registry.get(transfer.destination).at(Scope.DESTINATION)
-    return destination.resume(target, saved_of(checkpoint), size=checkpoint.offset)
+    destination = context.registry.get(transfer.destination).at(Scope.DESTINATION)
+    upload: Upload = destination.resume(target, saved_of(checkpoint), size=checkpoint.offset)
+    return upload
 
 
 async def commit(
@@ -54,19 +54,11 @@ async def commit(
         return ()
     spec = context.spec(placement.transfer, lease, origin=origin)
     upload = upload_of(context, placement.transfer, target, checkpoint)
+    content = HashedContent(checkpoint.offset, {MAIN: checkpoint.digest})
     if lease.leader.placing:  # An earlier attempt may have placed it.
-        if await _is_placed(context, spec.place, target, checkpoint):
+        if await holds(spec, context.tools, target, content):
             await upload.abort(lease.check)
             return ()
         if not await upload.exists():
             raise SizeMismatch(f"neither the upload of {target!r} nor that file holds the bytes that were uploaded")
-    content = HashedContent(checkpoint.offset, {MAIN: checkpoint.digest})
     return await place(spec, meter, context.tools, upload, target, content)
-
-
-async def _is_placed(context: AttemptContext, destination: Place, target: str, checkpoint: Checkpoint) -> bool:
-    found = await destination.inspect(target)
-    if found is None or found.size != checkpoint.offset:
-        return False
-    there = await read_through(destination.origin(target), context.tools.digest())
-    return there.digests[MAIN] == checkpoint.digest

@@ -25,7 +25,7 @@ async def place(
 ) -> Sequence[Lack]:
     """Commit an upload, after ``Lease.commit``; return what the destination did not provide.
 
-    ``over`` is what the target was compared as, which alone is replaced where the destination can be asked for that.
+    ``over`` is the identity of the target that was compared; a destination with conditional requests replaces no other.
 
     Completes when the destination reports the size of ``content`` for the target and, if it is read back, when its
     digest is the same. A target that differs is removed: raises SizeMismatch or ChecksumMismatch.
@@ -41,7 +41,7 @@ async def place(
         )
     except DestinationExists:
         # An earlier commit may have placed it and its answer been lost, or another program stored the same file.
-        if not await _holds(spec, tools, target, content):
+        if not await holds(spec, tools, target, content):
             raise
         await upload.abort()
         return ()
@@ -60,7 +60,7 @@ async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: 
         )
 
 
-async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content: HashedContent) -> bool:
+async def holds(spec: TransferSpec, tools: TransferTools, target: str, content: HashedContent) -> bool:
     """Tell whether a target holds ``content``."""
     found = await spec.place.inspect(target)
     if found is None or found.size not in (None, content.size):
