@@ -1013,7 +1013,7 @@ WHERE t.id = lost.id AND (t.lease > lost.lease OR t.finished_at IS NOT NULL);
 
 -- name: progress
 -- prepared: news jsonb, node uuid
--- The members of a group are fenced by their leader's lease.
+-- The members of a group are fenced by their leader's lease. The jobs are changed first, for the order of locks.
 WITH news AS (
     SELECT * FROM jsonb_to_recordset(%(news)s)
         AS n (transfer bigint, lease bigint, bytes_done bigint, size bigint, rate double precision, stage text,
@@ -1032,11 +1032,12 @@ WITH news AS (
     UPDATE jobs j SET files_sized = files_sized + sized.more,
         bytes_sized = least(bytes_sized + sized.bytes, 9223372036854775807)
     FROM sized WHERE j.id = sized.job AND j.id = ANY (ARRAY(SELECT job FROM sized))
+    RETURNING j.id
 )
 UPDATE transfers t
 SET bytes_done = held.bytes_done, size = coalesce(held.size, t.size), rate = held.rate, stage = held.stage,
     digest = coalesce(held.digest, t.digest), checkpoint = coalesce(held.checkpoint, t.checkpoint)
-FROM held WHERE t.id = held.id;
+FROM held WHERE t.id = held.id AND (SELECT count(*) FROM counted) >= 0;
 
 -- name: set_targets
 -- prepared: transfers bigint[], leases bigint[], targets text[], node uuid

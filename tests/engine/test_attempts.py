@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectionLost
@@ -15,6 +16,7 @@ from datamover.jobs.work import Group, Outcome
 from tests.engine.rig import PATIENCE, Rig, file, place, url
 from tests.engine.test_breaking import sent
 from tests.engine.test_queue import became
+from tests.servers.postgres import transaction
 from tests.servers.web import File, Web
 
 MIB = 2**20
@@ -76,6 +78,23 @@ async def test_resumed_under_a_lease_that_was_lost(rig: Rig) -> None:
         await node(rig).progress([news])
     events = await rig.store.events()
     assert [(event.kind, event.details) for event in events][2:] == [("resumed", {"from": 5, "resent": 0})]
+
+
+@pytest_twisted.ensureDeferred
+async def test_progress_locks_jobs_first(rig: Rig) -> None:
+    """Progress with a new size waits for who has locked the job, and holds no lock on the file meanwhile."""
+    job = await rig.ask(file(place("archive", "a"), "archive", "b"))
+    (group,) = await node(rig).claim(rig.limits, 1)
+    with transaction(rig.url, f"SELECT id FROM jobs WHERE id = {job} FOR UPDATE") as cursor:
+        news = Progress(group.leader.id, group.leader.lease, 5, 10, 0.0, "moving", None, None)
+        written = Deferred.fromCoroutine(node(rig).progress([news]))
+        await deferLater(reactor, 0.3)
+        cursor.execute("SET lock_timeout = '100ms'")
+        cursor.execute(f"UPDATE transfers SET paused = true WHERE job = {job}")
+        cursor.connection.commit()
+        await written
+    (moved,) = await rig.store.files(job)
+    assert (moved.bytes_done, moved.size) == (5, 10)
 
 
 @pytest_twisted.ensureDeferred
