@@ -79,7 +79,7 @@ class WaitingCalls:
     async def event(self, owner: str | None, job: int | None, after: int, seconds: float) -> None:
         """Wait until there may be an event after the cursor ``after`` that an owner may see, at most ``seconds``."""
         if not self._readers:
-            self._seen = max(self._seen, after)
+            self._seen = after
         if self._seen > after:
             return
         waiter = _Waiter(Deferred(), job, owner, after)
@@ -150,11 +150,11 @@ class WaitingCalls:
 
     async def _find_written(self) -> None:
         horizon, before = await self._feed.horizon(), self._seen
-        if horizon <= before:
+        if horizon == before:
             return
         self._seen = horizon
         found: set[tuple[str, int]] | None = None
-        if horizon - before <= MOST_NEW_EVENTS:
+        if 0 < horizon - before <= MOST_NEW_EVENTS:  # It is lower after a failover that lost the last events.
             rows = await self._database.read(QUERIES["read_written"], {"after": before, "horizon": horizon})
             found = {(row["owner"], row["job"]) for row in rows}
         await self._wake([waiter for waiter in self._readers if found is None or waiter.concerned(found)])

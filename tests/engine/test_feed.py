@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import psycopg2
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from datamover.audit.trail import AuditEvent, AuditStore
+from datamover.jobs.feed import Feed
 from datamover.jobs.values import Event
 from datamover.postgres import session
-from datamover.postgres.database import Database
+from datamover.postgres.database import Database, Row
 from tests.engine.rig import PATIENCE, Rig, file, place
 from tests.servers import postgres
 from tests.servers.postgres import transaction
@@ -234,3 +235,33 @@ async def test_numbers_of_a_restored_database(rig: Rig) -> None:
         assert [event.cursor for event in await rig.store.events()] == [90000000001]
         cursor.connection.commit()
     assert [event.cursor for event in await rig.store.events()] == [90000000001 + n for n in range(3)]
+
+
+@pytest.mark.parametrize("others", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_numbers_that_went_back(rig: Rig, monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
+    """After a failover to a standby without the last events, callers wait for the next one as before, and get it."""
+    looks = 0
+    read_on = Feed.read_on
+
+    async def counted(feed: Feed, parameters: Mapping[str, Any]) -> tuple[list[Row], int]:
+        nonlocal looks
+        looks += 1
+        return await read_on(feed, parameters)
+
+    monkeypatch.setattr(Feed, "read_on", counted)
+    await rig.database.execute("SELECT setval('events_cursor_seq', 1000)")
+    assert await rig.store.events(after=1000, timeout=1.5) == []
+    waiting = [Deferred.fromCoroutine(rig.store.events(after=1000, timeout=PATIENCE))] if others else []
+    await rig.database.execute("SELECT setval('events_cursor_seq', 10)")
+    waiting.append(Deferred.fromCoroutine(rig.store.events(after=10, timeout=PATIENCE)))
+    await deferLater(reactor, 2.0)
+    looks = 0
+    await deferLater(reactor, 1.0)
+    assert looks < 3
+    await rig.ask(file(place("archive", "a"), "archive", "b"))
+    assert [event.cursor for event in await waiting.pop()] == [11]
+    for one in waiting:
+        one.cancel()
+        with pytest.raises(CancelledError):
+            await one
