@@ -148,6 +148,9 @@ class Maintenance:
         try:
             if late:
                 await self._cleanup.late(late)
+        except CancelledError:
+            self._late += late
+            raise
         except DataMoverError as error:
             self._late += late
             log.warn("what may have been left cannot be noted: {error}", error=error.full)

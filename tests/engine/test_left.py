@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectFailed, Scope
+from datamover.jobs.queue.queue import Queue
 from datamover.jobs.values import Checksum, State
-from tests.engine.rig import PATIENCE, Rig, file, parts, url
+from datamover.jobs.work import Outcome
+from datamover.postgres.database import Cursor
+from tests.engine.rig import PATIENCE, Rig, file, parts, place, url
 from tests.servers.web import File, Web
 
+NODE = "00000000-0000-0000-0000-00000000000a"
 WRONG, RIGHT = os.urandom(2**20), os.urandom(2**20)
 
 
@@ -74,3 +79,26 @@ async def test_cancelled_meanwhile(rig: Rig, web: Web, tmp_path: Path) -> None:
     await rig.store.release("breaking")
     assert (await rig.ended(job)).state is State.CANCELLED
     assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_noted_when_it_stops(rig: Rig) -> None:
+    """A process that stops while it waits for a connection still notes what it may have left under a lost lease."""
+    await rig.ask(file(place("breaking", "a"), "breaking", "b"))
+    queue = Queue(rig.database, rig.seal, node=NODE, name=NODE, roles=["engine"])
+    (group,) = await queue.claim(rig.limits, 1)
+    await queue.settle([Outcome(group.leader, State.COMPLETED, 0, size=1)])
+    engine = await rig.engine()
+    await deferLater(reactor, 0.2)
+
+    async def occupy(cursor: Cursor) -> None:
+        await cursor.execute("SELECT pg_sleep(2)")
+
+    busy = [Deferred.fromCoroutine(rig.database.transaction(occupy)) for _ in range(8)]
+    engine.dispatcher._maintenance.late(group.leader)
+    await deferLater(reactor, 0.2)
+    await engine.stop()
+    rig.engines.remove(engine)
+    for one in busy:
+        await one
+    assert await rig.database.fetch("SELECT late, traces FROM transfers") == [{"late": True, "traces": True}]
