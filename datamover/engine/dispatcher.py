@@ -290,11 +290,12 @@ class Dispatcher:
             if self._runs:
                 await self._log_and_continue(self._stop_some)
             self._stops.turned()
-            await self._stop_wakeup.wait(STOPS)
+            await self._stop_wakeup.wait(POLL if self._parked else STOPS)
 
     async def _release_parked(self) -> int:
-        parked, self._parked = self._parked, []
+        parked = tuple(self._parked)
         await self._queue.release(parked)
+        del self._parked[: len(parked)]
         return len(parked)
 
     async def _stop_some(self) -> int:

@@ -5,10 +5,11 @@ Every change is a transaction that locks the job first. The files of a large job
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from datamover.bounds.calls import LARGEST_JOB_ID
-from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
+from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, Unavailable, UnknownJob
 from datamover.jobs import notifications
 from datamover.jobs.endpoints import endpoint_key
 from datamover.jobs.history import notify, write_events
@@ -133,7 +134,8 @@ class JobControl:
     async def _change(self, job: int, do: Callable[[Cursor], Awaitable[bool]]) -> None:
         """Run ``do`` in a transaction; if it returns True, more files are to follow: bring the change to them."""
         if await self._database.transaction(do):
-            await self._changes.complete(job)
+            with suppress(Unavailable):  # The change is stored: engines continue it.
+                await self._changes.complete(job)
 
     async def _set_paused(self, cursor: Cursor, job: int, paused: bool) -> bool:
         return bool(await cursor.fetch(QUERIES["pause_job"], {"job": job, "paused": paused}))
@@ -142,12 +144,11 @@ class JobControl:
         found = await cursor.fetch_one(QUERIES["lock_job"], {"job": job}) if 0 < job <= LARGEST_JOB_ID else None
         if found is None or owner not in (None, found["owner"]):
             await self._refuse(cursor, job, owner)
-        assert found is not None
         if State(found["state"]).terminal and await cursor.fetch(QUERIES["find_retiring"], {"job": job}):
             await self._refuse(cursor, job, owner)
         return found
 
-    async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> None:
+    async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> NoReturn:
         """Raise ExpiredJob for a job that the caller may know to have expired, UnknownJob for any other."""
         if 0 < job <= LARGEST_JOB_ID:
             expired = await cursor.fetch_one(QUERIES["read_expired_job"], {"job": job})

@@ -268,6 +268,26 @@ async def test_claims_beside_a_slice_that_waits(rig: Rig) -> None:
     assert (await rig.store.job(large)).state is State.CANCELLED
 
 
+@pytest.mark.parametrize("verb", ["cancel", "pause", "retry"])
+@pytest_twisted.ensureDeferred
+async def test_a_later_slice_that_cannot_go_on(rig: Rig, queue: Queue, verb: str) -> None:
+    """A change that is stored is not reported as refused when its later files are locked; engines continue it."""
+    job, locked = await asked(rig), FILES // 2
+    if verb == "retry":
+        await settled(queue, await claimed(queue, 100), State.FAILED, SourceNotFound("it is not there"))
+    with transaction(rig.url, f"SELECT FROM transfers WHERE job = {job} AND index = {locked} FOR UPDATE"):
+        record = await getattr(rig.store, verb)(job)
+        assert (record.state, record.paused) == (
+            State.IN_PROGRESS if verb == "retry" else State.PENDING,
+            verb == "pause",
+        )
+    await Upkeep(rig.database).carry_out()
+    if verb == "cancel":
+        assert (await rig.store.job(job)).state is State.CANCELLED
+    else:
+        assert len(await claimed(queue, 100)) == (FILES if verb == "retry" else 0)
+
+
 @pytest_twisted.ensureDeferred
 async def test_claims_beside_a_job_that_is_locked(rig: Rig) -> None:
     """A job that somebody holds is left for later, if it is to begin; one that has begun is worked on all the same."""

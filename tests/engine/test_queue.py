@@ -1,7 +1,7 @@
 """The queue: who is next, who must wait and why, and what clients and administrators change about it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from datamover.errors import ConnectFailed, ExpiredJob, InvalidState, QueueFull, Scope, UnknownJob
+from datamover.errors import ConnectFailed, ExpiredJob, InvalidState, QueueFull, Scope, Unavailable, UnknownJob
 from datamover.jobs import submission
 from datamover.jobs.queue.limits import QueueLimits, Quota
+from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep.upkeep import Upkeep
-from datamover.jobs.values import JobRecord, Overwrite, State
+from datamover.jobs.values import JobRecord, Overwrite, State, Transfer
 from tests.engine.rig import PATIENCE, Rig, file, parts, place, url
 from tests.engine.test_breaking import sent
 from tests.servers.web import File, Web
@@ -176,6 +177,25 @@ async def test_pause_and_resume(rig: Rig, web: Web, tmp_path: Path) -> None:
     ]
     with pytest.raises(InvalidState):
         await rig.store.pause(job)
+
+
+@pytest_twisted.ensureDeferred
+async def test_pause_while_the_database_goes_away(rig: Rig, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused transfer whose release fails is released when the database is back, not when its lease runs out."""
+    release = Queue.release
+
+    async def away_once(queue: Queue, held: Sequence[Transfer]) -> None:
+        monkeypatch.setattr(Queue, "release", release)
+        raise Unavailable("the database is away")
+
+    web.route("/f", File(os.urandom(96 * MIB), etag='"1"'))
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await sent(rig, job, 1)
+    monkeypatch.setattr(Queue, "release", away_once)
+    await rig.store.pause(job)
+    await became(rig, job, lambda record: record.stage is None)
+    assert await rig.database.fetch("SELECT late FROM transfers") == [{"late": False}]
 
 
 @pytest_twisted.ensureDeferred
