@@ -67,7 +67,7 @@ class Lease:
         return self.ending is LeaseEnd.PARKED
 
     def check(self) -> None:
-        """Raise Parked if the lease is not held: its holder may not look again for files made from now on."""
+        """Raise Parked if the lease is not held: its next holder may not find what this process makes from now on."""
         if not self.held:
             raise Parked("the lease was lost; whoever holds it goes on")
 

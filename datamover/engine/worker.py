@@ -217,7 +217,8 @@ class Worker:
             code=error.code,
             error=error.full,
         )
-        next_checkpoint = checkpoint if verdict.state is State.PENDING and not error.bounded else None
+        goes_on = verdict.state is State.PENDING and not error.bounded
+        next_checkpoint = checkpoint if goes_on else None
         return Outcome(
             leader,
             verdict.state,
@@ -225,7 +226,7 @@ class Worker:
             pause=verdict.pause,
             error=error,
             checkpoint=next_checkpoint,
-            placing=attempt is not None and attempt.placing and verdict.state is State.PENDING and not error.bounded,
+            placing=attempt is not None and attempt.placing and goes_on,
             bytes_done=attempt.meters[0].bytes_done if attempt and next_checkpoint else 0,
         )
 
@@ -247,7 +248,7 @@ def _awaiting(attempt: Attempt, lease: Lease, awaited: RoomAwaited) -> Outcome:
         leader.failures,
         checkpoint=attempt.checkpoint,
         bytes_done=leader.sent if attempt.checkpoint else 0,
-        cleaned=leader.lease == 1,  # Else an attempt before may have left something that was not looked for.
+        cleaned=leader.lease == 1,  # Otherwise an earlier attempt may have left something that was not looked for.
         room_wanted=awaited.wanted,
     )
 

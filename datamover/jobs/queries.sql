@@ -314,7 +314,7 @@ ON CONFLICT (job) DO UPDATE SET follow = 0, overdue = true WHERE NOT c.overdue
 RETURNING job;
 
 -- name: begin_overdue_again
--- Begin again with jobs of which a transfer, which ran when its file was reached, waits again to be tried again.
+-- Begin again with jobs of which a transfer waits for its next attempt, after it was running when its file was reached.
 WITH chosen AS MATERIALIZED (
     SELECT job AS id FROM changes c
     WHERE overdue AND follow IS NULL AND EXISTS (
@@ -765,7 +765,7 @@ JOIN transfers l ON l.id = held.id AND l.lease = held.lease AND l.node = %(node)
 WHERE t.job = l.job AND t.leader = l.index AND t.index <> t.leader AND t.state = 'PENDING';
 
 -- name: read_members
--- Those of a group that ended before its members began have begun now: what they may have left is swept all the same.
+-- Members that never began get a started_at, since a group that ended before they began is swept, too.
 SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
        t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
        t.room_wanted, t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease,
@@ -873,8 +873,9 @@ SELECT count(*)::integer AS rows FROM found;
 DELETE FROM jobs WHERE id = ANY (%(jobs)s);
 
 -- name: forget_expired
--- An expired job is remembered for the retention once more. Jobs that took long have many events that are older than
--- that, so only a slice of the events is read, from the last one that was examined on.
+-- The event that a job has expired is kept for the retention once more; expired_jobs keeps the job's id and owner. Jobs
+-- that took long have many events that are older than that, so only a slice of the events is read, from the last one that
+-- was examined on.
 WITH found AS MATERIALIZED (
     SELECT cursor, at, kind FROM events
     WHERE at > %(after)s AND at < now() - %(retention)s * interval '1 second' ORDER BY at LIMIT %(rows)s
@@ -950,8 +951,8 @@ SELECT t.id, t.job, t.lease FROM transfers t JOIN jobs j ON j.id = t.job WHERE t
 FOR UPDATE OF j SKIP LOCKED;
 
 -- name: release_expired
--- A process that stood still writes on when it wakes, and may end before it can tell: so its groups are late, unless it
--- is known to have ended.
+-- A process that was suspended goes on writing when it wakes, and may be killed before it can report that. So its groups
+-- are marked as late, unless it is known to have ended.
 UPDATE transfers t
 SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL,
     late = late OR lease_until > '-infinity'
@@ -999,12 +1000,12 @@ RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.sourc
           j.stop_on_failure, t.started_at;
 
 -- name: settle_leftovers
--- What a process made late is looked for once more, when the time is over for which others did not get the group.
+-- A late group is swept once more, when the seconds of claim_leftovers are over.
 UPDATE transfers SET traces = late, late = false
 WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: note_late
--- Others have had these leases since: what was left is removed now, or when they have ended.
+-- Mark groups as late that others have claimed since, or that have ended. They are swept now, or when they have ended.
 UPDATE transfers t
 SET late = true, traces = t.traces OR t.finished_at IS NOT NULL,
     next_attempt_at = CASE WHEN t.finished_at IS NULL THEN t.next_attempt_at ELSE now() END
@@ -1083,7 +1084,7 @@ WHERE t.job = l.job AND t.leader = l.index AND l.id = %(transfer)s AND l.node = 
 RETURNING t.id;
 
 -- name: set_placing
--- From here on the group's renames are rolled forward, by whichever node; each row stores its own part file.
+-- From here on the placing of the group is rolled forward, by whichever node; each row stores its own upload.
 WITH placed AS (
     SELECT t.id, t.job, coalesce(t.size, t.expected_size) AS known, p.target, p.size, p.digest, p.checkpoint
     FROM jsonb_to_recordset(%(placements)s)

@@ -151,7 +151,7 @@ class JobStore(JobControl):
         return {row["target"] for row in await self._database.read(QUERIES["read_uploading"], parameters)}
 
     async def free(self) -> dict[str, int]:
-        """Return the bytes that each destination told last that keeps room free."""
+        """Return the free bytes that each destination with ``keep_free`` reported last."""
         return {row["destination"]: row["free"] for row in await self._database.read(QUERIES["read_rooms"])}
 
     async def active(self, limit: int = 100) -> list[dict[str, Any]]:

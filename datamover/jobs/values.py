@@ -235,13 +235,13 @@ class Transfer:
     memory: Mapping[str, Any]
     """State that the makers of datasets store, by the dataset's URL; only the leader's is used."""
     placing: bool
-    """Whether the whole group was verified and its renames had begun; then it is rolled forward."""
+    """Whether the whole group was verified and its placing had begun; then it is rolled forward."""
     lease: int
     """Fencing number: a newer claim has a greater one, the first has 1."""
     claims: int
-    """How often it was begun or gone on with since a client asked for it, or to try it again, this time included."""
+    """How often it was claimed since a client submitted or retried it, this time included."""
     started: float
-    """When the first attempt began, stored before it does; POSIX seconds."""
+    """When the first attempt began, in POSIX seconds; it is stored before the attempt asks anything of a server."""
     room_wanted: int | None = None
     """The bytes for which its group waited for room; 0: their number was not known. None: it did not wait."""
 

@@ -83,9 +83,9 @@ class Pipe:
         self._throttled = 0.0
         self._held_since: float | None = None
         self._saved = source.offset
-        """Where the last checkpoint that is made stands."""
+        """The offset of the last checkpoint that is made."""
         self._checkpoints: deque[tuple[int, Deferred[None]]] = deque()
-        """Those being made, in order, by where they stand."""
+        """Those being made, in order, with their offsets."""
 
     async def pump(self) -> int:
         """Move until the source ends; return the whole file's size in bytes.
@@ -198,16 +198,16 @@ class Pipe:
 
 
 class _Figures(NamedTuple):
-    """Where a stream stands."""
+    """How far a stream is."""
 
     moved: int
     """Bytes that the destination has taken."""
     throttled: float
     """Seconds."""
     side: Scope
-    """Whom the stream waits for."""
+    """The side that the stream waits for."""
     watched: bool
-    """That side's connections end by themselves what stands still."""
+    """Whether that side itself raises Stalled (``Upload.watched``)."""
 
 
 class _Watch:

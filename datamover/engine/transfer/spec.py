@@ -20,7 +20,7 @@ from datamover.protocols.upload import Upload
 class TransferSpec:
     """What one transfer moves, where to, and under which rules; it does not change.
 
-    It is not frozen, since a frozen one of so many fields takes some times as long to make, for every file.
+    It is not frozen: one is made for every file, and with so many fields a frozen one takes several times as long.
     """
 
     transfer: int

@@ -24,7 +24,7 @@ class QueueLimits:
     """The limit of each registered destination."""
     total: int = 256
     here: int = 1_000_000
-    """Those of one process. An engine has its own; whoever explains what waits takes all for alike."""
+    """Those of one process. Each engine has a limit of its own; an explanation of what waits takes them to be equal."""
     per_owner: int = 128
     per_source_host: int = 32
     queued: int = 1_000_000

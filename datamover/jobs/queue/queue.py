@@ -144,7 +144,7 @@ class Queue(Claims):
         return await self._advance(leader, "set_moving", {})
 
     async def placing(self, leader: Transfer, placements: Sequence[Placement]) -> bool:
-        """Write that a group is verified and its renames begin; return False if the lease was lost."""
+        """Write that a group is verified and its placing begins; return False if the lease was lost."""
         return await self._advance(
             leader, "set_placing", {"placements": Json([placement_columns(one) for one in placements])}
         )

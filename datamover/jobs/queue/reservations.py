@@ -109,14 +109,17 @@ class Reservations:
 
     async def wake(self, destination: str, survey: Survey, keep: int) -> int:
         """Put the transfers for which there is room now back in the queue; return their number."""
-
         names = list(survey.beside)
 
         async def do(cursor: Cursor) -> int:
             locked = await cursor.fetch(QUERIES["lock_rooms"], {"destinations": names})
             order = await cursor.fetch(QUERIES["read_room_order"], {"destinations": names, "transfers": []})
             rows = {row["destination"]: row for row in locked}
-            waiters = await self._waiters(cursor, destination)
+            first = {"destination": destination, "limit": WAKING}
+            waiters = [
+                Waiter(row["id"], row["room_wanted"], woken=not row["paused"])
+                for row in await cursor.fetch(QUERIES["read_waiting_for_room"], first)
+            ]
             queue = _Known(rows, order).queue(survey.beside)
             room = replace(room_of(survey, keep, queue.given), longest=queue.longest, passed=queue.passed)
             noted = {destination: replace(room, given=rows[destination]["given"])} if destination in rows else {}
@@ -127,7 +130,11 @@ class Reservations:
                 for row in order
                 if row["id"] == queue.longest and row["destination"] != destination
             ]
-            return await _wake(cursor, to_wake(room, [*ahead, *waiters]))
+            woken = to_wake(room, [*ahead, *waiters])
+            if woken:
+                await cursor.post(QUERIES["wake_for_room"], {"transfers": woken})
+                await notify(cursor, notifications.WORK)
+            return len(woken)
 
         return await self._database.transaction(do)
 
@@ -141,18 +148,6 @@ class Reservations:
             return len(woken)
 
         return await self._database.transaction(do)
-
-    async def _waiters(self, cursor: Cursor, destination: str) -> list[Waiter]:
-        parameters = {"destination": destination, "limit": WAKING}
-        found = await cursor.fetch(QUERIES["read_waiting_for_room"], parameters)
-        return [Waiter(row["id"], row["room_wanted"], woken=not row["paused"]) for row in found]
-
-
-async def _wake(cursor: Cursor, transfers: Sequence[int]) -> int:
-    if transfers:
-        await cursor.post(QUERIES["wake_for_room"], {"transfers": transfers})
-        await notify(cursor, notifications.WORK)
-    return len(transfers)
 
 
 class _Known:

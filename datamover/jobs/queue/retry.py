@@ -49,8 +49,8 @@ def judge(
 ) -> RetryDecision:
     """Decide what follows from an attempt that ended in ``error``.
 
-    ``claims`` tells how often the transfer was begun or gone on with since a client last asked for it, this time
-    included; ``forward``, whether the attempt left more in place than it found; ``random`` returns numbers from 0 to 1.
+    ``claims`` tells how often the transfer was claimed since a client submitted or retried it, this time included;
+    ``forward``, whether the attempt left more in place than it found; ``random`` returns numbers from 0 to 1.
     """
     later = isinstance(error, RateLimited) or error.retry_after is not None
     free = not error.bounded and (forward or (later and claims <= PATIENT))

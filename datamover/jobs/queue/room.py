@@ -87,7 +87,7 @@ class Reserved:
 
     @property
     def left(self) -> int:
-        """Return the bytes that it may still use."""
+        """The bytes that it may still use."""
         return max(0, self.until - (self.seen or 0))
 
 

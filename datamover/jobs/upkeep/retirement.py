@@ -111,7 +111,7 @@ class Retirement:
         return {"retention": self._retention(), "jobs": self._jobs}
 
     async def _forget_expired(self, cursor: Cursor, rows: int) -> bool:
-        """Forget expired jobs that expired longer than the retention ago; they become unknown."""
+        """Delete the events of jobs that expired longer than the retention ago."""
         await cursor.post(QUERIES["lift_limit"])
         where = {"retention": self._retention(), "after": self._looked_at, "rows": rows}
         found = await cursor.fetch_one(QUERIES["forget_expired"], where)
