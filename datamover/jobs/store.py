@@ -103,10 +103,11 @@ class JobStore(JobControl):
         Cancelling only stops the waiting.
         """
         ends = self._clock.seconds() + timeout
-        record = await self._waiting_calls.read(owner, lambda: self.job(id, owner))
-        while not record.state.terminal and (left := ends - self._clock.seconds()) > 0:
-            await self._waiting_calls.end(id, left)
+        with self._waiting_calls.for_end(id) as wait:
             record = await self._waiting_calls.read(owner, lambda: self.job(id, owner))
+            while not record.state.terminal and (left := ends - self._clock.seconds()) > 0:
+                await wait(left)
+                record = await self._waiting_calls.read(owner, lambda: self.job(id, owner))
         return record
 
     async def events(
@@ -124,10 +125,11 @@ class JobStore(JobControl):
             await self._waiting_calls.read(owner, lambda: self._one(listing.JOB, known, owner))
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
         ends = self._clock.seconds() + timeout
-        found, seen = await self._waiting_calls.read(owner, lambda: self._feed.read_on(parameters))
-        while not found and (left := ends - self._clock.seconds()) > 0:
-            await self._waiting_calls.event(owner, job, seen, left)
+        with self._waiting_calls.for_event(owner, job) as wait:
             found, seen = await self._waiting_calls.read(owner, lambda: self._feed.read_on(parameters))
+            while not found and (left := ends - self._clock.seconds()) > 0:
+                await wait(seen, left)
+                found, seen = await self._waiting_calls.read(owner, lambda: self._feed.read_on(parameters))
         return [rows.event(row) for row in found]
 
     async def queue(self) -> list[dict[str, Any]]:

@@ -4,8 +4,10 @@ One poll a second, or at a notification, serves all of them: it finds the jobs t
 events, and only the calls that these concern are woken. They read a few at a time, so that other calls go first.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -15,6 +17,7 @@ from twisted.logger import Logger
 
 from datamover.bounds.calls import MOST_NEW_EVENTS, WAITING_POLL, WAITING_POLL_SOON, WAITING_READS
 from datamover.concurrency.fair_share import FairQueue, FairShare
+from datamover.concurrency.wakeup import Wakeup
 from datamover.errors import DataMoverError
 from datamover.jobs import notifications
 from datamover.jobs.feed import Feed
@@ -31,12 +34,11 @@ TOGETHER = 20
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """A call that waits: for a job's end, or (with ``after``) for an event that its owner may see."""
+    """A call that waits: for a job's end, or for an event that its owner may see."""
 
-    woken: Deferred[None]
+    woken: Wakeup
     job: int | None = None
     owner: str | None = None
-    after: int | None = None
 
     def concerned(self, written: set[tuple[str, int]]) -> bool:
         """Return whether events of these owners and jobs concern this call."""
@@ -46,7 +48,10 @@ class _Waiter:
 
 
 class WaitingCalls:
-    """The calls of this process that wait."""
+    """The calls of this process that wait.
+
+    A call is registered before it reads what it waits for, so that what happens while it reads wakes it as well.
+    """
 
     def __init__(
         self, database: Database, feed: Feed, subscriptions: notifications.Notifications, clock: IReactorTime
@@ -63,29 +68,27 @@ class WaitingCalls:
         self._turns = FairQueue(FairShare(lambda: WAITING_READS))
         subscriptions.subscribe(self._notified)
 
-    async def end(self, job: int, seconds: float) -> None:
-        """Wait until a job may have ended, at most ``seconds``."""
-        waiter = _Waiter(Deferred(), job=job)
+    @contextmanager
+    def for_end(self, job: int) -> Iterator[Callable[[float], Awaitable[None]]]:
+        """Register a call; yield what waits until the job may have ended, for so many seconds at most."""
+        waiter = _Waiter(Wakeup(self._clock), job=job)
         waiters = self._ends.setdefault(job, set())
         waiters.add(waiter)
         try:
-            await self._wait(waiter, seconds)
+            yield partial(self._wait, waiter)
         finally:
             waiters.discard(waiter)
             if not waiters and self._ends.get(job) is waiters:
                 del self._ends[job]
             self._rest()
 
-    async def event(self, owner: str | None, job: int | None, after: int, seconds: float) -> None:
-        """Wait until there may be an event after the cursor ``after`` that an owner may see, at most ``seconds``."""
-        if not self._readers:
-            self._seen = after
-        if self._seen > after:
-            return
-        waiter = _Waiter(Deferred(), job, owner, after)
+    @contextmanager
+    def for_event(self, owner: str | None, job: int | None) -> Iterator[Callable[[int, float], Awaitable[None]]]:
+        """Register a call; yield what waits until there may be an event after a cursor, for so many seconds at most."""
+        waiter = _Waiter(Wakeup(self._clock), job, owner)
         self._readers.add(waiter)
         try:
-            await self._wait(waiter, seconds)
+            yield partial(self._wait_after, waiter)
         finally:
             self._readers.discard(waiter)
             self._rest()
@@ -97,12 +100,12 @@ class WaitingCalls:
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> None:
         self._look_in(WAITING_POLL)
-        later = self._clock.callLater(seconds, _wake, waiter)
-        try:
-            await waiter.woken
-        finally:
-            if later.active():
-                later.cancel()
+        await waiter.woken.wait(seconds)
+
+    async def _wait_after(self, waiter: _Waiter, after: int, seconds: float) -> None:
+        if self._readers == {waiter}:
+            self._seen = after
+        await self._wait(waiter, seconds)
 
     def _notified(self, word: str) -> None:
         kind, _, job = word.partition(" ")
@@ -162,11 +165,6 @@ class WaitingCalls:
     async def _wake(self, waiters: Iterable[_Waiter]) -> None:
         """Wake calls, ``TOGETHER`` in each turn of the reactor."""
         for number, waiter in enumerate(list(waiters), 1):
-            _wake(waiter)
+            waiter.woken.set()
             if number % TOGETHER == 0:
                 await deferLater(self._clock, 0)
-
-
-def _wake(waiter: _Waiter) -> None:
-    if not waiter.woken.called:
-        waiter.woken.callback(None)
