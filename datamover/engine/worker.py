@@ -3,11 +3,12 @@
 Every error becomes an outcome; ``jobs.queue.retry`` decides whether and when there is another attempt.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from time import monotonic
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -32,8 +33,11 @@ from datamover.text.quoting import short_source
 
 log = Logger()
 
+T = TypeVar("T")
+
 CLEARING = 5.0
-"""Seconds for removing what a cancelled attempt left: a server that hangs does not keep its job from ending."""
+"""Seconds for removing what a cancelled attempt left, and as many for telling the services that were asked for a
+dataset: a server that hangs does not keep its job from ending."""
 SHORTEST_RATED = 0.05
 """Seconds that a transfer takes at least for the log to tell its rate."""
 _OUTCOMES = {
@@ -133,8 +137,8 @@ class Worker:
         except CancelledError:
             if lease.ending not in (LeaseEnd.CANCELLED, LeaseEnd.OVERDUE, LeaseEnd.REFUSED):
                 return None
-            cleaned = await _cleared(attempt, tools)
-            await attempt.abandon()
+            cleaned = await _hurried(attempt.clear(), tools) or False  # What is left is removed in a sweep.
+            await _hurried(attempt.abandon(), tools)
             if lease.ending is LeaseEnd.OVERDUE:
                 overdue = DeadlineExceeded("the job's deadline has passed")
                 return replace(self._failed(lease, overdue, attempt, settings), cleaned=cleaned)
@@ -267,13 +271,12 @@ def _bug(lease: Lease) -> InternalError:
     return InternalError()
 
 
-async def _cleared(attempt: Attempt, tools: TransferTools) -> bool:
-    """Remove what a cancelled attempt left; tell whether all is removed. What takes longer is removed in a sweep."""
-    clearing = Deferred.fromCoroutine(attempt.clear())
+async def _hurried(work: Coroutine[Any, Any, T], tools: TransferTools) -> T | None:
+    """Do something for an attempt that was cancelled, within ``CLEARING`` seconds; return None if it takes longer."""
     try:
-        return await clearing.addTimeout(CLEARING, tools.clock)
+        return await Deferred.fromCoroutine(work).addTimeout(CLEARING, tools.clock)
     except TookTooLong:
-        return False
+        return None
 
 
 async def _closed(attempt: Attempt, lease: Lease) -> None:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from datamover.datasets.base import Bench, MadeDataset, Subject
+from datamover.engine import worker
 from datamover.errors import ConnectionLost, DestinationForbidden, InvalidRequest, ServerError
 from datamover.jobs.values import DatasetSource, Naming, NewFile, Overwrite, State
 from datamover.postgres.database import Database
@@ -225,6 +226,31 @@ async def test_cancelled_while_it_is_made(rig: Rig, letters: Letters, tmp_path: 
     assert ended.state is State.CANCELLED
     assert letters.abandoned == [{"asked": "abc"}]
     assert not list((tmp_path / "archive").iterdir())
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelled_where_removing_hangs(rig: Rig, letters: Letters, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled group ends soon though its destination hangs at each of its files, and the dataset's service does."""
+
+    async def abandon(memory: Mapping[str, Any]) -> None:
+        await Deferred()
+
+    monkeypatch.setattr(letters, "abandon", abandon)
+    monkeypatch.setattr(worker, "CLEARING", 0.5)
+    written: list[str] = []
+
+    async def hang(operation: str, path: str) -> None:
+        if operation == "write":
+            written.append(path)
+        if operation == "remove" or len(written) == 3:
+            await Deferred()
+
+    rig.faulty.before = hang
+    await rig.engine()
+    job = await rig.ask(*files())
+    await until(lambda: len(written) == 3)
+    await rig.store.cancel(job)
+    assert (await rig.store.wait(job, 10.0)).state is State.CANCELLED
 
 
 @pytest_twisted.ensureDeferred

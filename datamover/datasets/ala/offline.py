@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -107,6 +108,8 @@ class Offline:
             return
         try:
             await self._cancel(asked.cancel_url)
+        except CancelledError:
+            raise
         except DataMoverError as error:
             log.warn(
                 "the request of {lsid} could not be cancelled at ALA: {error}", lsid=asked.lsid, error=error.message

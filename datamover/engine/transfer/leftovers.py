@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Coroutine
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from datamover.engine.lease import Lease, Parked
@@ -84,6 +85,8 @@ async def _unless_away(removal: Coroutine[Any, Any, None], what: str) -> None:
 async def _succeeds(removal: Coroutine[Any, Any, None], what: str) -> bool:
     try:
         await removal
+    except CancelledError:
+        raise
     except DataMoverError as trouble:
         log.warn("{what} could not be removed: {error}", what=what, error=trouble.full)
     except Exception:  # A bug here must not prevent the outcome from being written.
