@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
@@ -939,6 +939,37 @@ async def test_a_token(tmp_path: Path) -> None:
         rehearsal.keep("another\n")
         assert await get(rehearsal.reading, "f") == (0, b"data")
         assert TOKEN not in str([vars(type(rehearsal.pool))])
+    finally:
+        await rehearsal.pool.close()
+        await web.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_that_is_replaced(tmp_path: Path) -> None:
+    """A request that is refused after another one has read the new token is sent again with that."""
+    web = Web(reactor)
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path, token_file=tmp_path / "token")
+    late: list[Exchange] = []
+    refused = [("WWW-Authenticate", "Bearer")]
+
+    def fault(exchange: Exchange) -> bool:
+        if exchange.request.headers.get("authorization") == "Bearer another":
+            while late:
+                late.pop().answer(401, refused)
+            return False
+        if not late:
+            late.append(exchange)
+        else:
+            rehearsal.keep("another\n")
+            exchange.answer(401, refused)
+        return True
+
+    rehearsal.dav.faults.append(fault)
+    rehearsal.dav.files["f"] = b"data"
+    try:
+        asked = [Deferred.fromCoroutine(rehearsal.reading.inspect("f")) for _ in range(2)]
+        assert [found and found.size for found in await gatherResults(asked)] == [4, 4]
     finally:
         await rehearsal.pool.close()
         await web.stop()

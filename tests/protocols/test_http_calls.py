@@ -19,7 +19,7 @@ from datamover.errors import (
     SourceNotAllowedHere,
     TimedOut,
 )
-from datamover.protocols.http import HttpClient
+from datamover.protocols.http import HttpClient, steady
 from datamover.protocols.http.answers import Head, retry_after
 from datamover.protocols.http.client import response
 from datamover.protocols.http.content import whole
@@ -131,6 +131,20 @@ async def test_a_login_stays_with_its_origin() -> None:
         assert await rest_of(source) == b"far"
         assert [request.headers.get("authorization") for request in web.requests] == ["Bearer s3cret"] * 4
         assert [request.headers.get("authorization") for request in other.requests] == [None, None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_stays_with_its_origin_at_the_end_of_a_file() -> None:
+    """The HEAD after a redirected file goes to the redirect's target, without the login of the URL."""
+    async with serving() as web, serving() as other, reading() as client:
+        web.route("/far", redirect(f"{other.url}/file"))
+        other.route("/file", File(bytes(steady.LARGE), etag='"1"'))
+        headers = {"Authorization": "Bearer s3cret", "cookie": "s3cret", "X-Told": "yes"}
+        await rest_of(await client.origin(f"{web.url}/far", headers=headers).open())
+        assert [request.method for request in other.requests] == ["GET", "HEAD"]
+        for request in other.requests:
+            assert "s3cret" not in str(request.headers)
+            assert request.headers["x-told"] == "yes"
 
 
 @pytest_twisted.ensureDeferred

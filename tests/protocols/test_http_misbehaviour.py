@@ -264,7 +264,8 @@ async def test_a_refusal_is_told_without_its_page() -> None:
     async with serving() as web, reading(idle_timeout=60) as client:
         web.route("/never", lambda exchange: exchange.answer(404, [], length=9))
         web.route("/endless", endless)
-        for path in ("/never", "/endless"):
+        web.route("/malformed", raw(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"))
+        for path in ("/never", "/endless", "/malformed"):
             with pytest.raises(SourceNotFound):
                 await client.origin(web.url + path).open()
 

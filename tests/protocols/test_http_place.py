@@ -103,6 +103,17 @@ async def test_whole_where_ranges_will_not_do(
     assert len(bucket.asked()) == requests
 
 
+@pytest.mark.parametrize("told", [f"bytes 0-{MIB - 1}/*", f"bytes 0-{MIB - 1}/{len(DATA)}", "", "bytes x"])
+@pytest_twisted.ensureDeferred
+async def test_a_part_that_nobody_asked_for(told: str, bucket: Rehearsal) -> None:
+    """An answer with a part of the file to a request for all of it is not taken for the file."""
+    headers = [("Last-Modified", "Sat, 28 Nov 2026 10:00:00 GMT")]
+    headers += [("Content-Range", told)] * bool(told)
+    bucket.answer("f", lambda exchange: exchange.answer(206, headers, DATA[:MIB]))
+    with pytest.raises(errors.ServerError, match="answers with a part of it although all of it was asked for"):
+        await read(bucket.reading.origin("f"))
+
+
 async def read_and_resumed(bucket: Rehearsal) -> None:
     """Assert that a file is read whole, and from an offset on."""
     assert await read(bucket.reading.origin("f")) == (0, DATA)

@@ -83,7 +83,8 @@ class DavLogin:
         """
         kind = (sent or "").partition(" ")[0]
         if kind == "Bearer" or (kind == "Basic" and self._basic):
-            return await self._is_new_secret()
+            self._secret = None
+            return await self.header("", "") != sent  # Another request may have read the new secret meanwhile.
         if self._files.username is None or self._files.password is None:
             return False
         challenges = challenges_of(head)

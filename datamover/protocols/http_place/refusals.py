@@ -89,10 +89,10 @@ class HttpRefusals(Refusals):
             scope=self.side,
         )
 
-    def unnamed_part(self, path: str) -> DataMoverError:
+    def part(self, path: str) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)}: the {self.holder} answers with a part of it and does not tell which (206 without "
-            "Content-Range); have its administrator look why",
+            f"{self.what(path)}: the {self.holder} answers with a part of it although all of it was asked for (206, or "
+            "a header Content-Range); have its administrator look why",
             scope=self.side,
         )
 
