@@ -171,7 +171,7 @@ async def test_no_collection() -> None:
     """A root whose directory is not there is told to be missing, and not made with all that is above it."""
     with running(Apache) as server:
         async with opened(server, "none/such") as pool:
-            with pytest.raises(errors.DestinationInvalid, match="nor the directory that it would be in: make that"):
+            with pytest.raises(errors.DestinationInvalid, match="and neither does the directory above it; make that"):
                 await put(pool.at(Scope.DESTINATION), "f", b"data")
         assert list(server.root.iterdir()) == []
 

@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
@@ -616,6 +617,43 @@ async def test_no_webdav(server: Rehearsal) -> None:
         await put(server.writing, "new", b"data")
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("403 Forbidden", errors.SourceForbidden), ("500 Broken", errors.ServerError), ("404 Not Found", None)],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_inside_a_look(server: Rehearsal, status: str, kind: type[DataMoverError] | None) -> None:
+    """A multistatus that refuses the resource is read as a refusal; only 404 and 410 tell that nothing is there."""
+    inside = f"<x:response><x:href>/dav/f</x:href><x:status>HTTP/1.1 {status}</x:status></x:response>"
+    server.dav.faults.append(on("PROPFIND", lambda exchange: server.dav.multistatus(exchange, inside), path="f"))
+    if kind is None:
+        assert await server.reading.inspect("f") is None
+    else:
+        with pytest.raises(kind):
+            await server.reading.inspect("f")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_trial_that_cannot_be_read(server: Rehearsal) -> None:
+    """A trial of the server that meets an answer which cannot be read is repeated later, and the file is stored."""
+    looks: list[Exchange] = []
+
+    def garbled(exchange: Exchange) -> bool:
+        if exchange.request.method != "PROPFIND" or exchange.request.target != "/dav/":
+            return False
+        looks.append(exchange)
+        if len(looks) == 2:
+            exchange.answer(207, [], b"no XML")
+        return len(looks) == 2
+
+    server.dav.faults.append(garbled)
+    with capturedLogs() as told:
+        await put(server.writing, "f", b"data")
+        await until(lambda: len(looks) >= 2)
+    assert server.dav.files == {"f": b"data"}
+    assert [event for event in told if "log_failure" in event] == []
+
+
 @pytest_twisted.ensureDeferred
 async def test_odd_documents(server: Rehearsal) -> None:
     """A multistatus may come compressed, and tell a directory by the "/" of its href alone."""
@@ -1009,7 +1047,7 @@ async def test_a_server_that_needs_sizes(server: Rehearsal, status: int) -> None
 
     server.web.refuses = refuse
     upload = server.writing.begin("f", KEY)
-    with pytest.raises(errors.DestinationInvalid, match="the source tells no size of the file"):
+    with pytest.raises(errors.DestinationInvalid, match="the source does not report the file's size"):
         await write(upload, bytes(8 * MIB))
     await upload.close()
     assert "f" not in server.dav.files

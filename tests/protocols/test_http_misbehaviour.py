@@ -146,7 +146,7 @@ async def test_chunks_that_are_none() -> None:
         received, error = await until_broken(await client.origin(f"{web.url}/f").open())
     assert received == b"xy"
     assert error is not None
-    assert "/f cannot be read on after 2 bytes: where the size of a chunk was to come came '0xff'" in error.message
+    assert "/f cannot be read on after 2 bytes: expected the size of a chunk, got '0xff'" in error.message
 
 
 @pytest_twisted.ensureDeferred

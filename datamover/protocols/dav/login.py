@@ -61,9 +61,8 @@ class DavLogin:
         """Return the value of Authorization for a request, None for none. Raises AuthenticationFailed."""
         if self._files.token is not None:
             return f"Bearer {await self._read()}"
-        if self._digest is not None:
-            secret = await self._read()
-            return self._digest.authorization(method, target, secret)
+        if (digest := self._digest) is not None:
+            return digest.authorization(method, target, await self._read())
         if self._basic:
             return f"Basic {b64encode(f'{self._files.username}:{await self._read()}'.encode()).decode('ascii')}"
         return None

@@ -236,12 +236,12 @@ class BodySender:
         if isinstance(sent, int) and sent > 0:
             self._left = self._left[sent:]
         if self._left:
-            # Where the connection is lost, that is found out by this, too.
+            # This also detects a lost connection.
             self._transport.startWriting()
 
     def _leave(self) -> None:
         self.under_way = False
-        # In a circle of references the body would stay in memory until the collector runs.
+        # A reference cycle would keep the body in memory until the garbage collector runs.
         self._producer = None
         self._transport.unregisterProducer()
 

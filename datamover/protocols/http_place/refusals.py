@@ -64,15 +64,15 @@ class HttpRefusals(Refusals):
             return errors.AuthenticationFailed(what, scope=self.side)
         if isinstance(error, errors.DatasetInvalid):  # What ``http.content.whole`` raises.
             return errors.ServerError(
-                f"destination {self.name!r}: the {self.holder}'s answer is too long to be one; look at its address",
+                f"destination {self.name!r}: the {self.holder}'s answer is too long; check its address",
                 scope=self.side,
-                full=f"destination {self.name!r}: {error.full}; no {self.holder} does that: look at its address",
+                full=f"destination {self.name!r}: {error.full}, more than a {self.holder} sends; check its address",
                 retryable=False,
             )
         return Refusals.met(self, error)
 
     def withheld(self, path: str, refusal: Refused) -> DataMoverError:
-        """Return the error for a file that is looked at with success, and is "not there" when it is read."""
+        """Return the error for a file that exists by PROPFIND or HEAD, and not by GET."""
         return errors.ServerError(
             f"{self.what(path)} is there, but the {self.holder} does not give it out ({refusal.status}): have its "
             "administrator look why; IIS does so with endings that it has no MIME type for, and filters some names",
