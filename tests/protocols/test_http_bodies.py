@@ -111,7 +111,7 @@ async def listening(factory: Any, tls: ServerTLS | None = None, room: int | None
 
 
 class Peer(Protocol):
-    """A server's connection that does one thing when it has come about, and counts what it receives."""
+    """A server's connection that calls ``begin`` when it is made, and counts the bytes that it receives."""
 
     def __init__(self, begin: Callable[["Peer"], None]) -> None:
         self._begin = begin
@@ -155,7 +155,7 @@ def pause(peer: Peer) -> None:
 
 
 def test_producers() -> None:
-    """A body of bytes is a producer as any other."""
+    """``BytesBody`` provides ``IBodyProducer``."""
     assert verifyObject(IBodyProducer, BytesBody(b"x"))
 
 
@@ -163,7 +163,7 @@ def test_producers() -> None:
 @pytest.mark.parametrize("secure", [True, False])
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_produced_body(known: bool, secure: bool, tmp_path: Path) -> None:
-    """It arrives whole, by its length or in chunks, with TLS and without."""
+    """The body arrives whole, with a length or in chunks, with TLS and without."""
     kept, authority = Kept(), Authority(tmp_path)
     site = Site(kept)  # type: ignore[no-untyped-call]
     async with (
@@ -182,7 +182,7 @@ async def test_a_produced_body(known: bool, secure: bool, tmp_path: Path) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_does_not_take_it() -> None:
-    """The producer is paused while the server takes nothing, so that memory has a bound; cancelling stops it."""
+    """The producer is paused while the server reads nothing, so that memory is bounded; cancelling stops it."""
     async with peers(pause) as (url, made), reading() as client:
         producer = Pieces(4000)
         asking = client.treq().put(url, data=producer)
@@ -202,7 +202,7 @@ async def test_a_server_that_does_not_take_it() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_an_answer_before_the_end() -> None:
-    """An answer that comes early ends the sending; its connection serves no other request."""
+    """An early answer stops the producer; the connection is not used again."""
     async with peers(refuse) as (url, made), reading() as client:
         producer = Pieces(4000)
         response = await client.treq().put(url, data=producer)
@@ -298,7 +298,7 @@ async def test_a_server_that_answers_and_reads_nothing(
 
 @pytest_twisted.ensureDeferred
 async def test_a_producer_that_fails() -> None:
-    """Its error is what the request fails with, and the connection is dropped."""
+    """The request fails with the producer's error, and the connection is closed."""
     async with peers(lambda _: None) as (url, made), reading() as client:
         with pytest.raises(SourceForbidden, match="no more"):
             await client.treq().put(url, data=Pieces(3, length=UNKNOWN_LENGTH, error=SourceForbidden("no more")))
@@ -308,7 +308,7 @@ async def test_a_producer_that_fails() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("length", "told"), [(2, "more"), (4, "only")])
 async def test_a_length_that_is_wrong(length: int, told: str) -> None:
-    """What produces more or less than it announced is an error, and no request that a server takes for whole."""
+    """A producer of more or fewer bytes than announced is an error, and the server does not get a complete request."""
     async with peers(lambda _: None) as (url, made), reading() as client:
         producer = Pieces(3, length=length * len(PIECE))
         with pytest.raises(
@@ -321,7 +321,7 @@ async def test_a_length_that_is_wrong(length: int, told: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_connection_that_breaks() -> None:
-    """A connection that breaks while a body goes out stops the producer, and is not tried again."""
+    """A connection that breaks while a body is sent stops the producer, and the request is not repeated."""
     async with peers(pause) as (url, made), reading() as client:
         producer = Pieces(4000)
         asking = client.treq().put(url, data=producer)
@@ -335,7 +335,7 @@ async def test_a_connection_that_breaks() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_goes_and_nothing_comes() -> None:
-    """The time without an answer runs from the last byte that went out."""
+    """The timeout of the answer runs from the last byte that was sent."""
     async with peers(lambda _: None) as (url, _), reading(idle_timeout=0.3) as client:
         for producer in (Pieces(3, length=4 * len(PIECE), waits=True), Pieces(3)):
             with pytest.raises(Stalled, match=r"did not answer for 0\.3 s"):

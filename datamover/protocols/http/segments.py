@@ -172,9 +172,8 @@ class Segment:
                 self._take(data[max(0, wanted - at + len(data)) :])
                 while self._held >= self._room() and self._received < self.size:
                     await self._changed.wait()
-            if at > part.last and (
-                data := await body.read()
-            ):  # Reading to the end frees the connection for the next range.
+            # Reading to the end frees the connection for the next range.
+            if at > part.last and (data := await body.read()):
                 raise self._other_length(part, at - part.first + len(data))
         finally:
             await body.close()
