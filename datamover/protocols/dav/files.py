@@ -262,19 +262,18 @@ class DavFiles:
         return above is None or not above.collection
 
     async def _find(self, path: str) -> DavLook:
-        found: list[Member] = []
-        url = self.service.address.url(path, collection=not path)
-        head = await self.service.find(url, 0, FILE, MultistatusParser(found.append))
-        pause = PAUSES[0]
-        while found and not found[0].processed:
+        url, pause = self.service.address.url(path, collection=not path), PAUSES[0]
+        while True:
+            found: list[Member] = []
+            head = await self.service.find(url, 0, FILE, MultistatusParser(found.append))
+            if not found:
+                raise Unreadable("it describes no resource")
+            if found[0].processed:
+                break
             if pause > PAUSES[1]:
                 raise self.refusals.unprocessed(path)
             await self.service.wait(pause)
             pause *= 2
-            found.clear()
-            head = await self.service.find(url, 0, FILE, MultistatusParser(found.append))
-        if not found:
-            raise Unreadable("it describes no resource")
         if found[0].status is not None and found[0].status >= 300:
             raise DavRefused(head, inside=found[0].status)
         looked = look_of(found[0])
