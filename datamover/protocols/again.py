@@ -1,6 +1,6 @@
 """When a request that failed for the moment is sent again within the attempt. Pure.
 
-What the attempt has in memory, and the connections that it has, would be lost with it. Pauses grow exponentially, with
+A new attempt would begin without this one's connections and what it has in memory. Pauses grow exponentially, with
 jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
 """
 
@@ -18,7 +18,7 @@ from datamover.errors import (
 )
 
 PASSING = (ChecksumMismatch, ConnectFailed, ConnectionLost, RateLimited, ServerError, TimedOut)
-"""Errors that the next try may not meet. Stalled is none: its try has lasted ``idle_timeout`` already."""
+"""Errors after which a request is sent again; not Stalled, since that try has taken ``idle_timeout`` already."""
 TRIES = 6
 BASE = 0.25
 """Seconds of the first pause."""

@@ -92,9 +92,9 @@ class Inspection:
     special: bool = False
     """Neither a file nor a directory: a pipe, a socket, a device."""
     lacks: tuple["Lack", ...] = ()
-    """What the side could not tell of it, and a copy goes without."""
+    """What the side could not report of it, and a copy therefore lacks."""
     archived: bool = False
-    """It can be read only once somebody has had it restored."""
+    """It must be restored at the service before it can be read."""
 
 
 Octets = bytes | bytearray

@@ -1,6 +1,6 @@
-"""How long a server may take to tell what is in a directory, or what it knows of a file.
+"""The time limit for listings of directories and for the properties of files.
 
-Bytes that come now and then keep a connection from being idle, and would hold a transfer for ever.
+The idle timeout does not end an answer of which a byte comes now and then.
 """
 
 from collections.abc import Coroutine
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def in_time(reading: Coroutine[Any, Any, T], clock: IReactorTime) -> Deferred[T]:
-    """Fire with what reading a listing returns; fails with TimedOut, and cancels it, after ``LISTING_SECONDS``."""
+    """Fire with what ``reading`` returns; after ``LISTING_SECONDS`` cancel it and fail with TimedOut."""
     return Deferred.fromCoroutine(reading).addTimeout(LISTING_SECONDS, clock, onTimeoutCancel=_too_slow)
 
 

@@ -141,7 +141,7 @@ class TellsVolume(Protocol):
 class ProtocolOptions(BaseModel):
     """The keys of a ``[destinations.NAME]`` table that belong to its protocol; each protocol derives its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def cloud() -> Iterator[Cloud]:
 
 
 class DavConformance(PartFileConformance):
-    """The suite, but for symbolic links, which the server follows or not as it likes."""
+    """The suite without symbolic links, which servers follow or not."""
 
     test_links_out_of_the_root = test_links_within_the_root = None
 
@@ -68,7 +68,7 @@ class DavConformance(PartFileConformance):
 
     @pytest_twisted.ensureDeferred
     async def test_replaced_as_it_was_found(self, premises: DiskPremises) -> None:
-        """A file replaces the one that it was compared with, or nothing, and not what another wrote meanwhile."""
+        """A file replaces only the file that it was compared with, and not what somebody else wrote meanwhile."""
         await premises.pool.connect()
         upload, _ = await arrive(premises.writing, "file.bin", b"new")
         premises.outside.lay("file.bin", b"of another")
@@ -87,7 +87,7 @@ class DavConformance(PartFileConformance):
 
     @pytest_twisted.ensureDeferred
     async def test_what_trying_left(self, premises: DiskPremises) -> None:
-        """What a crash left of trying the server out is removed when it is an hour old, and nothing that is like it."""
+        """A directory for trials that a crash left is removed when it is an hour old, and nothing similar."""
         now, old = time.time(), 3700
         left = {f"datamover-probe-{'0' * 15}{number}": old for number in range(5)}
         left |= {f"datamover-probe-{'0' * 15}": old, f"datamover-probe-{'A' * 16}": old}
@@ -134,7 +134,7 @@ class TestWsgiDav(DavConformance):
 
     @pytest_twisted.ensureDeferred
     async def test_names(self, premises: Premises) -> None:
-        """A name that the server would misread in a Destination is refused; any other goes there and back."""
+        """A name that the server would misread in a Destination is refused; any other is written and read."""
         for name in ("a?b", "a;b", "100%41", "#1"):
             for way in (put, store):
                 with pytest.raises(errors.DestinationInvalid, match="the server misreads"):
@@ -149,7 +149,7 @@ class TestWsgiDav(DavConformance):
 
 
 class CloudPremises(Premises):
-    """A collection of a cloud, empty at first; what is larger than 5 MiB, or of no known size, goes in chunks."""
+    """A collection of a cloud, empty at first; files above 5 MiB or of unknown size are sent in chunks."""
 
     unit = 6 * MIB
 

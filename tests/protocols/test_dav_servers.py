@@ -1,4 +1,4 @@
-"""WebDAV logins and chunks, at real servers and at one that speaks Nextcloud's protocol."""
+"""WebDAV logins and chunks, with real servers and one that speaks Nextcloud's protocol."""
 
 import os
 import re
@@ -33,7 +33,7 @@ LARGE = content(12 * MIB + 1)
 )
 @pytest_twisted.ensureDeferred
 async def test_digest(make: Callable[[Path], DavServer], tmp_path: Path) -> None:
-    """Where a server asks for Digest, the password is not sent, and a wrong one is told."""
+    """If a server asks for Digest, the password is not sent; a wrong one raises AuthenticationFailed."""
     with running(make) as server:
         async with opened(server) as pool:
             await put(pool.at(Scope.DESTINATION), "d/f", LARGE)
@@ -49,14 +49,14 @@ async def test_digest(make: Callable[[Path], DavServer], tmp_path: Path) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_a_nonce_that_expires() -> None:
-    """A server whose nonces last a second has the login made anew, and no file sent twice."""
+    """A server whose nonces expire after a second gets new logins, and no file is sent twice."""
     with running(lambda directory: Apache(directory, digests=True, config="AuthDigestNonceLifetime 1")) as server:
         async with opened(server) as pool:
             place = pool.at(Scope.DESTINATION)
             upload = place.begin("f", KEY, size=len(LARGE))
             await upload.open()
             await upload.write(LARGE[:MIB])
-            await deferLater(reactor, 1.2)  # The nonce is too old then.
+            await deferLater(reactor, 1.2)  # By then the nonce has expired.
             await upload.write(LARGE[MIB:])
             assert (await upload.finish()).offset == len(LARGE)
             await upload.commit(replace=False)
@@ -65,7 +65,7 @@ async def test_a_nonce_that_expires() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_wrong_logins(tmp_path: Path) -> None:
-    """A wrong password, one that is not there, and none at all are told, each in a sentence."""
+    """A wrong password, a missing file and a missing login each have an error of their own."""
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong")
     wrong.chmod(0o600)
@@ -83,7 +83,7 @@ async def test_wrong_logins(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_tls(tmp_path: Path) -> None:
-    """Over TLS a certificate of the authority in ca_file is good, and any other is refused before the login is sent."""
+    """Over TLS only certificates of the authority in ca_file are accepted; a refusal comes before the login is sent."""
     authority = Authority(tmp_path)
     with running(lambda directory: Apache(directory, authority=authority)) as server:
         async with opened(server, ca_file=str(authority.file)) as pool:
@@ -97,7 +97,7 @@ async def test_tls(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_probed() -> None:
-    """A test of a destination leaves nothing, and tells what the server does not do."""
+    """A test of a destination leaves nothing behind, and returns what the server lacks."""
     with running(NginxDav) as server:
         async with opened(server) as pool:
             told = await probe(pool, frozenset({Ability.WRITE}), reactor)
@@ -109,7 +109,7 @@ async def test_probed() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_with_a_limit() -> None:
-    """A server that takes no file so large says so before much of it is sent, and nothing of it stays."""
+    """A server that refuses a file as too large is sent little of it, and stores nothing."""
     with running(lambda directory: NginxDav(directory, config="client_max_body_size 1m;")) as server:
         async with opened(server) as pool:
             with pytest.raises(errors.DestinationInvalid, match="is larger than the server takes"):
@@ -127,7 +127,7 @@ READ_ONLY = [
 @pytest.mark.parametrize(("made", "config", "kind"), READ_ONLY)
 @pytest_twisted.ensureDeferred
 async def test_read_only(made: type[DavServer], config: str, kind: type[errors.DataMoverError]) -> None:
-    """A collection that may only be read is read, and what it refuses is told."""
+    """A read-only collection is read; writing raises an error that says so."""
     with running(lambda directory: made(directory, config=config)) as server:
         (server.root / "f").write_bytes(b"data")
         give(server.root / "f")
@@ -143,7 +143,7 @@ async def test_read_only(made: type[DavServer], config: str, kind: type[errors.D
 
 FULL: list[tuple[type[DavServer], type[errors.DataMoverError]]] = [
     (Apache, errors.NoSpace),
-    # It answers 500, and leaves what it had copied.
+    # nginx answers 500, and leaves a partial copy.
     (NginxDav, errors.ServerError),
 ]
 
@@ -152,7 +152,7 @@ FULL: list[tuple[type[DavServer], type[errors.DataMoverError]]] = [
 @pytest.mark.parametrize(("made", "kind"), FULL)
 @pytest_twisted.ensureDeferred
 async def test_full_disk(made: type[DavServer], kind: type[errors.DataMoverError]) -> None:
-    """A disk that is full is told as such where the server says so, and nothing of the file stays."""
+    """A full disk raises NoSpace if the server says so, and nothing of the file stays."""
     with running(made) as server, small(server.root):
         give(server.root)
         async with opened(server) as pool:
@@ -168,10 +168,10 @@ async def test_full_disk(made: type[DavServer], kind: type[errors.DataMoverError
 
 @pytest_twisted.ensureDeferred
 async def test_no_collection() -> None:
-    """A root whose directory is not there is told to be missing, and not made with all that is above it."""
+    """A root whose parent directory is missing is an error; the directories above it are not made."""
     with running(Apache) as server:
         async with opened(server, "none/such") as pool:
-            with pytest.raises(errors.DestinationInvalid, match="nor the directory that it would be in: make that"):
+            with pytest.raises(errors.DestinationInvalid, match="and neither does the directory above it; make that"):
                 await put(pool.at(Scope.DESTINATION), "f", b"data")
         assert list(server.root.iterdir()) == []
 
@@ -202,7 +202,7 @@ async def test_odd_names() -> None:
 
 @contextmanager
 def small(directory: Path) -> Iterator[None]:
-    """Have a disk of 4 MiB at a directory."""
+    """Mount a disk of 4 MiB at a directory."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)], check=True)
     try:
         yield
@@ -216,9 +216,9 @@ def small(directory: Path) -> Iterator[None]:
 @pytest.mark.parametrize("kind", ["", "mute", "impatient", "overtaken", "parts"])
 @pytest_twisted.ensureDeferred
 async def test_chunks(kind: str) -> None:
-    """A large file goes in chunks where the server tells that it takes them, or has the form of one that does.
+    """A large file is sent in chunks if the server declares them, or its URL is that of a cloud.
 
-    A proxy that loses patience while they are put together does no harm, nor that chunks are listed and nothing more.
+    A proxy that gives up while they are assembled does no harm, nor a server that only lists chunks.
     """
     with running(lambda directory: Cloud(directory, config=kind)) as server:
         assert isinstance(server, Cloud)
@@ -260,7 +260,7 @@ async def test_chunks_and_a_directory_that_vanished() -> None:
 @pytest.mark.parametrize("kind", ["whole", "boastful"])
 @pytest_twisted.ensureDeferred
 async def test_a_cloud_that_takes_no_chunks(kind: str) -> None:
-    """A cloud that takes no chunks gets a large file whole: at once, or from the next attempt on if it said it does."""
+    """A cloud without chunks gets a large file whole: at once, or in the next attempt if it had declared them."""
     with running(lambda directory: Cloud(directory, config=kind)) as server:
         async with opened(server, chunk_size="5MiB") as pool:
             place = pool.at(Scope.DESTINATION)
@@ -275,7 +275,7 @@ async def test_a_cloud_that_takes_no_chunks(kind: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_chunks_that_are_others() -> None:
-    """Chunks that were exchanged or taken away are not gone on with; more than there should be are removed first."""
+    """An upload whose chunks were exchanged or removed is not resumed; surplus chunks are removed first."""
     with running(Cloud) as server:
         assert isinstance(server, Cloud)
         async with opened(server, chunk_size="5MiB") as pool:
@@ -313,7 +313,7 @@ async def test_a_directory_is_not_put_together_over() -> None:
 @pytest.mark.parametrize("replace", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_put_together_before(replace: bool) -> None:
-    """A process that knows no more than the token finds that the file was made of it, and not of another's bytes."""
+    """A process that has only the token recognises the assembled file, and does not take another's file for it."""
     with running(Cloud) as server:
         async with opened(server, chunk_size="5MiB") as pool:
             place = pool.at(Scope.DESTINATION)
@@ -334,7 +334,7 @@ async def test_put_together_before(replace: bool) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_put_together_wrong(kind: str, error: type[errors.DataMoverError], left: bytes | None) -> None:
-    """What is put together and is wrong is removed; what another client wrote in that moment stays."""
+    """A wrong assembled file is removed; what another client wrote at that moment stays."""
     with running(lambda directory: Cloud(directory, config=kind)) as server:
         assert isinstance(server, Cloud)
         async with opened(server, chunk_size="5MiB") as pool:
@@ -348,7 +348,7 @@ async def test_put_together_wrong(kind: str, error: type[errors.DataMoverError],
 
 @pytest_twisted.ensureDeferred
 async def test_a_chunk_too_many_that_has_no_name() -> None:
-    """Where one chunk cannot be removed, the upload is begun anew, and nothing is put together of it."""
+    """If a surplus chunk cannot be removed, the upload begins anew, and nothing is assembled."""
     with running(lambda directory: Cloud(directory, config="parts")) as server:
         assert isinstance(server, Cloud)
         async with opened(server, chunk_size="5MiB") as pool:
@@ -362,7 +362,7 @@ async def test_a_chunk_too_many_that_has_no_name() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_chunks_that_an_object_store_has() -> None:
-    """An upload that is given up leaves nothing in the store behind; one that expired is told so, and begun anew."""
+    """An aborted upload leaves nothing in the object store; one that expired raises an error and begins anew."""
     with running(lambda directory: Cloud(directory, config="parts")) as server:
         assert isinstance(server, Cloud)
         async with opened(server, chunk_size="5MiB") as pool:
@@ -387,7 +387,7 @@ async def test_chunks_that_an_object_store_has() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_quota_told_before_all_is_sent() -> None:
-    """A file that the quota has no room for is refused at its first chunk."""
+    """A file beyond the quota is refused at its first chunk."""
     with running(lambda directory: Cloud(directory, config="full")) as server:
         assert isinstance(server, Cloud)
         async with opened(server, chunk_size="5MiB") as pool:
@@ -401,7 +401,7 @@ async def test_quota_told_before_all_is_sent() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_put_together_and_read_back() -> None:
-    """Chunks cannot be read, so a file is read back under its name; what is another then does not stay."""
+    """Chunks cannot be read, so a file is read back under its name; a wrong one is removed."""
     with running(lambda directory: Cloud(directory, config="rotten")) as server:
         assert isinstance(server, Cloud)
         async with opened(server, chunk_size="5MiB") as pool:

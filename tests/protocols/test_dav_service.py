@@ -1,4 +1,4 @@
-"""WebDAV against a server that answers as it is told: refusals, lies, logins, and what is never asked."""
+"""WebDAV against a scripted server: refusals, false answers, logins, and requests that are never sent."""
 
 import gzip
 import hashlib
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
@@ -55,7 +56,7 @@ class Rehearsal:
         return self.pool.at(Scope.DESTINATION)
 
     def asked(self, method: str) -> list[Any]:
-        """Return the requests with a method, but for those that try the server out."""
+        """Return the requests with a method, without those of the trials."""
         return [each for each in self.web.requests if each.method == method and "datamover-probe" not in each.target]
 
 
@@ -107,7 +108,7 @@ def trickles(exchange: Exchange) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_listing_that_trickles(server: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer to PROPFIND that brings a byte now and then is given up, with a sentence, and its connection too."""
+    """An answer to PROPFIND that trickles for too long raises TimedOut, and its connection is closed."""
     monkeypatch.setattr(listings, "LISTING_SECONDS", 0.5)
     server.dav.faults.append(on("PROPFIND", trickles))
     with pytest.raises(errors.TimedOut, match=r"destination 'place': .* not come to its end within 0\.5 s"):
@@ -156,7 +157,7 @@ WRITTEN = [
 async def test_refused_writes(
     server: Rehearsal, status: int, body: bytes, headers: dict[str, str], kind: type[DataMoverError], words: str
 ) -> None:
-    """What a server refuses of a file is told in a sentence, large or small, and nothing is there."""
+    """Each refusal of a file, large or small, has an error of its own, and no file is left."""
     server.dav.faults.append(on("PUT", gives(status, body, **headers)))
     for way in (put, store):
         with pytest.raises(kind) as caught:
@@ -171,7 +172,7 @@ async def test_refused_writes(
 
 @pytest_twisted.ensureDeferred
 async def test_refused_reads(server: Rehearsal) -> None:
-    """What a server refuses to give is told in the words of the source."""
+    """A refused read raises the errors of a source."""
     server.dav.files["f"] = b"data"
     kinds: dict[int, type[DataMoverError]] = {
         403: errors.SourceForbidden,
@@ -184,7 +185,7 @@ async def test_refused_reads(server: Rehearsal) -> None:
         with pytest.raises(kind) as caught:
             await get(server.reading, "f")
         assert caught.value.scope is Scope.SOURCE
-        # It is listed all the same: IIS has no type for its ending.
+        # The file is listed, but not served: IIS has no MIME type for its name's ending.
         assert ("is there, but the server does not give it out" in caught.value.message) == (status in (404, 410))
     server.dav.faults = []
     with pytest.raises(errors.SourceNotFound):
@@ -193,7 +194,7 @@ async def test_refused_reads(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_at_work_on_a_file(server: Rehearsal) -> None:
-    """A server that works on what it got, as for viruses, and tells nothing of it meanwhile, is asked again."""
+    """A server that still processes a file (425), such as for viruses, is asked again."""
     early = "<x:propstat><x:prop/><x:status>HTTP/1.1 425 TOO EARLY</x:status></x:propstat>"
     told = f"<x:response><x:href>/dav/f</x:href>{early}</x:response>"
     for path in (".partial", "/f"):
@@ -208,7 +209,7 @@ async def test_a_server_at_work_on_a_file(server: Rehearsal) -> None:
 async def test_written_in_place_while_it_is_read(
     server: Rehearsal, monkeypatch: pytest.MonkeyPatch, after: bytes | None, changed: bool
 ) -> None:
-    """A file that is another at the end of a long reading was not read as it was at any time."""
+    """A file that changed while it was read raises SourceChanged."""
     monkeypatch.setattr(steady, "QUICK", -1.0)
     server.dav.files["f"] = b"data"
     source = await server.reading.origin("f").open()
@@ -226,7 +227,7 @@ async def test_written_in_place_while_it_is_read(
 
 @pytest_twisted.ensureDeferred
 async def test_an_error_inside(server: Rehearsal) -> None:
-    """A multistatus that tells of an error is a refusal, whatever its own status says."""
+    """A multistatus that holds an error is a refusal."""
     inside = "<x:response><x:href>/dav/f</x:href><x:status>HTTP/1.1 423 Locked</x:status></x:response>"
     server.dav.faults.append(on("MOVE", lambda exchange: server.dav.multistatus(exchange, inside)))
     server.dav.faults.append(on("DELETE", lambda exchange: server.dav.multistatus(exchange, inside), path="old"))
@@ -246,7 +247,7 @@ async def test_an_error_inside(server: Rehearsal) -> None:
 @pytest.mark.parametrize("kept", [None, b"", b"da"])
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_keeps_less(server: Rehearsal, kept: bytes | None) -> None:
-    """What was not kept, though the server says so, is found out before an old file is replaced."""
+    """A server that stores less than it confirms is noticed before an old file is replaced."""
     server.dav.files["old"] = b"old"
 
     def lie(exchange: Exchange) -> None:
@@ -270,7 +271,7 @@ async def test_a_server_that_keeps_less(server: Rehearsal, kept: bytes | None) -
 
 @pytest_twisted.ensureDeferred
 async def test_a_move_that_does_nothing(server: Rehearsal) -> None:
-    """A server that says a file was renamed, and renames nothing, is not believed."""
+    """A server that confirms a MOVE without renaming the file is noticed."""
     server.dav.faults.append(on("MOVE", gives(201)))
     with pytest.raises(errors.SizeMismatch, match="holds nothing under its name"):
         await put(server.writing, "f", b"data")
@@ -279,7 +280,7 @@ async def test_a_move_that_does_nothing(server: Rehearsal) -> None:
 @pytest.mark.parametrize("status", [500, None])
 @pytest_twisted.ensureDeferred
 async def test_a_lost_answer(server: Rehearsal, status: int | None) -> None:
-    """A file that was renamed, though the answer was lost, is found under its name."""
+    """A file that was renamed although the answer was lost is found under its name."""
 
     def lose(exchange: Exchange) -> None:
         server.dav.files["f"] = server.dav.files.pop(server.dav.path(exchange.request.target))
@@ -331,7 +332,7 @@ async def test_a_lost_answer_to_a_file(server: Rehearsal, status: int | None) ->
 
 @pytest_twisted.ensureDeferred
 async def test_a_part_that_vanished(server: Rehearsal) -> None:
-    """Where the part file is gone, an old file of the same size is not taken for it."""
+    """If the part file is gone, an old file of the same size is not taken for it."""
     server.dav.files["f"] = b"past"
     upload = server.writing.begin("f", KEY, size=4)
     await write(upload, b"data")
@@ -352,7 +353,7 @@ async def test_a_part_that_vanished(server: Rehearsal) -> None:
 @pytest.mark.parametrize("large", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_another_client_at_the_same_moment(server: Rehearsal, large: bool) -> None:
-    """What another client wrote under the name, right after ours took it, is not ours to remove."""
+    """What another client wrote right after our MOVE is not removed."""
 
     def overtake(exchange: Exchange) -> None:
         server.dav.files.pop(server.dav.path(exchange.request.target))
@@ -368,7 +369,7 @@ async def test_another_client_at_the_same_moment(server: Rehearsal, large: bool)
 
 @pytest_twisted.ensureDeferred
 async def test_replaced_in_the_last_moment(server: Rehearsal) -> None:
-    """Where the server honours If, what another writes between the last look and the MOVE is not replaced."""
+    """If the server honours If, what another client writes between the last look and the MOVE is not replaced."""
     await server.pool.connect()
 
     def overtake(exchange: Exchange) -> bool:
@@ -391,7 +392,7 @@ async def test_replaced_in_the_last_moment(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_removed_as_it_was_found(server: Rehearsal) -> None:
-    """Where the server honours If, what another writes in place of a wrong file, in the last moment, is not removed."""
+    """If the server honours If, what another client writes in place of a wrong file is not removed."""
     await server.pool.connect()
 
     def overtake(exchange: Exchange) -> bool:
@@ -415,7 +416,7 @@ async def test_removed_as_it_was_found(server: Rehearsal) -> None:
 @pytest.mark.parametrize("honoured", ["always", "never"])
 @pytest_twisted.ensureDeferred
 async def test_if_that_is_misread(server: Rehearsal, honoured: str) -> None:
-    """A server that always or never takes the header If is not asked by it: one looks before."""
+    """With a server that accepts the header If always or never, a look replaces it."""
 
     def misread(exchange: Exchange) -> bool:
         asked = exchange.request.headers.pop("if", None) is not None
@@ -438,7 +439,7 @@ async def test_if_that_is_misread(server: Rehearsal, honoured: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_read_back_that_breaks_off(server: Rehearsal) -> None:
-    """A file stays where the connection breaks while it is read back: that shows nothing of its content."""
+    """A file stays if the connection breaks while it is read back, since that shows nothing of its content."""
     upload, _ = await arrive(server.writing, "f", b"data")
 
     async def prove(origin: object) -> None:
@@ -451,7 +452,7 @@ async def test_a_read_back_that_breaks_off(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_digest_that_differs(server: Rehearsal) -> None:
-    """A small file of which the server publishes another digest does not stay."""
+    """A small file is removed if the server publishes another digest."""
     server.dav.checksums["f"] = f"SHA1:{'0' * 40}"
     with pytest.raises(errors.ChecksumMismatch, match="the server tells sha1 000"):
         await store(server.writing, "f", b"data")
@@ -460,7 +461,7 @@ async def test_a_digest_that_differs(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_existing_in_other_words(server: Rehearsal) -> None:
-    """A server that refuses to replace by another status than 412 is understood, and asked for no more."""
+    """A server that refuses to replace a file with another status than 412 is understood."""
 
     def refuse(exchange: Exchange) -> bool:
         target = server.dav.path(exchange.request.headers.get("destination", ""))
@@ -489,7 +490,7 @@ async def test_existing_in_other_words(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_lie_about_the_etag(server: Rehearsal) -> None:
-    """An ETag that the answer tells and nothing has makes no file wrong whose size is right."""
+    """A false ETag in the answer to MOVE does not make a file of the right size wrong."""
 
     def lie(exchange: Exchange) -> None:
         server.dav.files["f"] = server.dav.files.pop(server.dav.path(exchange.request.target))
@@ -503,11 +504,11 @@ async def test_a_lie_about_the_etag(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_another_clock(server: Rehearsal) -> None:
-    """How old a trial is that may be another process's is told by the server's clock, which is years behind here."""
+    """The age of another's directory for trials is taken from the server's clock, which is years behind here."""
     server.dav.directories.add(f"datamover-probe-{'0' * 16}")
     server.dav.files[f"datamover-probe-{'0' * 16}/b"] = b""
     await server.pool.connect()
-    for _ in range(5):  # Meanwhile it would be removed.
+    for _ in range(5):  # By the clock here, it would be removed.
         await server.writing.list("")
     assert f"datamover-probe-{'0' * 16}" in server.dav.directories
 
@@ -524,7 +525,7 @@ async def test_directories_are_not_removed(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
-    """A page that lists a directory is no file."""
+    """A page that lists a directory is not taken for a file."""
     server.dav.directories.add("d")
     page = gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")
     for answer in (page, gives(204, ETag='"of a directory"'), gives(501)):
@@ -535,7 +536,7 @@ async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_page_in_place_of_a_file(server: Rehearsal) -> None:
-    """What is of another size than the server tells is no file: a page that asks for a login, or compressed bytes."""
+    """An answer of another size than PROPFIND reports is not the file: a login page, or compressed bytes."""
     server.dav.files["f"] = b"data"
     server.dav.faults = [on("GET", gives(200, b"<html>log in</html>"))]
     with pytest.raises(errors.ServerError, match="tells 4 bytes of it and gives 19: is that a page") as caught:
@@ -544,7 +545,7 @@ async def test_a_page_in_place_of_a_file(server: Rehearsal) -> None:
     server.dav.faults = [on("GET", gives(200, gzip.compress(b"data"), ETag='"1"', Content_Encoding="gzip"))]
     with pytest.raises(errors.SourceForbidden, match="was sent gzip-compressed although the file itself was asked for"):
         await get(server.reading, "f")
-    server.dav.files["f"] = gzip.compress(b"data")  # The coding that its name tells, or that it was stored with.
+    server.dav.files["f"] = gzip.compress(b"data")  # A coding that fits its name, or with which it was stored.
     server.dav.faults = [on("GET", gives(200, server.dav.files["f"], Content_Encoding="gzip"))]
     assert await get(server.reading, "f") == (0, server.dav.files["f"])
 
@@ -556,7 +557,7 @@ async def test_a_page_in_place_of_a_file(server: Rehearsal) -> None:
 @pytest.mark.parametrize("upper", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_hrefs(server: Rehearsal, host: str, upper: bool) -> None:
-    """Hrefs are paths or URLs of any host, encoded in either case; names are all that is taken of them."""
+    """Hrefs may be paths or URLs of any host, percent-encoded in either case; only names are taken from them."""
     names = ["Ünï", "a%2Fb", "n\u0308", "plain", "x y?z#"]
     server.dav.directories.add("d")
     server.dav.files |= {f"d/{name}": b"" for name in names}
@@ -573,7 +574,7 @@ async def test_hrefs(server: Rehearsal, host: str, upper: bool) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_proxy_that_changes_the_paths(server: Rehearsal) -> None:
-    """Where a proxy changes a server's paths, the names in a directory are told, its own among them or not."""
+    """If a proxy changes a server's paths, a directory is listed, whether it lists itself or not."""
     server.dav.files |= {"one": b"", "two": b""}
     server.dav.directories.add("d")
     server.dav.host = "/inner/place"
@@ -598,7 +599,7 @@ DOCUMENTS = [
 @pytest.mark.parametrize("body", DOCUMENTS, ids=range(len(DOCUMENTS)))
 @pytest_twisted.ensureDeferred
 async def test_documents_that_are_none(server: Rehearsal, body: bytes) -> None:
-    """What is no multistatus, or beyond all bounds, is an error that can be tried again."""
+    """A body that is not a multistatus, or exceeds a limit, is a retryable error."""
     server.dav.faults.append(on("PROPFIND", gives(207, body)))
     with pytest.raises(errors.ServerError, match="the server's answer cannot be read") as caught:
         await server.reading.inspect("f")
@@ -607,7 +608,7 @@ async def test_documents_that_are_none(server: Rehearsal, body: bytes) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_webdav(server: Rehearsal) -> None:
-    """A web server that knows no WebDAV is read from, and what it refuses of a file to be written is told."""
+    """A web server without WebDAV can be read; writing raises an error that says so."""
     server.dav.files["f"] = b"data"
     server.dav.faults = [on(method, gives(501)) for method in ("PROPFIND", "PUT", "MKCOL", "MOVE")]
     server.dav.faults.append(on("HEAD", gives(200, b"<html>"), path="/dav/"))
@@ -616,9 +617,46 @@ async def test_no_webdav(server: Rehearsal) -> None:
         await put(server.writing, "new", b"data")
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("403 Forbidden", errors.SourceForbidden), ("500 Broken", errors.ServerError), ("404 Not Found", None)],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_inside_a_look(server: Rehearsal, status: str, kind: type[DataMoverError] | None) -> None:
+    """A multistatus that refuses the resource is read as a refusal; only 404 and 410 tell that nothing is there."""
+    inside = f"<x:response><x:href>/dav/f</x:href><x:status>HTTP/1.1 {status}</x:status></x:response>"
+    server.dav.faults.append(on("PROPFIND", lambda exchange: server.dav.multistatus(exchange, inside), path="f"))
+    if kind is None:
+        assert await server.reading.inspect("f") is None
+    else:
+        with pytest.raises(kind):
+            await server.reading.inspect("f")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_trial_that_cannot_be_read(server: Rehearsal) -> None:
+    """A trial of the server that meets an answer which cannot be read is repeated later, and the file is stored."""
+    looks: list[Exchange] = []
+
+    def garbled(exchange: Exchange) -> bool:
+        if exchange.request.method != "PROPFIND" or exchange.request.target != "/dav/":
+            return False
+        looks.append(exchange)
+        if len(looks) == 2:
+            exchange.answer(207, [], b"no XML")
+        return len(looks) == 2
+
+    server.dav.faults.append(garbled)
+    with capturedLogs() as told:
+        await put(server.writing, "f", b"data")
+        await until(lambda: len(looks) >= 2)
+    assert server.dav.files == {"f": b"data"}
+    assert [event for event in told if "log_failure" in event] == []
+
+
 @pytest_twisted.ensureDeferred
 async def test_odd_documents(server: Rehearsal) -> None:
-    """A multistatus may come compressed, and tell a directory by the "/" of its href alone."""
+    """A multistatus may be compressed, and mark a directory only by the "/" at the end of its href."""
 
     def odd(exchange: Exchange, body: str) -> None:
         body = body.replace("<x:resourcetype><x:collection/></x:resourcetype>", "").replace("<x:resourcetype/>", "")
@@ -636,7 +674,7 @@ async def test_odd_documents(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_propfind(server: Rehearsal) -> None:
-    """A server without PROPFIND is written to and read from all the same; that it lists nothing is told."""
+    """A server without PROPFIND can be read and written; LIST is reported as lacking."""
 
     def unknown(exchange: Exchange) -> bool:
         if exchange.request.method == "PROPFIND":
@@ -656,7 +694,7 @@ async def test_no_propfind(server: Rehearsal) -> None:
 @pytest.mark.parametrize(("quota", "room"), [("12345", 12345), ("0", 0), ("-3", None), (None, None), ("much", None)])
 @pytest_twisted.ensureDeferred
 async def test_room(server: Rehearsal, quota: str | None, room: int | None) -> None:
-    """The quota is the room that is left; where the server tells none, or that there is no limit, it is not known."""
+    """The free room is the quota that is left; None if the server reports none, or no limit."""
     server.dav.quota = quota
     assert await server.writing.free() == room
     assert (Ability.FREE_SPACE in server.writing.lacks) is (room is None)
@@ -664,7 +702,7 @@ async def test_room(server: Rehearsal, quota: str | None, room: int | None) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_checksums(server: Rehearsal) -> None:
-    """Where a server publishes checksums, they are sent with small files, and looked at."""
+    """If a server publishes checksums, they are sent with small files, and compared."""
     sha1 = hashlib.sha1(b"data", usedforsecurity=False).hexdigest()
     server.dav.files["old"] = b"data"
     server.dav.checksums["old"] = f"SHA1:{sha1.upper()} MD5:{'0' * 32} ADLER32:044d0159"
@@ -679,7 +717,7 @@ async def test_checksums(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_times(server: Rehearsal) -> None:
-    """The time goes with the file; a server that sets its own is told of, and so is a time that none can hold."""
+    """The modification time is sent with a file; a server that ignores it, or cannot store it, is reported."""
     for number, modified in enumerate((1_234_567_890.9, -5.0, None)):
         upload = server.writing.begin(f"f{number}", KEY, size=4, modified=modified)
         stored = await upload.store(b"data", replace=False, commit=lambda: None)
@@ -695,7 +733,7 @@ async def test_times(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_elsewhere(server: Rehearsal, tmp_path: Path) -> None:
-    """No redirect is followed but the one that adds "/" to a collection, and the login goes nowhere else."""
+    """Only the redirect that adds "/" to a collection is followed, and the login is sent nowhere else."""
     other = Web(reactor)
     await other.start()
     try:
@@ -718,7 +756,7 @@ async def test_a_redirect_elsewhere(server: Rehearsal, tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_never_a_fragment(server: Rehearsal) -> None:
-    """A hidden part is not written on: a server may take the fragment for the file. It is sent anew."""
+    """A part file is never continued, since a server may take the fragment for the file; it is sent anew."""
     upload = server.writing.begin("f", KEY, size=4)
     saved = await write(upload, b"data")
     again = server.writing.resume("f", saved)
@@ -731,7 +769,7 @@ async def test_never_a_fragment(server: Rehearsal) -> None:
 @pytest.mark.parametrize(("taken", "status"), [("/", 502), ("/", 400), ("http://", 502)])
 @pytest_twisted.ensureDeferred
 async def test_a_proxy_before_it(tmp_path: Path, taken: str, status: int) -> None:
-    """A server that takes a Destination by https for another server's is told another form of it, from then on."""
+    """If a server takes an https Destination for another server's, another form of it is used from then on."""
     authority = Authority(tmp_path)
     web = Web(reactor, tls=authority.server("localhost"))
     await web.start()
@@ -770,7 +808,7 @@ async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) ->
 
     server.dav.host = "/inner"
     server.dav.faults.append(inner)
-    # Another process, which has learnt nothing yet, gives a file that arrived its name.
+    # A new process, which has learnt nothing yet, commits a finished file.
     server.dav.files["part"] = b"data"
     upload = server.writing.resume("resumed", Saved(4, "part"), size=4)
     assert await upload.exists()
@@ -783,7 +821,7 @@ async def test_a_proxy_that_changes_paths(server: Rehearsal, rewritten: bool) ->
 @pytest.mark.parametrize("way", [put, store])
 @pytest_twisted.ensureDeferred
 async def test_refused_as_if_nothing_were_there(server: Rehearsal, way: Any) -> None:
-    """Where a file is refused by 404 though its directory is there, as IIS does, it is told what that means."""
+    """The error for a PUT that is refused with 404 although the directory exists, as by IIS, says what that means."""
     await store(server.writing, "d/one", b"data")
     server.dav.faults.append(on("PUT", gives(404), path="/d/"))
     with pytest.raises(errors.DestinationInvalid, match="IIS says so of files above maxAllowedContentLength"):
@@ -794,7 +832,7 @@ async def test_refused_as_if_nothing_were_there(server: Rehearsal, way: Any) -> 
 @pytest.mark.parametrize("status", [404, 409])
 @pytest_twisted.ensureDeferred
 async def test_a_directory_that_vanished(server: Rehearsal, status: int) -> None:
-    """A directory that was there a moment ago, and is not any more, is made again."""
+    """A directory that was removed meanwhile is made again."""
     await store(server.writing, "d/e/one", b"data")
     server.dav.directories, server.dav.files = {""}, {}
     await store(server.writing, "d/e/two", b"data")
@@ -802,7 +840,7 @@ async def test_a_directory_that_vanished(server: Rehearsal, status: int) -> None
     server.dav.directories, server.dav.files = {""}, {}
     server.dav.faults.append(on("PUT", gives(status), times=1))
     with pytest.raises(errors.ServerError, match="d/e/three': its directory was removed") as caught:
-        await put(server.writing, "d/e/three", b"data")  # Its body was sent already.
+        await put(server.writing, "d/e/three", b"data")  # The body cannot be sent again.
     assert caught.value.retryable
     await put(server.writing, "d/e/three", b"data")
     assert server.dav.files == {"d/e/three": b"data"}
@@ -810,7 +848,7 @@ async def test_a_directory_that_vanished(server: Rehearsal, status: int) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_overwrite_that_is_ignored(server: Rehearsal) -> None:
-    """Where a server ignores "Overwrite: F", one looks before a file that may replace nothing is placed."""
+    """If a server ignores "Overwrite: F", a look precedes the MOVE of a file that may not replace one."""
 
     def ignore(exchange: Exchange) -> bool:
         if exchange.request.method == "MOVE":
@@ -827,7 +865,7 @@ async def test_overwrite_that_is_ignored(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_names_that_are_misread_alike(server: Rehearsal) -> None:
-    """A server that misreads a name wherever it is told it would replace another file: the name is refused."""
+    """A name that a server misreads in every request is refused, since another file would be replaced."""
     usual = server.dav.path
     server.dav.path = lambda url: usual(url).partition("?")[0]  # type: ignore[method-assign]
     server.dav.files["a"] = b"another file"
@@ -839,7 +877,7 @@ async def test_names_that_are_misread_alike(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_names_that_are_not_found_again(server: Rehearsal) -> None:
-    """A name under which the server does not find what it has there is refused before anything is placed."""
+    """A name under which the server does not find a file that it lists is refused before a MOVE."""
 
     def lose(exchange: Exchange) -> bool:
         lost = exchange.request.headers.get("depth") == "0" and "%25" in exchange.request.target
@@ -855,7 +893,7 @@ async def test_names_that_are_not_found_again(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_directory_with_an_etag(server: Rehearsal) -> None:
-    """A server that answers a GET of a directory as one of a file is asked what it is each time."""
+    """With a server that answers the GET of a directory like that of a file, each GET is checked by PROPFIND."""
 
     def listing(exchange: Exchange) -> bool:
         directory = server.dav.path(exchange.request.target) in server.dav.directories
@@ -874,7 +912,7 @@ async def test_a_directory_with_an_etag(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_names_below_a_file(server: Rehearsal) -> None:
-    """A server that gives a file to those who ask for a name below it has no file of that name."""
+    """With a server that serves a file for a name below it, that name does not exist."""
 
     def give(exchange: Exchange) -> bool:
         below = server.dav.path(exchange.request.target).startswith("f/")
@@ -893,7 +931,7 @@ async def test_names_below_a_file(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_hidden_names(server: Rehearsal) -> None:
-    """Where names that begin with a dot are forbidden, or not listed, a part file's name begins with none."""
+    """If names that begin with a dot are forbidden or not listed, a part file's name has no dot."""
 
     def forbid(exchange: Exchange) -> bool:
         forbidden = "/." in exchange.request.target and exchange.request.method in ("PUT", "MKCOL")
@@ -944,13 +982,44 @@ async def test_a_token(tmp_path: Path) -> None:
         await web.stop()
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_token_that_is_replaced(tmp_path: Path) -> None:
+    """A request that is refused after another one has read the new token is sent again with that."""
+    web = Web(reactor)
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path, token_file=tmp_path / "token")
+    late: list[Exchange] = []
+    refused = [("WWW-Authenticate", "Bearer")]
+
+    def fault(exchange: Exchange) -> bool:
+        if exchange.request.headers.get("authorization") == "Bearer another":
+            while late:
+                late.pop().answer(401, refused)
+            return False
+        if not late:
+            late.append(exchange)
+        else:
+            rehearsal.keep("another\n")
+            exchange.answer(401, refused)
+        return True
+
+    rehearsal.dav.faults.append(fault)
+    rehearsal.dav.files["f"] = b"data"
+    try:
+        asked = [Deferred.fromCoroutine(rehearsal.reading.inspect("f")) for _ in range(2)]
+        assert [found and found.size for found in await gatherResults(asked)] == [4, 4]
+    finally:
+        await rehearsal.pool.close()
+        await web.stop()
+
+
 @pytest.mark.parametrize(
     ("challenge", "kinds"),
     [("NTLM, Negotiate", "negotiate, ntlm"), ('Digest realm="x", nonce="1", qop="auth-int"', "digest")],
 )
 @pytest_twisted.ensureDeferred
 async def test_another_kind_of_login(server: Rehearsal, challenge: str, kinds: str) -> None:
-    """A server that wants a login which nobody has given, or can give, is told of as such."""
+    """The error for a server that asks for an unsupported login names the kinds."""
     server.dav.faults.append(on("PROPFIND", gives(401, WWW_Authenticate=challenge)))
     with pytest.raises(errors.AuthenticationFailed, match=rf"a login of another kind \({kinds}\) than Basic"):
         await server.reading.inspect("f")
@@ -958,7 +1027,7 @@ async def test_another_kind_of_login(server: Rehearsal, challenge: str, kinds: s
 
 @pytest_twisted.ensureDeferred
 async def test_refused_before_the_body(server: Rehearsal) -> None:
-    """A server that refuses a large file by its head is sent nothing of it."""
+    """A server that refuses the head of a request is sent no body."""
     server.web.refuses = lambda exchange: exchange.answer(507, [("Connection", "close")])
     data = bytes(8 * MIB)
     with pytest.raises(errors.NoSpace):
@@ -971,14 +1040,14 @@ async def test_refused_before_the_body(server: Rehearsal) -> None:
 @pytest.mark.parametrize("status", [411, 201])
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_needs_sizes(server: Rehearsal, status: int) -> None:
-    """A server that takes no body of unknown length, whether it says so or not, is not tried again."""
+    """A server that accepts no body of unknown length, by 411 or another status, raises a permanent error."""
 
     def refuse(exchange: Exchange) -> None:
         exchange.answer(status, [("Connection", "close")])
 
     server.web.refuses = refuse
     upload = server.writing.begin("f", KEY)
-    with pytest.raises(errors.DestinationInvalid, match="the source tells no size of the file"):
+    with pytest.raises(errors.DestinationInvalid, match="the source does not report the file's size"):
         await write(upload, bytes(8 * MIB))
     await upload.close()
     assert "f" not in server.dav.files
@@ -986,7 +1055,7 @@ async def test_a_server_that_needs_sizes(server: Rehearsal, status: int) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_does_not_continue(server: Rehearsal) -> None:
-    """A server that knows no "100 Continue" gets the body after a while all the same."""
+    """A server without "100 Continue" gets the body after ``CONTINUED``."""
     server.web.refuses = lambda exchange: None
     await put(server.writing, "f", b"data" * 1000)
     assert server.dav.files == {"f": b"data" * 1000}
@@ -1012,7 +1081,7 @@ async def test_a_server_that_expects_nothing(server: Rehearsal) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_answers_that_break_off(server: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that breaks while a file is sent is an error that can be tried again, and leaves nothing behind."""
+    """A connection that breaks while a file is sent raises a retryable error, and leaves nothing behind."""
     monkeypatch.setattr(files, "BROKEN", 0.1)
     server.dav.faults.append(on("PUT", lambda exchange: exchange.reset()))
     upload = server.writing.begin("f", UploadKey("1", "a"), size=4)

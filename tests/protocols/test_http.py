@@ -46,7 +46,7 @@ def sha256(path: Path) -> str:
 
 @pytest_twisted.ensureDeferred
 async def test_inspect_tells_what_nginx_knows(nginx: Nginx) -> None:
-    """A look at a file tells its name, size, time and identity, and reads nothing."""
+    """``inspect`` returns a file's name, size, time and identity, and reads no content."""
     async with reading() as client:
         found = await client.origin(f"{nginx.url}/file.csv?key=1").inspect()
     assert (found.name, found.size, found.modified) == ("file.csv", len(CONTENT), LONG_AGO)
@@ -69,7 +69,7 @@ async def test_a_large_file_arrives_whole(nginx: Nginx) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_slow_reader_is_waited_for(nginx: Nginx) -> None:
-    """While nobody reads, no more than the room of one body, and what one read of the socket adds, is taken in."""
+    """While nobody reads, no more is received than one body may buffer, plus what one read of the socket adds."""
     async with reading() as client:
         source = await client.origin(f"{nginx.url}/large").open()
         body, room = source._source._stream._body, bodies.ROOMS.size  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ async def test_an_empty_file_is_a_file(nginx: Nginx) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_not_there_or_forbidden(nginx: Nginx) -> None:
-    """nginx's 404 and 403 are told apart, by a look and by a read."""
+    """nginx's 404 and 403 raise different errors, from ``inspect`` and from ``open``."""
     async with reading() as client:
         for path, expected in (("/nowhere", SourceNotFound), ("/secret", SourceForbidden)):
             with pytest.raises(expected):
@@ -134,7 +134,7 @@ async def test_where_head_is_refused_get_is_tried(refusal: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_head_is_not_believed_when_it_says_nothing_or_hangs_up() -> None:
-    """A HEAD that tells length 0, or breaks the connection, is followed by a GET."""
+    """A HEAD that is answered with the length 0, or breaks the connection, is followed by a GET."""
 
     def hang_up(exchange: Exchange) -> None:
         if exchange.request.method == "HEAD":
@@ -168,7 +168,7 @@ async def test_without_a_length() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_connections_are_kept() -> None:
-    """Requests one after the other share a connection, a redirect's and a failed one's too."""
+    """Successive requests share a connection, also those that are redirected or refused."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT))
         web.route("/moved", redirect("/f"))
@@ -198,7 +198,7 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_file_in_its_own_compression_is_left_as_it_is() -> None:
-    """A .gz file that its server also calls gzip-coded is the file that was asked for."""
+    """A .gz file that its server also declares as gzip-coded is not decompressed."""
     async with serving() as web, reading() as client:
         web.route("/data.csv.gz", File(CONTENT, headers=[("Content-Encoding", "gzip")]))
         assert await content_of(client, f"{web.url}/data.csv.gz") == CONTENT
@@ -216,7 +216,7 @@ async def test_over_ipv6() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("when", ["waiting for an answer", "waiting for bytes", "putting a redirect aside"])
 async def test_cancelling(when: str) -> None:
-    """Whatever is awaited can be cancelled; the connection goes with it and nothing stays behind."""
+    """Whatever is awaited can be cancelled; that closes the connection and leaves nothing behind."""
     async with serving() as web, reading() as client:
         web.route("/silent", silent)
         web.route("/slow", trickle(b"xy", seconds=0, stop_after=1))
@@ -242,7 +242,7 @@ async def test_cancelling(when: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_closing_the_client() -> None:
-    """When close completes every socket is gone: those kept, those being read, those waiting for an answer."""
+    """When ``close`` completes, every socket is closed: those kept, being read, or waiting for an answer."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT))
         web.route("/slow", trickle(b"xy", seconds=0, stop_after=1))
@@ -289,7 +289,7 @@ async def test_closing_a_source_early() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_published_digests() -> None:
-    """What a server publishes of the content comes with the look at it."""
+    """``inspect`` returns the digests that a server publishes."""
     raw = hashlib.sha256(CONTENT)
     async with serving() as web, reading() as client:
         web.route(

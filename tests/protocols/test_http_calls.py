@@ -1,4 +1,4 @@
-"""Small requests and their whole answers, and the services that the operator trusts."""
+"""Small requests whose answers are read whole, and the services that the configuration trusts."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ from datamover.errors import (
     SourceNotAllowedHere,
     TimedOut,
 )
-from datamover.protocols.http import HttpClient
+from datamover.protocols.http import HttpClient, steady
 from datamover.protocols.http.answers import Head, retry_after
 from datamover.protocols.http.client import response
 from datamover.protocols.http.content import whole
@@ -42,7 +42,7 @@ async def got(client: HttpClient, url: str, limit: int = LARGEST_ANSWER, **optio
 
 @pytest_twisted.ensureDeferred
 async def test_a_call_brings_the_whole_answer() -> None:
-    """Method, headers and body go out; status, headers, body and URL come back."""
+    """Method, headers and body are sent; status, headers, body and URL are returned."""
     async with serving() as web, reading() as client:
         web.route("/echo", echo)
         body = "ü" * 100_000
@@ -59,21 +59,21 @@ async def test_a_call_brings_the_whole_answer() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer of which a byte comes now and then, and never the last, is given up in the end, and its connection."""
+    """An answer that trickles for longer than ``ANSWER_SECONDS`` fails, and its connection is closed."""
     monkeypatch.setattr(response, "ANSWER_SECONDS", 0.3)
     async with serving() as web, reading(idle_timeout=10) as client:
         web.route("/slow", trickle(b"x" * 10_000, seconds=0.02, piece=1))
         with pytest.raises(TimedOut, match="/slow did not come to the end of its answer in time, after"):
             await got(client, f"{web.url}/slow")
         assert await soon(lambda: web.open_connections == 0)
-        # A file that is as slow is another matter.
+        # A file may be as slow.
         web.route("/slow", trickle(b"x" * 40, seconds=0.02, piece=1))
         assert await rest_of(await client.origin(f"{web.url}/slow").open()) == b"x" * 40
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_status_is_an_answer() -> None:
-    """Whatever the status, it is returned with its words and what Retry-After asks for."""
+    """Any status is returned with its body and with Retry-After."""
     async with serving() as web, reading() as client:
         web.route("/busy", status(429, [("Retry-After", "7")], b"slow down"))
         head, body = await whole(await client.treq().get(f"{web.url}/busy"))
@@ -82,7 +82,7 @@ async def test_a_status_is_an_answer() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_redirects_of_a_get_alone_are_followed() -> None:
-    """A GET goes where it is sent; a POST's redirect is an answer."""
+    """A GET follows a redirect; the redirect of a POST is returned."""
     async with serving() as web, reading() as client:
         web.route("/old", redirect("/new"))
         web.route("/new", File(b"here"))
@@ -94,7 +94,7 @@ async def test_redirects_of_a_get_alone_are_followed() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_an_answer_beyond_the_limit(chunked: bool) -> None:
-    """An answer that is longer than it may be is an error, announced or not."""
+    """An answer beyond the limit is an error, whether it announces its length or not."""
     async with serving() as web, reading() as client:
         web.route("/long", File(b"x" * 1001, chunked=chunked))
         web.route("/fits", File(b"x" * 1000, chunked=chunked))
@@ -105,7 +105,7 @@ async def test_an_answer_beyond_the_limit(chunked: bool) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_coded_answer() -> None:
-    """An answer that is compressed although nobody asked for that is decompressed, to the bound, or refused."""
+    """An answer that is compressed unasked is decompressed up to the limit, or refused."""
     async with serving() as web, reading() as client:
         web.route("/a", File(b"x" * 1000, gzip=True))
         web.route("/b", status(200, [("Content-Encoding", "br")], b"x"))
@@ -134,8 +134,22 @@ async def test_a_login_stays_with_its_origin() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_login_stays_with_its_origin_at_the_end_of_a_file() -> None:
+    """The HEAD after a redirected file goes to the redirect's target, without the login of the URL."""
+    async with serving() as web, serving() as other, reading() as client:
+        web.route("/far", redirect(f"{other.url}/file"))
+        other.route("/file", File(bytes(steady.LARGE), etag='"1"'))
+        headers = {"Authorization": "Bearer s3cret", "cookie": "s3cret", "X-Told": "yes"}
+        await rest_of(await client.origin(f"{web.url}/far", headers=headers).open())
+        assert [request.method for request in other.requests] == ["GET", "HEAD"]
+        for request in other.requests:
+            assert "s3cret" not in str(request.headers)
+            assert request.headers["x-told"] == "yes"
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_words_of_a_refusal() -> None:
-    """Who reads a file may make the error of a refusal from its status and words."""
+    """The caller of ``origin`` may make the error for a refusal from its head and body."""
 
     def refused(head: Head, body: bytes) -> DataMoverError:
         return DatasetInvalid(f"{head.status}: {body.decode()}")
@@ -153,7 +167,7 @@ async def test_the_words_of_a_refusal() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_rules_hold_for_calls() -> None:
-    """A call goes nowhere that [sources] does not allow, by a redirect neither."""
+    """A request goes only where [sources] allows, also by redirects."""
     async with serving() as web, serving() as other:
         web.route("/far", redirect(f"{other.url}/file"))
         other.route("/file", File(b"far"))
@@ -165,7 +179,7 @@ async def test_the_rules_hold_for_calls() -> None:
 
 
 def test_trusted_origins() -> None:
-    """A configured service is reached wherever it is, by scheme, host and port; all else stays as it was."""
+    """A trusted URL allows its scheme, host and port at any address; the other rules stay the same."""
     before = SourcePolicy.from_config(schema.Sources(allow=("https://data.example.org/",)))
     policy = before.trusting(["http://ala.local:8080/ws", "https://10.1.2.3"])
     inside = ip_address("10.1.2.3")
@@ -181,7 +195,7 @@ def test_trusted_origins() -> None:
 
 
 def test_an_unruled_policy_trusts_no_more_than_it_is_told() -> None:
-    """Without rules any public host is allowed as before, and of the others the trusted ones."""
+    """Without rules all public hosts stay allowed, and of the private ones only those that are trusted."""
     policy = SourcePolicy.from_config(schema.Sources()).trusting(["http://127.0.0.1:8080/ws"])
     assert policy.allows(WebUrl.parse("http://127.0.0.1:8080/"))
     assert not policy.allows(WebUrl.parse("http://127.0.0.1:8081/"))

@@ -1,4 +1,4 @@
-"""Files that their servers code on the way, or only say that they do."""
+"""Files that servers send with a content coding, or only declare so."""
 
 import gzip
 import random
@@ -19,7 +19,7 @@ RANDOM = random.Random(1).randbytes(300_000)
 
 
 def gzipped(data: bytes) -> bytes:
-    """Return the same for the same, whenever it is asked: the names of the tests hold it."""
+    """Return the same bytes each time, since they are part of the tests' names."""
     return gzip.compress(data, mtime=0)
 
 
@@ -55,7 +55,7 @@ def sending(body: bytes, *headers: tuple[str, str], status: int = 200) -> Handle
     ],
 )
 async def test_codings_that_are_none(codings: list[str]) -> None:
-    """What codes nothing, or is known to nobody, changes nothing: size, identity and digest are the file's."""
+    """A coding that changes nothing, or is unknown, is ignored: size, identity and digest are the file's."""
     headers = [("Content-Encoding", coding) for coding in codings]
     async with serving() as web, reading() as client:
         web.route("/f.csv", File(CONTENT, etag='"1"', headers=[*headers, ("Content-MD5", "")]))
@@ -85,7 +85,7 @@ async def test_codings_that_are_none(codings: list[str]) -> None:
     ids=["gzip", "x-gzip", "deflate", "raw deflate", "among others", "two", "members"],
 )
 async def test_codings_that_are_undone(content: bytes, name: str, code: object) -> None:
-    """What was compressed although nobody asked for it is the file again, in pieces of a bounded size."""
+    """A body that was compressed unasked is decompressed, in pieces of a bounded size."""
     assert callable(code)
     coded = code(content)
     headers = [("Content-Encoding", name), ("ETag", '"1"'), ("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg==")]
@@ -105,7 +105,7 @@ async def test_codings_that_are_undone(content: bytes, name: str, code: object) 
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_nothing() -> None:
-    """A body without a byte is an empty file, whatever it is said to be coded in."""
+    """An empty body is an empty file with any coding."""
     async with serving() as web, reading() as client:
         web.route("/f.csv", sending(b"", ("Content-Encoding", "gzip")))
         assert (await client.origin(f"{web.url}/f.csv").inspect()).name == "f.csv"
@@ -115,7 +115,7 @@ async def test_nothing_is_nothing() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 async def test_a_coding_in_chunks(cut: int) -> None:
-    """A coded body comes in pieces of any size, by the transfer's coding too."""
+    """A coded body may come in pieces of any size, and be coded by Transfer-Encoding."""
     coded = gzipped(RANDOM[:20_000])
     pieces = [coded[start : start + cut] for start in range(0, len(coded), cut)]
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
@@ -144,7 +144,7 @@ async def test_a_coding_in_chunks(cut: int) -> None:
     ],
 )
 async def test_compressed_files_are_not_coded(path: str, coding: str, headers: list[tuple[str, str]]) -> None:
-    """A compressed file that its server, for its name or type, also declares to be coded comes as it is."""
+    """A compressed file that its server, by its name or type, also declares as coded is not decompressed."""
     stored = gzipped(CONTENT)
     async with serving() as web, reading() as client:
         web.route(path, File(stored, etag='"1"', headers=[*headers, ("Content-Encoding", coding)]))
@@ -167,7 +167,7 @@ async def test_compressed_files_are_not_coded(path: str, coding: str, headers: l
     ],
 )
 async def test_codings_that_are_refused(coding: str, words: str) -> None:
-    """What cannot be undone is refused, by a look and by a read, with the way out."""
+    """A coding that is not supported is refused by ``inspect`` and ``open``; the error says what to do."""
     async with serving() as web, reading() as client:
         web.route("/f.csv", sending(b"whatever", ("Content-Encoding", coding)))
         origin = client.origin(f"{web.url}/f.csv?token=s3cr3t")
@@ -197,7 +197,7 @@ async def test_codings_that_are_refused(coding: str, words: str) -> None:
     ],
 )
 async def test_codings_that_do_not_hold(coding: str, body: bytes, words: str) -> None:
-    """What is not what its coding says, ends before it or goes on after it is never taken for the file."""
+    """A body that does not fit its coding, ends too early or goes on after its end is an error."""
     async with serving() as web, reading() as client:
         web.route("/f.csv", sending(body, ("Content-Encoding", coding)))
         received, error = await until_broken(await client.origin(f"{web.url}/f.csv?token=s3cr3t").open())
@@ -209,7 +209,7 @@ async def test_codings_that_do_not_hold(coding: str, body: bytes, words: str) ->
 
 @pytest_twisted.ensureDeferred
 async def test_a_coded_body_that_is_cut() -> None:
-    """A connection that breaks under a coded body is told as that."""
+    """A connection that breaks within a coded body raises ConnectionLost."""
     async with serving() as web, reading() as client:
         coded = gzipped(RANDOM)
         headers = [("Content-Encoding", "gzip")]
@@ -225,7 +225,7 @@ async def test_a_coded_body_that_is_cut() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_coded_part_is_no_part_of_the_file() -> None:
-    """Where a read is to be taken up again, and what comes is a range of the coded bytes, the file is read anew."""
+    """If the server resumes a read with a range of the coded bytes, the file is read from its beginning."""
     coded = gzipped(CONTENT)
 
     def handler(exchange: Exchange) -> None:
@@ -259,7 +259,7 @@ async def test_a_coded_file_that_comes_as_a_whole_part() -> None:
 
 
 def test_tiny_members() -> None:
-    """What comes in thousands of members of a byte each is read whole, a few of them in a turn."""
+    """Thousands of gzip members of a byte each are read whole, a few of them in each turn."""
     inflater = Inflater("gzip")
     inflater.feed(gzip.compress(b"a") * 3000 + gzip.compress(bytes(100_000)))
     pieces, turns = [], 0

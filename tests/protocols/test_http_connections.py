@@ -63,7 +63,7 @@ def names(table: dict[str, list[str]] | Names) -> Iterator[Names]:
 
 
 class Mute(Protocol):
-    """Takes connections and says nothing."""
+    """Accepts a connection and sends nothing."""
 
     def __init__(self, connections: set[Protocol]) -> None:
         self.connections = connections
@@ -77,7 +77,7 @@ class Mute(Protocol):
 
 @asynccontextmanager
 async def muteness() -> AsyncIterator[tuple[int, set[Protocol]]]:
-    """A server that takes connections and says nothing: its port, and the connections it has."""
+    """A server that accepts connections and sends nothing: its port, and its connections."""
     connections: set[Protocol] = set()
     factory = Factory.forProtocol(lambda: Mute(connections))
     listener: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ async def muteness() -> AsyncIterator[tuple[int, set[Protocol]]]:
 
 @contextmanager
 def full_queue() -> Iterator[int]:
-    """A port whose listener takes no connection any more."""
+    """A port whose listener accepts no more connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         waiting = [socket.socket() for _ in range(3)]
         for one in waiting:
@@ -103,7 +103,7 @@ def full_queue() -> Iterator[int]:
 
 @pytest_twisted.ensureDeferred
 async def test_only_admitted_addresses_are_connected_to() -> None:
-    """Of a name's addresses those that the rules admit are tried, and the name is resolved once a connection."""
+    """Only the addresses that the rules admit are tried, and a name is resolved once for each connection."""
     table = {
         "mixed.example": ["10.255.255.1", "127.0.0.1", "169.254.169.254"],
         "inside.example": ["10.255.255.1", "::1"],
@@ -124,7 +124,7 @@ async def test_only_admitted_addresses_are_connected_to() -> None:
 
 
 class Rebinding(Names):
-    """A name server that gives the next answer of each name at every question, and the last one ever after."""
+    """A name server that gives the next of a name's answers at each question, and then the last one each time."""
 
     def resolveHostName(self, *arguments: Any, **keywords: Any) -> IHostResolution:  # noqa: N802
         host = arguments[1]
@@ -138,7 +138,7 @@ class Rebinding(Names):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("inside", ["127.0.0.1", "::ffff:127.0.0.1", "::1", "10.0.0.1", "169.254.169.254"])
 async def test_names_that_change_their_address(inside: str) -> None:
-    """A name is judged by the address that is connected to: at every question, and at every redirect."""
+    """The rules check the address that is connected to, for every request and every redirect."""
     table = {"a.example": ["127.0.0.2", inside], "hop.example": ["127.0.0.2"], "b.example": ["127.0.0.2", inside]}
     known = Rebinding(table)
     async with serving(interface="127.0.0.2") as web:
@@ -146,7 +146,7 @@ async def test_names_that_change_their_address(inside: str) -> None:
         web.route("/start", redirect(f"http://a.example:{web.port}/f"))
         with names(known):
             async with reading(addresses=("127.0.0.2",)) as client:
-                # One question, and the address that was judged is the one connected to.
+                # The name is resolved once, and the address that was checked is connected to.
                 assert await content_of(client, f"http://b.example:{web.port}/f") == CONTENT
                 assert known.asked == ["b.example"]
                 assert await content_of(client, f"http://hop.example:{web.port}/start") == CONTENT
@@ -187,7 +187,7 @@ async def test_a_proxy_that_does_not_answer() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_does_not_shake_hands() -> None:
-    """A server that takes the connection and speaks no TLS has stalled."""
+    """A server that accepts the connection and does not answer the TLS handshake has stalled."""
     async with muteness() as (port, _), reading(idle_timeout=0.3) as client:
         with pytest.raises(Stalled, match=r"did not answer for 0\.3 s"):
             await client.origin(f"https://127.0.0.1:{port}/f").open()
@@ -196,7 +196,7 @@ async def test_a_server_that_does_not_shake_hands() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("stage", ["connecting", "tunnelling", "shaking hands"])
 async def test_cancelling_before_the_request(stage: str) -> None:
-    """What is cancelled while its connection is being made leaves none."""
+    """A request that is cancelled while it connects leaves no connection."""
     with full_queue() as full:
         async with muteness() as (mute, connections):
             proxy = f"http://127.0.0.1:{mute}" if stage == "tunnelling" else None
@@ -225,7 +225,7 @@ async def test_closing_while_connecting() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("in_crumbs", [False, True])
 async def test_the_room_of_a_body_is_bounded(tmp_path: Path, in_crumbs: bool) -> None:
-    """Nobody reads, and yet no more than the room is taken in, over TLS and in chunks of a few bytes too."""
+    """While nobody reads, no more is received than may be buffered, also over TLS and in chunks of a few bytes."""
     content = b"x" * ((4 if in_crumbs else 8) * 2**20)
 
     def crumbs(exchange: Exchange) -> None:
@@ -247,7 +247,7 @@ async def test_the_room_of_a_body_is_bounded(tmp_path: Path, in_crumbs: bool) ->
 
 @pytest_twisted.ensureDeferred
 async def test_hints_before_the_answer() -> None:
-    """Answers that only announce the answer are passed over."""
+    """Informational answers (1xx) are skipped."""
 
     def handler(exchange: Exchange) -> None:
         exchange.write(exchange.head(103, [("Link", "</style.css>")]) + exchange.head(100, []))

@@ -1,4 +1,4 @@
-"""Cookies on the way to a file: they live as long as that file is read, and go nowhere else."""
+"""Cookies of a file's redirects: they are kept while that file is read, and sent nowhere else."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CONTENT = b"for those who are known"
 
 
 def guarded(file: Handler, login: str) -> Handler:
-    """Give out a file to who has the cookie, and send everybody else to log in."""
+    """Serve a file to requests with the cookie, and redirect all others to the login."""
 
     def handler(exchange: Exchange) -> None:
         if "session=1" in exchange.request.headers.get("cookie", "").split("; "):
@@ -42,7 +42,7 @@ def cookies_of(web: Web, path: str) -> list[str | None]:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("cookie", ["session=1; Path=/", "session=1; Path=/; HttpOnly; Max-Age=60; SameSite=Lax"])
 async def test_single_sign_on(cookie: str) -> None:
-    """A redirect that sets a cookie and leads back is no circle: the file comes, by a look and by a read."""
+    """A redirect that sets a cookie and leads back is not a loop, for ``inspect`` and for ``open``."""
     async with serving() as web, reading() as client:
         web.route("/data/f.csv", guarded(File(CONTENT), "/login"))
         web.route("/login", setting(cookie))
@@ -50,7 +50,7 @@ async def test_single_sign_on(cookie: str) -> None:
         found = await origin.inspect()
         assert (found.name, found.size) == ("f.csv", len(CONTENT))
         assert await rest_of(await origin.open()) == CONTENT
-        # Once logged in for this file, it is not sent to log in again.
+        # The second request for this file has the cookie already.
         assert cookies_of(web, "/data/f.csv") == [None, "session=1", "session=1"]
         assert len(web.asked("/login")) == 1
 
@@ -98,7 +98,7 @@ async def test_no_cookie_goes_from_one_file_to_another() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_circles_all_the_same() -> None:
-    """Where the cookie does not change, or nothing is set that goes along, the circle is found at once."""
+    """If the cookies that are sent do not change, the loop is detected at once."""
     async with serving() as web, reading() as client:
         for number, cookie in enumerate(
             ["a=1", "a=1; Domain=other.org; Path=/", "a=; Max-Age=0", "a=1; Path=/x", "a=1; Secure"]
@@ -113,7 +113,7 @@ async def test_circles_all_the_same() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_circle_for_want_of_a_cookie() -> None:
-    """Where a way ends in a circle, the cookies are named that were set and did not go along; no value is told."""
+    """The error for a loop names the cookies that were set and not sent, without their values."""
     async with serving() as web, serving() as other, reading() as client:
         web.route("/f", redirect(f"{other.url_of('localhost')}/login"))
         other.route("/login", setting("sid=s3cr3t; Path=/; Secure", "wide=s3cr3t; Path=/", back=f"{web.url}/f"))
@@ -125,7 +125,7 @@ async def test_a_circle_for_want_of_a_cookie() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_an_endless_chain_of_cookies() -> None:
-    """A server that sets another cookie each time is left after twenty redirects."""
+    """A server that sets another cookie each time is given up after twenty redirects."""
 
     def handler(exchange: Exchange) -> None:
         exchange.answer(302, [("Location", "/f"), ("Set-Cookie", f"n={len(web.requests)}")])
@@ -139,7 +139,7 @@ async def test_an_endless_chain_of_cookies() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_read_that_is_taken_up_again() -> None:
-    """A range of a file that wants a login is asked for with the cookie."""
+    """The request that resumes a read is redirected and gets its cookie, too."""
     async with serving() as web, reading() as client:
         web.route("/f.csv", guarded(File(CONTENT, etag='"1"'), "/login"))
         web.route("/login", setting("session=1; Path=/"))
@@ -152,7 +152,7 @@ async def test_a_read_that_is_taken_up_again() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_secure_cookie(tmp_path: Path) -> None:
-    """A cookie that is to be secure is kept where it came by TLS, and never sent without."""
+    """A Secure cookie is kept only if it came over TLS, and is sent only over TLS."""
     authority = Authority(tmp_path)
     async with serving(authority.server()) as secure, serving() as plain:
         secure.route("/start", setting("s=1; Path=/; Secure", "__Host-h=2; Path=/; Secure", back="/next"))

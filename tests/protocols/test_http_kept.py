@@ -72,7 +72,7 @@ async def test_a_connection_serves_again(answer: bytes) -> None:
     ids=["close", "1.0", "an answer nobody asked for", "rubbish"],
 )
 async def test_a_connection_serves_no_more(answer: bytes) -> None:
-    """Where the server ends it, or more came than was asked for, the connection is dropped, and the answer stands."""
+    """If the server closes the connection, or sends too much, it is not used again; the answer is valid."""
     async with serving() as web, reading() as client:
         web.route("/f", raw(answer))
         for _ in range(2):
@@ -83,7 +83,7 @@ async def test_a_connection_serves_no_more(answer: bytes) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_nobody_asked_for() -> None:
-    """Bytes that come on an idle connection end it, and are never taken for the next answer."""
+    """Bytes that come on an idle connection close it, and are never taken for the next answer."""
 
     async def handler(exchange: Exchange) -> None:
         exchange.answer(200, [], CONTENT)
@@ -117,7 +117,7 @@ async def test_an_answer_in_single_bytes() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("by_chunks", [False, True])
 async def test_a_connection_that_was_paused(by_chunks: bool) -> None:
-    """A body that was waited for leaves a connection that serves again."""
+    """A connection that was paused for a slow reader is used again."""
     content = b"x" * (3 * bodies.ROOMS.size)
     async with serving() as web, reading() as client:
         web.route("/f", File(content, chunked=by_chunks))
@@ -131,7 +131,7 @@ async def test_a_connection_that_was_paused(by_chunks: bool) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_how_many_are_kept() -> None:
-    """Of more connections than may be kept for a host the rest is dropped once they are idle."""
+    """Idle connections beyond the number that is kept for a host are closed."""
     release: Deferred[None] = Deferred()
 
     async def handler(exchange: Exchange) -> None:
@@ -152,7 +152,7 @@ async def test_how_many_are_kept() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_how_long_they_are_kept() -> None:
-    """An idle connection is dropped after its time, and one that serves meanwhile stays."""
+    """An idle connection is closed after ``KEPT_FOR``; one that is used meanwhile stays."""
     clock = Hurry()
     async with serving() as web, reading(clock=clock, connect_timeout=5 * FAST, idle_timeout=5 * FAST) as client:
         web.route("/f", File(CONTENT))

@@ -1,4 +1,4 @@
-"""What a server may do wrong, and the error that each comes out as."""
+"""Servers' faults, and the error that each raises."""
 
 import threading
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def excess(content: bytes, announced: int) -> Handler:
     ],
 )
 async def test_answers_that_hold_no_file(handler: Handler, expected: type[DataMoverError], words: str) -> None:
-    """Each refusal is told by a look and by a read, names the source, and never the values of its query."""
+    """``inspect`` and ``open`` raise each refusal with the source's URL, without the values of its query."""
     async with serving() as web, reading() as client:
         web.route("/f", handler)
         origin = client.origin(f"{web.url}/f?token={SECRET}")
@@ -106,7 +106,7 @@ async def test_answers_that_hold_no_file(handler: Handler, expected: type[DataMo
     ],
 )
 async def test_a_body_without_a_clear_end(headers: bytes, words: str) -> None:
-    """An answer that contradicts itself about its length, or codes it in an unknown way, is refused by its header."""
+    """An answer with contradictory lengths or an unknown transfer coding is refused; the error names the header."""
     async with serving() as web, reading() as client:
         web.route("/f", raw(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n\r\nxx"))
         with pytest.raises(ServerError, match=rf"/f cannot be read: the answer's header {words}"):
@@ -140,19 +140,19 @@ async def test_bodies_of_another_length(
 
 @pytest_twisted.ensureDeferred
 async def test_chunks_that_are_none() -> None:
-    """What is no chunk where one should be is told, with the bytes that came before it."""
+    """The error for a malformed chunk says what came in its place, and after how many bytes."""
     async with serving() as web, reading() as client:
         web.route("/f", raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxy\r\n0xff\r\n"))
         received, error = await until_broken(await client.origin(f"{web.url}/f").open())
     assert received == b"xy"
     assert error is not None
-    assert "/f cannot be read on after 2 bytes: where the size of a chunk was to come came '0xff'" in error.message
+    assert "/f cannot be read on after 2 bytes: expected the size of a chunk, got '0xff'" in error.message
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;a=b\r\nx\r\n"])
 async def test_chunks_of_one_byte(chunk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few are read at a time, so that others are served between; chunks as servers send them are read as before."""
+    """Few chunks of one byte are read at a time, so that others are served between; usual chunks are not slowed."""
     read: list[int] = []
 
     class Watched(ChunkParser):
@@ -174,7 +174,7 @@ async def test_chunks_of_one_byte(chunk: bytes, monkeypatch: pytest.MonkeyPatch)
 
 @pytest_twisted.ensureDeferred
 async def test_a_reset_in_the_middle() -> None:
-    """A connection that is reset under the body is lost, and told with the bytes that came."""
+    """A reset within the body raises ConnectionLost, with the number of bytes that came."""
 
     async def handler(exchange: Exchange) -> None:
         exchange.write(exchange.head(200, [("Content-Length", "100")]) + b"x" * 10)
@@ -192,7 +192,7 @@ async def test_a_reset_in_the_middle() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_reset_where_the_connection_is_the_end() -> None:
-    """Without a length, a reset is no end of the file."""
+    """A body without a length that ends with a reset is not complete."""
 
     async def handler(exchange: Exchange) -> None:
         exchange.write(exchange.head(200, [("Connection", "close")]) + b"x" * 10)
@@ -207,7 +207,7 @@ async def test_a_reset_where_the_connection_is_the_end() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_part_of_another_length() -> None:
-    """A resumed read without a Content-Length is counted against its Content-Range."""
+    """The body of a resumed read without Content-Length is checked against its Content-Range."""
 
     def handler(exchange: Exchange) -> None:
         headers = [("ETag", '"1"'), ("Content-Range", "bytes 10-99/100"), ("Transfer-Encoding", "chunked")]
@@ -223,7 +223,7 @@ async def test_a_part_of_another_length() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_after_excess_the_connection_is_not_used_again() -> None:
-    """What a server sent too much is never taken for the answer to the next request."""
+    """Bytes after the end of an answer are never taken for the next answer."""
     async with serving() as web, reading() as client:
         web.route("/f", excess(b"x" * 10 + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 10))
         web.route("/g", File(b"good"))
@@ -243,7 +243,7 @@ async def test_after_excess_the_connection_is_not_used_again() -> None:
     ids=["no answer", "no more bytes"],
 )
 async def test_silence(make: Callable[[], Handler], words: str) -> None:
-    """A server from which nothing comes for the idle timeout has stalled, and its connection is dropped."""
+    """If nothing comes for the idle timeout, Stalled is raised and the connection closed."""
     async with serving() as web, reading(idle_timeout=0.3) as client:
         web.route("/f", make())
         with pytest.raises(Stalled, match=words):
@@ -253,7 +253,7 @@ async def test_silence(make: Callable[[], Handler], words: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_refusal_is_told_without_its_page() -> None:
-    """A refusal whose page never comes, or never ends, is told all the same, and soon."""
+    """A refusal is raised soon even if its page never comes, never ends or is malformed."""
 
     async def endless(exchange: Exchange) -> None:
         exchange.write(exchange.head(404, []))
@@ -264,7 +264,8 @@ async def test_a_refusal_is_told_without_its_page() -> None:
     async with serving() as web, reading(idle_timeout=60) as client:
         web.route("/never", lambda exchange: exchange.answer(404, [], length=9))
         web.route("/endless", endless)
-        for path in ("/never", "/endless"):
+        web.route("/malformed", raw(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"))
+        for path in ("/never", "/endless", "/malformed"):
             with pytest.raises(SourceNotFound):
                 await client.origin(web.url + path).open()
 
@@ -279,7 +280,7 @@ async def test_slow_is_not_silent() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nobody_there() -> None:
-    """A port where nobody listens, and a name that has no address, are told as they are."""
+    """The errors for a port where nobody listens and for a name without an address say so."""
     async with reading() as client:
         port = free_port()
         with pytest.raises(ConnectFailed, match=rf"cannot connect to 127\.0\.0\.1 port {port}: .*refused"):
@@ -290,7 +291,7 @@ async def test_nobody_there() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_name_that_is_not_looked_up() -> None:
-    """A name server that does not answer is told as that, and the others' names are looked up meanwhile."""
+    """The error for a name server that does not answer says so; other names are looked up meanwhile."""
     answer = threading.Event()
 
     def look_up(host: str, *_: object) -> AddressInfo:
@@ -353,7 +354,7 @@ async def test_a_server_without_any_sign_of_change() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_part_that_was_cut_is_taken_up_again() -> None:
-    """A read that broke goes on from where it was, and both parts make the file."""
+    """A read that broke off is resumed where it was, and both parts together are the file."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT, etag='"1"', cut=4321, cuts=1))
         origin = client.origin(f"{web.url}/f")

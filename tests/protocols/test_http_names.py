@@ -1,4 +1,4 @@
-"""What a file on the web is called, and what its headers tell of it."""
+"""The name of a file on the web, and what its headers say of it."""
 
 import hashlib
 import time
@@ -57,13 +57,13 @@ def inspection(
         (b"attachment; filename*=KOI8-R''%C4%C1.csv", "да.csv"),
         (b"attachment; filename*=Shift_JIS''%83f.csv", "デ.csv"),
         (b"attachment; filename*=GBK''%CA%FD.csv", "数.csv"),
-        # What is not what it says gives way to the plain name, or to the URL's.
+        # If the charset does not fit, the plain name or the URL's counts.
         (b"attachment; filename*=UTF-8''na%EFve.csv; filename=data.csv", "data.csv"),
         (b"attachment; filename*=UTF-8''na%EFve.csv", ""),
         (b"attachment; filename*=''data.csv", ""),
         (b"attachment; filename*=data.csv", ""),
         (b"attachment; filename*=x'y'z'; filename=data.csv", "data.csv"),
-        # Percent-encoded without saying so.
+        # Percent-encoded in the plain parameter.
         (b'attachment; filename="na%C3%AFve%20x.csv"', "naïve x.csv"),
         (b"attachment; filename=na%EFve.csv", "naïve.csv"),
         (b'attachment; filename="100%.csv"', "100%.csv"),
@@ -138,7 +138,7 @@ def test_a_name_is_a_name(header: bytes, start: bytes) -> None:
 
 @pytest.mark.parametrize("unit", [b'a="', b";", b";a=", b"=?", b";filename*0*=", b"%", b"\\", b'x="', b" ", b"\xe9"])
 def test_an_endless_header_takes_no_time(unit: bytes) -> None:
-    """However long a header is, and whatever is in it, no more of it is read than names need."""
+    """Of a long header only a bounded beginning is parsed."""
     begun = time.process_time()
     disposition_name(b"attachment; filename=x" + unit * (2**20 // len(unit)))
     disposition_name(b'attachment; filename="' + unit * (2**20 // len(unit)))
@@ -187,7 +187,7 @@ def test_names_in_urls(path: str, name: str) -> None:
     ],
 )
 def test_safe_names(text: str, name: str) -> None:
-    """A name fits 255 bytes with its extension kept, and nothing in it misleads."""
+    """A safe name fits 255 bytes, keeps its extension, and has no characters that mislead."""
     assert safe_name(text) == name
 
 
@@ -205,7 +205,7 @@ def test_safe_names(text: str, name: str) -> None:
     ],
 )
 def test_where_a_name_comes_from(headers: list[tuple[str, str]], asked: str, url: str, name: str) -> None:
-    """The server's word goes before the final URL, that before the one asked for."""
+    """Content-Disposition goes before the final URL, which goes before the requested one."""
     found = inspection(*headers, asked=f"https://example.org{asked}", url=f"https://example.org{url}")
     assert found.name == name
 
@@ -229,7 +229,7 @@ def test_where_a_name_comes_from(headers: list[tuple[str, str]], asked: str, url
     ],
 )
 def test_identities(headers: list[tuple[str, str]], length: int | None, identity: str | None) -> None:
-    """A strong tag is an identity; else time and size are, if the time is older than the answer."""
+    """The identity is a strong ETag, else the time and size if the time is older than the answer."""
     assert inspection(*headers, length=length).identity == identity
 
 
@@ -238,7 +238,7 @@ def test_identities(headers: list[tuple[str, str]], length: int | None, identity
     [('tag "a b"', '"a b"'), (f"date {MOMENT} 10", MOMENT), (f'weak W/"a" {MOMENT} 10', None), ("other", None)],
 )
 def test_conditions(identity: str, condition: str | None) -> None:
-    """A strong validator is what If-Range takes, a weak one is not sent."""
+    """If-Range has a strong validator; a weak one is not sent."""
     assert if_range(identity) == condition
 
 
@@ -263,14 +263,14 @@ def _base64(algorithm: str, content: bytes = b"x") -> str:
     ],
 )
 def test_published_digests(headers: list[tuple[str, str]], status: int, algorithms: set[str]) -> None:
-    """Digests of the whole file are understood in every form servers give them, those of a part are not taken."""
+    """Digests of the whole file are read in every form; those of a part are ignored."""
     ranged = [("Content-Range", "bytes 0-9/100")] if status == 206 else []
     found = inspection(*headers, *ranged, status=status).digests
     assert found == {name: hashlib.new(name, b"x").hexdigest() for name in algorithms}
 
 
 def test_the_newer_digest_goes_before_the_older() -> None:
-    """Where two headers give the same algorithm, the newer standard's is believed."""
+    """If two headers have the same algorithm, the one of the newer standard counts."""
     found = inspection(
         ("Digest", f"sha-256={_base64('sha256', b'old')}"), ("Repr-Digest", f"sha-256=:{_base64('sha256', b'new')}:")
     )

@@ -39,7 +39,7 @@ ANSWERS = {
     "until the connection ends": b"HTTP/1.0 200 OK\n\n" + CONTENT,
 }
 KEPT = {"plain", "no reason", "a padded size", "a size with zeros", "extensions and trailers"}
-"""What is plain enough for the connection to serve again."""
+"""The answers that are unambiguous, so that the connection is used again."""
 
 
 def raw(answer: bytes, *, close: bool = False) -> Handler:
@@ -60,7 +60,7 @@ def raw(answer: bytes, *, close: bool = False) -> Handler:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_what_curl_reads(name: str) -> None:
-    """The file that curl gets is the file that a look and a read find."""
+    """``inspect`` and ``open`` find the same file as curl."""
     async with serving() as web, reading() as client:
         web.route("/data.csv", raw(ANSWERS[name], close=True))
         url = f"{web.url}/data.csv"
@@ -75,7 +75,7 @@ async def test_what_curl_reads(name: str) -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name != "until the connection ends"])
 async def test_the_connection_after_it(name: str) -> None:
-    """After what could have been read otherwise the next request goes by another connection, and is not held up."""
+    """After an ambiguous answer the next request uses another connection, without delay."""
     async with serving() as web, reading() as client:
         web.route("/data.csv", raw(ANSWERS[name]))
         for _ in range(2):
@@ -104,7 +104,7 @@ async def test_what_is_read_otherwise_may_still_break() -> None:
     ],
 )
 async def test_lengths_that_are_refused(values: tuple[bytes, ...], told: str) -> None:
-    """Lengths that differ, and what is no length, are refused by the header's name and what it says."""
+    """Contradictory and malformed lengths are refused; the error has the header's name and value."""
     async with serving() as web, reading() as client:
         web.route("/f", raw(OK + b"".join(b"Content-Length: %b\r\n" % value for value in values) + b"\r\nabcdefg"))
         for asking in (client.origin(f"{web.url}/f").open, client.origin(f"{web.url}/f").inspect):
@@ -120,7 +120,7 @@ async def test_lengths_that_are_refused(values: tuple[bytes, ...], told: str) ->
 )
 @pytest.mark.parametrize("by_chunks", [False, True])
 async def test_a_whole_file_as_a_part(given: str, size: int, by_chunks: bool) -> None:
-    """A 206 that nobody asked for is the file where its Content-Range says that all of it is there."""
+    """An unasked 206 is the file if its Content-Range says that it holds all of it."""
     content = b"a,b\n1,2\n"
     headers = [("Content-Range", given)]
     body = b"8\r\n%b\r\n0\r\n\r\n" % content if by_chunks else content
@@ -146,13 +146,16 @@ async def test_a_whole_file_as_a_part(given: str, size: int, by_chunks: bool) ->
         ([("Content-Range", "bytes 0-3/8")], "it holds the bytes 0 to 3 of 8, not the whole file"),
         ([("Content-Range", "bytes 4-7/8")], "it holds the bytes 4 to 7 of 8, not the whole file"),
         ([("Content-Range", "bytes 0-3/*")], "it holds the bytes 0 to 3 of a length that it does not tell"),
-        ([("Content-Range", "bytes 0-7/8")], "its header 'Content-Range' is 'bytes 0-7/8', which tells no part"),
-        ([("Content-Range", "all")], "its header 'Content-Range' is 'all', which tells no part"),
+        (
+            [("Content-Range", "bytes 0-7/8")],
+            "its header 'Content-Range' is 'bytes 0-7/8', which does not describe",
+        ),
+        ([("Content-Range", "all")], "its header 'Content-Range' is 'all', which does not describe"),
         ([], "it has no header 'Content-Range'"),
     ],
 )
 async def test_a_part_as_a_file(headers: list[tuple[str, str]], words: str) -> None:
-    """A 206 that nobody asked for, and that is not the whole file, is refused by what it holds."""
+    """An unasked 206 that does not hold the whole file is refused; the error says what it holds."""
     async with serving() as web, reading() as client:
         web.route("/f", lambda exchange: exchange.answer(206, headers, b"abcd"))
         for asking in (client.origin(f"{web.url}/f").open, client.origin(f"{web.url}/f").inspect):

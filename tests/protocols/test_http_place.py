@@ -22,7 +22,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Served:
-    """A file; ``changes`` counts down the ranges that are given before it is another.
+    """A file that changes after ``changes`` ranges.
 
     Ranges are given in whole blocks of ``block`` bytes, of which there are at most ``cap``; ``up``: they begin with the
     block behind what is asked for.
@@ -72,13 +72,13 @@ class Served:
 
 
 def asked(bucket: Rehearsal) -> list[tuple[str | None, str | None]]:
-    """Return of each request the range that it wanted, and its condition."""
+    """Return the Range and If-Match of each request."""
     return [(each.headers.get("range"), each.headers.get("if-match")) for each in bucket.asked()]
 
 
 @pytest_twisted.ensureDeferred
 async def test_ranges_of_one_file(bucket: Rehearsal) -> None:
-    """The first bytes tell the size and what the file is; every further range is of that file."""
+    """The first answer has the size and the ETag; every further range is requested with that ETag."""
     bucket.answer("f", Served())
     assert await read(bucket.reading.origin("f")) == (0, DATA)
     first, *others = asked(bucket)
@@ -97,10 +97,21 @@ async def test_ranges_of_one_file(bucket: Rehearsal) -> None:
 async def test_whole_where_ranges_will_not_do(
     served: Callable[[Exchange], None], requests: int, bucket: Rehearsal
 ) -> None:
-    """Where the service gives no ranges, or does not tell of what, the file is read by one request."""
+    """If the service serves no ranges, or ranges without an ETag or a total, the file is read by one request."""
     bucket.answer("f", served)
     assert await read(bucket.reading.origin("f")) == (0, DATA)
     assert len(bucket.asked()) == requests
+
+
+@pytest.mark.parametrize("told", [f"bytes 0-{MIB - 1}/*", f"bytes 0-{MIB - 1}/{len(DATA)}", "", "bytes x"])
+@pytest_twisted.ensureDeferred
+async def test_a_part_that_nobody_asked_for(told: str, bucket: Rehearsal) -> None:
+    """An answer with a part of the file to a request for all of it is not taken for the file."""
+    headers = [("Last-Modified", "Sat, 28 Nov 2026 10:00:00 GMT")]
+    headers += [("Content-Range", told)] * bool(told)
+    bucket.answer("f", lambda exchange: exchange.answer(206, headers, DATA[:MIB]))
+    with pytest.raises(errors.ServerError, match="answers with a part of it although all of it was asked for"):
+        await read(bucket.reading.origin("f"))
 
 
 async def read_and_resumed(bucket: Rehearsal) -> None:
@@ -119,7 +130,7 @@ async def read_and_resumed(bucket: Rehearsal) -> None:
 @pytest.mark.parametrize(("block", "cap"), [(1, 300_000), (70_000, 100), (70_000, 1)])
 @pytest_twisted.ensureDeferred
 async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Rehearsal) -> None:
-    """Where a service gives fewer bytes than it is asked for, or whole blocks, the file is read on all the same."""
+    """A service that gives fewer bytes than requested, or whole blocks, is read to the end."""
     bucket.answer("f", Served(block=block, cap=cap, changes=10_000))
     await read_and_resumed(bucket)
 
@@ -127,14 +138,14 @@ async def test_other_ranges_than_were_asked_for(block: int, cap: int, bucket: Re
 @pytest.mark.parametrize("block", [1000, 70_000, 400_000])
 @pytest_twisted.ensureDeferred
 async def test_ranges_that_begin_behind(block: int, bucket: Rehearsal) -> None:
-    """Where a service rounds up to whole blocks, a range is asked for again from further before, without a gap."""
+    """If a service rounds up to whole blocks, the range is requested again from further before, without a gap."""
     bucket.answer("f", Served(block=block, up=True, changes=10_000))
     await read_and_resumed(bucket)
 
 
 @pytest_twisted.ensureDeferred
 async def test_changed_between_ranges(bucket: Rehearsal) -> None:
-    """A file that becomes another is no file; the next attempt reads the whole, which no range can contradict."""
+    """A change between two ranges raises SourceChanged; the next attempt reads the file by one request."""
     bucket.answer("f", Served(changes=2))
     with pytest.raises(errors.SourceChanged):
         await read(bucket.reading.origin("f"))
@@ -154,7 +165,7 @@ async def test_changed_between_ranges(bucket: Rehearsal) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_empty(bucket: Rehearsal, told: dict[str, str], requests: int) -> None:
-    """Nothing more is asked of a file where the refusal of its first range tells that it is empty, and which it is."""
+    """No second request is sent if the refusal of the first range says that the file is empty, and identifies it."""
 
     def serve(exchange: Exchange) -> None:
         if "range" in exchange.request.headers:

@@ -100,7 +100,7 @@ async def tunnels() -> AsyncIterator[Tunnels]:
 
 @pytest_twisted.ensureDeferred
 async def test_http_goes_through_the_proxy_by_its_whole_url() -> None:
-    """A plain request is put to the proxy with the URL in full, and the proxy finds the host's address."""
+    """An http request goes to the proxy with the whole URL, and the proxy resolves the host."""
     async with serving() as web, reading(proxy=web.url) as client:
         web.route("/f", File(CONTENT))
         assert await content_of(client, "http://data.example.org:8080/f?a=b") == CONTENT
@@ -113,7 +113,7 @@ async def test_http_goes_through_the_proxy_by_its_whole_url() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("welcome", [b"HTTP/1.1 200 OK\r\nVia: 1.1 tests\r\n\r\n", b"HTTP/1.0  200\nX Y: z\n\n"])
 async def test_https_goes_through_a_tunnel(tmp_path: Path, host: str, welcome: bytes) -> None:
-    """TLS is spoken with the server itself, verified, through a connection that the proxy made; it is kept."""
+    """TLS with the server itself, verified, goes through a tunnel, which is kept for further requests."""
     authority = Authority(tmp_path)
     async with serving(authority.server()) as web, tunnels() as proxy:
         proxy.welcome = welcome
@@ -126,7 +126,7 @@ async def test_https_goes_through_a_tunnel(tmp_path: Path, host: str, welcome: b
 
 @pytest_twisted.ensureDeferred
 async def test_a_tunnel_is_verified_too(tmp_path: Path) -> None:
-    """A certificate that does not hold is refused through a proxy as well."""
+    """A certificate that cannot be verified is refused through a proxy, too."""
     authority = Authority(tmp_path)
     async with serving(authority.server("elsewhere.example.org")) as web, tunnels() as proxy:
         async with reading(proxy=proxy.url, ca_file=authority.file) as client:
@@ -148,7 +148,7 @@ async def test_a_tunnel_is_verified_too(tmp_path: Path) -> None:
     ],
 )
 async def test_a_proxy_that_refuses(refusal: bytes, expected: type[Exception], words: str) -> None:
-    """What the proxy says to CONNECT is told."""
+    """The error has the status by which the proxy refuses CONNECT."""
     async with tunnels() as proxy, reading(proxy=proxy.url) as client:
         proxy.refusal = refusal
         with pytest.raises(expected, match=words):
@@ -157,7 +157,7 @@ async def test_a_proxy_that_refuses(refusal: bytes, expected: type[Exception], w
 
 @pytest_twisted.ensureDeferred
 async def test_a_proxy_that_asks_for_a_login_or_is_not_there() -> None:
-    """A 407 to a plain request, and a proxy that cannot be reached, are told as the proxy's."""
+    """The errors for a 407 and for a proxy that cannot be reached name the proxy."""
     async with serving() as web, reading(proxy=web.url) as client:
         web.route("/f", status(407))
         with pytest.raises(AuthenticationFailed, match="proxy asks for a login"):
@@ -170,7 +170,7 @@ async def test_a_proxy_that_asks_for_a_login_or_is_not_there() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_rules_hold_through_a_proxy() -> None:
-    """An inside address in a URL is refused before the proxy is asked."""
+    """A private address in a URL is refused before the proxy is asked."""
     async with serving() as web, reading(addresses=(), proxy=web.url) as client:
         for url in ("http://10.0.0.1/f", "http://2130706433/f", "https://169.254.169.254/f"):
             with pytest.raises(SourceNotAllowedHere):
@@ -189,7 +189,7 @@ async def test_the_rules_hold_through_a_proxy() -> None:
     ],
 )
 def test_proxies_that_cannot_be_used(proxy: str) -> None:
-    """A proxy that is not the address of one is told when datamover starts, without a login in it."""
+    """An unusable ``http.proxy`` is a ConfigError at the start, which does not quote a login in it."""
     with pytest.raises(ConfigError, match=r"http\.proxy: expected the address of an HTTP proxy") as raised:
         HttpClient(reactor, schema.Http(proxy=proxy), schema.Transfers(), SourcePolicy(), SourceCredentials())
     assert "s3cr3t" not in raised.value.message

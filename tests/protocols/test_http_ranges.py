@@ -1,4 +1,4 @@
-"""One file over several connections: when that begins, what it must not do, and that the file is whole all the same."""
+"""One file over several connections: when that begins, what it must not do, and that the file arrives whole."""
 
 import math
 import os
@@ -24,7 +24,7 @@ GIVEN = [("Accept-Ranges", "bytes")]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files are split, and early; none is looked at once more at its end."""
+    """Split small files, early, and look at none again at its end."""
     monkeypatch.setattr(steady, "QUICK", math.inf)
     monkeypatch.setattr(steady, "LARGE", math.inf)
     monkeypatch.setattr(ranges, "WORTH", 2**20)
@@ -39,7 +39,7 @@ def slow_file(**told: object) -> File:
 
 
 class Ranges:
-    """Serves a file; what is asked for as a range with an end goes through ``first``, if that wants it."""
+    """Serves a file; ``first`` may answer the requests for ranges with an end itself."""
 
     def __init__(self, file: File, first: Callable[[Exchange, int], bool]) -> None:
         """``first`` gets the request and its number among those for ranges, and tells whether it has answered."""
@@ -74,7 +74,7 @@ async def read(handler: Handler, *, streams: int = 4) -> tuple[bytes, DataMoverE
 
 @pytest_twisted.ensureDeferred
 async def test_a_slow_stream_becomes_several() -> None:
-    """What one connection brings slowly is brought by as many as are allowed, in order, each asking for its range."""
+    """A file that is slow over one connection is read over as many as are allowed, in order, each with its range."""
     serve = Ranges(slow_file(), lambda *_: False)
     received, error, web = await read(serve)
     assert (received == CONTENT, error) == (True, None)
@@ -87,7 +87,7 @@ async def test_a_slow_stream_becomes_several() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nginx(tmp_path: Path) -> None:
-    """A server that gives each connection its rate gives several of them more, and the file is whole."""
+    """nginx, which limits the rate of each connection, sends a file faster over several, and whole."""
     (tmp_path / "f").write_bytes(CONTENT)
     os.utime(tmp_path / "f", (1_700_000_000, 1_700_000_000))
     config = "location / { limit_rate 1m; }"
@@ -100,7 +100,7 @@ async def test_nginx(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_file_that_wants_a_cookie() -> None:
-    """The further connections carry the cookie that the first request was sent to fetch, and none fetches another."""
+    """The further connections send the cookie that the first request got, and get no other."""
     file = slow_file()
 
     def guarded(exchange: Exchange) -> None:
@@ -127,7 +127,7 @@ async def test_a_file_that_wants_a_cookie() -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_what_cannot_be_split(told: dict[str, object]) -> None:
-    """A file is asked for once, where ranges of it might not fit together."""
+    """A file is read by one request if ranges of it might not fit together."""
     received, error, web = await read(slow_file(**told))
     assert (received == CONTENT, error, len(web.requests)) == (True, None, 1)
 
@@ -141,7 +141,7 @@ async def test_one_stream_is_all_that_is_allowed() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_from_where_an_earlier_read_ended() -> None:
-    """What is left of a file that was begun is brought by several connections as well."""
+    """The rest of a resumed file is read over several connections, too."""
     async with serving() as web, reading() as client:
         web.route("/f", slow_file())
         origin = client.origin(f"{web.url}/f")
@@ -154,7 +154,7 @@ async def test_from_where_an_earlier_read_ended() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_busy_host_is_left_alone() -> None:
-    """While other files come from the host, none of them takes more than its share of connections."""
+    """Several files of one host share its connections."""
     serve = Ranges(slow_file(), lambda *_: False)
     async with serving() as web, reading(streams=3) as client:
         web.route("/f", serve)
@@ -168,7 +168,7 @@ async def test_a_busy_host_is_left_alone() -> None:
 @pytest.mark.parametrize("status", [403, 429, 503])
 @pytest_twisted.ensureDeferred
 async def test_no_second_connection_is_given(status: int) -> None:
-    """A server that refuses a range is not asked again: the stream goes on to its end."""
+    """If a server refuses a range, no other is requested, and the stream is read to its end."""
 
     def refuse(exchange: Exchange, number: int) -> bool:
         exchange.answer(status)
@@ -182,7 +182,7 @@ async def test_no_second_connection_is_given(status: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_fewer_connections_are_given() -> None:
-    """What a server refuses while another range comes is asked for when it is its turn."""
+    """A range that is refused while another one is received is requested again when it is its turn."""
 
     def refuse(exchange: Exchange, number: int) -> bool:
         if number == 3:
@@ -213,7 +213,7 @@ async def test_changed_meanwhile() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_host_is_not_tried_twice() -> None:
-    """Where ranges turned out not to fit together, the next attempt reads the file as one stream."""
+    """After ranges that did not fit together the next attempt reads the file as one stream."""
     broken = Ranges(slow_file(), lambda exchange, number: number > 3 and _reset(exchange))
     async with serving() as web, reading() as client:
         web.route("/f", broken)
@@ -227,7 +227,7 @@ async def test_a_host_is_not_tried_twice() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_is_followed_once() -> None:
-    """What a redirect led to is read as one stream: it may lead elsewhere the next time."""
+    """A redirected file is read as one stream: the next request may be redirected elsewhere."""
     async with serving() as web, reading() as client:
         web.route("/f", redirect("/g"))
         web.route("/g", slow_file())
@@ -238,7 +238,7 @@ async def test_a_redirect_is_followed_once() -> None:
 @pytest.mark.parametrize("whose", ["offset", "total", "etag"])
 @pytest_twisted.ensureDeferred
 async def test_another_range_than_was_asked_for(whose: str) -> None:
-    """A range is taken for what was asked for only if it says that it is."""
+    """A range is used only if its Content-Range is the requested one."""
 
     def lie(exchange: Exchange, number: int) -> bool:
         if number < 4:
@@ -258,7 +258,7 @@ async def test_another_range_than_was_asked_for(whose: str) -> None:
 @pytest.mark.parametrize("block", [1000, 2**17, 2**20])
 @pytest_twisted.ensureDeferred
 async def test_ranges_that_begin_behind(block: int) -> None:
-    """Where a server rounds up to whole blocks, a range is asked for again from further before, without a gap."""
+    """If a server rounds up to whole blocks, the range is requested again from further before, without a gap."""
     file = slow_file()
 
     def rounds(exchange: Exchange, number: int) -> bool:
@@ -279,7 +279,7 @@ async def test_ranges_that_begin_behind(block: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_range_that_breaks_off() -> None:
-    """What is missing of a range is asked for once more; then the error is the file's."""
+    """The missing rest of a range is requested once more; after that its error is raised."""
     cut = slow_file(pace=None, cut=70_000)
 
     def broken(exchange: Exchange, number: int, *, to: int) -> bool:
@@ -305,7 +305,7 @@ def _reset(exchange: Exchange) -> bool:
 @pytest.mark.parametrize("how", ["closed", "cancelled"])
 @pytest_twisted.ensureDeferred
 async def test_letting_go(how: str) -> None:
-    """Whoever wants no more of it lets go of every connection."""
+    """Closing or cancelling releases every connection."""
     serve = Ranges(slow_file(), lambda *_: False)
     async with serving() as web, reading() as client:
         web.route("/f", serve)

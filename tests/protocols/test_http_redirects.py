@@ -1,4 +1,4 @@
-"""Redirects, logins on their way, and the addresses that names lead to."""
+"""Redirects, the logins that they carry, and the addresses of host names."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ async def test_redirects_are_followed(code: int, target: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_in_utf8() -> None:
-    """A Location that is not ASCII means what its UTF-8 says."""
+    """A Location in UTF-8 is percent-encoded."""
     async with serving() as web, reading() as client:
         web.route("/start", redirect("/données.csv"))
         web.route("/donn%C3%A9es.csv", File(CONTENT))
@@ -85,7 +85,7 @@ async def test_twenty_redirects_and_no_more() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("targets", [["/0"], ["/1", "/0"], ["/1", "/2", "/1"]])
 async def test_circles(targets: list[str]) -> None:
-    """A redirect to where the way has been is found at once."""
+    """A redirect to an earlier URL is detected at once."""
     async with serving() as web, reading() as client:
         for number, target in enumerate(targets):
             web.route(f"/{number}", redirect(target))
@@ -110,7 +110,7 @@ async def test_circles(targets: list[str]) -> None:
     ],
 )
 async def test_where_no_redirect_may_lead(target: str, words: str) -> None:
-    """A redirect to what the rules do not allow is refused before anything is connected, and no secret is told."""
+    """A redirect that the rules refuse raises an error before anything is connected; it quotes no query."""
     async with serving() as web, reading(allow=("http://127.0.0.1:*/",)) as client:
         web.route("/start", redirect(target))
         origin = client.origin(f"{web.url}/start")
@@ -150,7 +150,7 @@ async def test_from_https_to_http(tmp_path: Path) -> None:
     ],
 )
 async def test_inside_addresses_are_not_connected_to(url: str) -> None:
-    """An inside address is refused however it is spelt, where no rule names it."""
+    """A private address is refused in every spelling unless a rule names it."""
     async with serving() as web, reading(addresses=()) as client:
         web.route("/f", File(CONTENT))
         with pytest.raises(SourceNotAllowedHere):
@@ -161,7 +161,7 @@ async def test_inside_addresses_are_not_connected_to(url: str) -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("allow", [None, ("http://localhost:*/",)])
 async def test_a_name_that_leads_inside(allow: tuple[str, ...] | None) -> None:
-    """A host name that resolves to an inside address is refused, a rule for the name notwithstanding."""
+    """A host name that resolves to a private address is refused, even if a rule names the host."""
     async with serving() as web, reading(addresses=(), allow=allow) as client:
         web.route("/f", File(CONTENT))
         web.route("/start", redirect(f"{web.url_of('localhost')}/f"))
@@ -177,7 +177,7 @@ async def test_a_name_that_leads_inside(allow: tuple[str, ...] | None) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_rule_for_one_path_allows_no_other() -> None:
-    """A rule that names an inside address opens it for its own path alone, on a kept connection too."""
+    """A rule for a path at a private address allows no other path, also over a kept connection."""
     async with serving() as web, reading(addresses=(), allow=("http://127.0.0.1:*/open/",)) as client:
         web.route("/open/f", File(CONTENT))
         web.route("/open/start", redirect("/shut/f"))
@@ -191,7 +191,7 @@ async def test_a_rule_for_one_path_allows_no_other() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_login_goes_where_it_belongs(tmp_path: Path) -> None:
-    """A login is sent under its prefix, and never on a redirect out of it, to another path, port or host."""
+    """A login is sent only below its prefix, and not on redirects to another path, port or host."""
     secret = tmp_path / "token"
     secret.write_text("s3cr3t\n")
     secret.chmod(0o600)
@@ -218,7 +218,7 @@ async def test_a_login_goes_where_it_belongs(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_login_that_cannot_be_read(tmp_path: Path) -> None:
-    """A missing secret is told by its file's name before anything is sent."""
+    """A missing secret is an error that names its file, before anything is sent."""
     async with serving() as web:
         login = schema.Credential(url=web.url, username="me", password_file=tmp_path / "missing")
         async with reading(credentials=(login,)) as client:
@@ -229,7 +229,7 @@ async def test_a_login_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_out_of_a_clients_own_sources(tmp_path: Path) -> None:
-    """What a client may not name it is not redirected to, least of all below the prefix of a login; others are."""
+    """A client is not redirected to what its own rules refuse; others are."""
     token = tmp_path / "token"
     token.write_text("s3cr3t")
     token.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Reads that go on where an earlier one ended, and those that must begin anew."""
+"""Reads that are resumed at an offset, and those that must begin anew."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("offset", [1, 4096, len(CONTENT) - 1, len(CONTENT)])
 async def test_nginx_is_resumed(nginx: Nginx, offset: int) -> None:
-    """A read goes on from any offset, the end included, while the file is the same."""
+    """A read is resumed at any offset, also at the end, if the file is the same."""
     async with reading() as client:
         origin = client.origin(f"{nginx.url}/file.csv")
         found = await origin.inspect()
@@ -58,7 +58,7 @@ async def test_what_cannot_be_resumed_begins_anew(nginx: Nginx, offset: int, ide
 @pytest.mark.parametrize(("etag", "resumed"), [('"1"', True), ('W/"1"', False)])
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_caps_ranges(etag: str, resumed: bool) -> None:
-    """A read goes on by as many ranges as it takes, where a changed file would be told from this one."""
+    """A server that sends short ranges is read by as many as needed, if a changed file would be noticed."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT, etag=etag, cap=700))
         origin = client.origin(f"{web.url}/f")
@@ -122,7 +122,7 @@ async def test_which_identities_resume(file: File, resumed: bool) -> None:
     ],
 )
 async def test_a_part_that_is_not_the_one_asked_for(headers: list[tuple[str, str]]) -> None:
-    """A 206 that holds other bytes, or does not say which, is put aside and the file read from its beginning."""
+    """A 206 that holds other bytes, or does not say which, is dropped, and the file is read from its beginning."""
 
     def handler(exchange: Exchange) -> None:
         if "range" in exchange.request.headers:
@@ -158,7 +158,7 @@ def blocks(block: int, *, up: bool, asked: list[str], tag: str = '"1"') -> Handl
 @pytest.mark.parametrize("offset", [1, 4095, 4096, 4097, 8191])
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_gives_whole_blocks(offset: int, up: bool) -> None:
-    """What comes before the offset is dropped; what begins behind it is asked for again from further before."""
+    """Bytes before the offset are dropped; a block that begins behind it is requested again from further before."""
     asked: list[str] = []
     async with serving() as web, reading() as client:
         web.route("/f", blocks(4096, up=up, asked=asked))
@@ -171,7 +171,7 @@ async def test_a_server_that_gives_whole_blocks(offset: int, up: bool) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_always_begins_behind() -> None:
-    """Where no range holds what is asked for, the file is read from its beginning, in the same attempt."""
+    """If no range holds the offset, the file is read from its beginning in the same attempt."""
 
     def handler(exchange: Exchange) -> None:
         if "range" in exchange.request.headers:
@@ -188,7 +188,7 @@ async def test_a_server_that_always_begins_behind() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_blocks_of_another_file() -> None:
-    """A block that begins before the offset is no continuation if the file is another."""
+    """A block that begins before the offset is not used if it is of another file."""
     async with serving() as web, reading() as client:
         web.route("/f", blocks(4096, up=False, asked=[], tag='"2"'))
         source = await client.origin(f"{web.url}/f").open(5000, 'tag "1"')
@@ -198,7 +198,7 @@ async def test_blocks_of_another_file() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_block_that_breaks_off_before_the_offset() -> None:
-    """A body that ends among the bytes that are dropped is a broken one, and not the end of the file."""
+    """A body that ends within the bytes to drop is an error, not the end of the file."""
 
     def handler(exchange: Exchange) -> None:
         told = [("ETag", '"1"'), ("Content-Range", f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}")]
@@ -218,7 +218,7 @@ async def test_a_block_that_breaks_off_before_the_offset() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("status", [400, 403, 404, 412, 501, 500, 503, 504])
 async def test_a_range_that_is_refused(status: int) -> None:
-    """Where a server refuses the range, the file is read from its beginning; a refusal that may pass is waited for."""
+    """If a server refuses the range, the file is read from its beginning; a temporary refusal is raised."""
 
     def handler(exchange: Exchange) -> None:
         if "range" in exchange.request.headers:
@@ -239,7 +239,7 @@ async def test_a_range_that_is_refused(status: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_part_of_a_changed_file_is_put_aside() -> None:
-    """A server that ignores If-Range and sends a part of another file is not believed."""
+    """A server that ignores If-Range and sends a part of another file is noticed, and the file is read anew."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT, etag='"2"', heed_if_range=False))
         source = await client.origin(f"{web.url}/f").open(10, 'tag "1"')
@@ -266,7 +266,7 @@ async def test_a_short_answer_to_a_condition_is_believed() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("etag", "offset"), [('"1"', len(CONTENT)), ('"2"', 0)])
 async def test_an_offset_at_the_end(etag: str, offset: int) -> None:
-    """A 416 at the size of a file that is the same leaves nothing to read; of another, it all begins anew."""
+    """After a 416 at the file's size nothing is left to read if it is the same file; another one is read anew."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT, etag=etag, heed_if_range=False))
         source = await client.origin(f"{web.url}/f").open(len(CONTENT), 'tag "1"')
@@ -276,7 +276,7 @@ async def test_an_offset_at_the_end(etag: str, offset: int) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_is_restarted_underneath(tmp_path: Path) -> None:
-    """A read that nginx's end broke goes on at the restarted one, and both parts make the file."""
+    """A read that a stop of nginx broke off is resumed after its restart, and both parts together are the file."""
     content = os.urandom(2**20) * 32
     (tmp_path / "f").write_bytes(content)
     with Nginx(tmp_path) as nginx:

@@ -22,7 +22,7 @@ RANGES = [("Accept-Ranges", "bytes")]
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("offset", [0, 2**20])
 async def test_nginx(tmp_path: Path, offset: int) -> None:
-    """What nginx sends of a file that is written in place meanwhile, at once or from an offset, is not the file."""
+    """A file on nginx that is written in place while it is read, whole or from an offset, raises SourceChanged."""
     file = tmp_path / "f"
     file.write_bytes(8 * OLD)
     os.utime(file, (LONG_AGO, LONG_AGO))
@@ -40,7 +40,7 @@ async def test_nginx(tmp_path: Path, offset: int) -> None:
 
 
 class _Seldom(File):
-    """Tells what it told at first once among the answers to HEAD, as one of several servers may."""
+    """Sends the first ETag in one of the answers to HEAD, as one of several servers behind a name may."""
 
     asked = 0
 
@@ -53,7 +53,7 @@ class _Seldom(File):
 
 
 class _Generated(File):
-    """Was always made this moment, and is not kept."""
+    """Is made anew for each request."""
 
     def __call__(self, exchange: Exchange) -> None:
         self.modified = time.time() + (1 if exchange.request.method == "HEAD" else 0)
@@ -86,7 +86,7 @@ class _Generated(File):
     ],
 )
 async def test_what_is_told_at_the_end(file: File, then: dict[str, Any], changed: bool) -> None:
-    """Another time, tag or size at the end shows a change, unless the server tells such of a file that is the same."""
+    """Another time, tag or size at the end is a change, unless the server sends them for an unchanged file, too."""
     async with serving() as web, reading() as client:
         web.route("/f", file)
         source = await client.origin(f"{web.url}/f").open()
@@ -100,7 +100,7 @@ async def test_what_is_told_at_the_end(file: File, then: dict[str, Any], changed
 
 @pytest_twisted.ensureDeferred
 async def test_redirected_at_the_end() -> None:
-    """Where a HEAD leads to another page, such as of a login that has expired, nothing is told of the file."""
+    """A HEAD that is redirected, as when a login has expired, says nothing of the file."""
     file, moved = File(OLD, etag='"1"'), redirect("/login")
 
     async with serving() as web, reading() as client:
@@ -135,7 +135,7 @@ async def test_a_server_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, hang
 async def test_small_files_cost_one_request(
     monkeypatch: pytest.MonkeyPatch, size: int, quick: float, looks: int
 ) -> None:
-    """Only a large file, or one that took long, is looked at once more."""
+    """Only a large file, or one that took long, is looked at again."""
     monkeypatch.setattr(steady, "QUICK", quick)
     async with serving() as web, reading() as client:
         web.route("/f", File(bytes(size), etag='"1"'))

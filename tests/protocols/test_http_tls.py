@@ -1,4 +1,4 @@
-"""TLS to web servers: verified always, and told in words when it fails."""
+"""TLS to web servers: always verified, with errors that say why it fails."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,7 +22,7 @@ CONTENT = b"private" * 1000
 
 
 class Plain(Protocol):
-    """A server that answers everything in words."""
+    """A server that answers everything with plain text."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")  # type: ignore[union-attr]
@@ -37,7 +37,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_a_trusted_server(authority: Authority, host: str) -> None:
-    """A certificate of the authority in ca_file, for the name or address asked for, is good."""
+    """A certificate of the authority in ca_file is accepted for the requested name or address."""
     async with serving(authority.server()) as web, reading(ca_file=authority.file) as client:
         web.route("/f", File(CONTENT))
         for _ in range(2):
@@ -61,7 +61,7 @@ async def test_a_trusted_server(authority: Authority, host: str) -> None:
 async def test_certificates_that_do_not_hold(
     authority: Authority, make: Callable[[Authority], ServerTLS], words: str
 ) -> None:
-    """What is wrong with a certificate is said, and no request is sent."""
+    """The error says what is wrong with a certificate, and no request is sent."""
     async with serving(make(authority)) as web, reading(ca_file=authority.file) as client:
         origin = client.origin(f"{web.url}/f?key=s3cr3t")
         for asking in (origin.inspect, origin.open):
@@ -75,7 +75,7 @@ async def test_certificates_that_do_not_hold(
 
 @pytest_twisted.ensureDeferred
 async def test_without_ca_file_an_own_authority_is_not_trusted(authority: Authority) -> None:
-    """Only the system's authorities are trusted where none is named."""
+    """Without ca_file only the system's authorities are trusted."""
     async with serving(authority.server()) as web, reading() as client:
         with pytest.raises(TLSFailed, match=r"not trusted here; name the authority's certificate in \[http\] ca_file"):
             await client.origin(f"{web.url}/f").open()
@@ -83,7 +83,7 @@ async def test_without_ca_file_an_own_authority_is_not_trusted(authority: Author
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_without_tls() -> None:
-    """An https URL that leads to a server without TLS is told so, and not tried again."""
+    """An https URL of a server without TLS raises an error that is not retryable."""
     listener: Any = reactor.listenTCP(0, Factory.forProtocol(Plain), interface="127.0.0.1")  # type: ignore[arg-type]
     async with reading() as client:
         with pytest.raises(TLSFailed, match=r"no secure connection to 127\.0\.0\.1: wrong version number"):
@@ -94,7 +94,7 @@ async def test_a_server_without_tls() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("cut", [None, 3000])
 async def test_an_end_without_a_goodbye(authority: Authority, cut: int | None) -> None:
-    """Over TLS a body without a length ends with TLS's own goodbye; without it, it was cut."""
+    """Over TLS a body without a length is complete only if close_notify ends it."""
 
     def handler(exchange: Exchange) -> None:
         exchange.write(exchange.head(200, [("Connection", "close")]) + CONTENT[:cut])
@@ -129,7 +129,7 @@ async def test_nginx_over_tls(tmp_path: Path) -> None:
 
 
 def test_a_ca_file_that_holds_no_certificate(tmp_path: Path) -> None:
-    """A ca_file that cannot be used is told when datamover starts."""
+    """An unusable ca_file is a ConfigError at the start."""
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")
     for path in (empty, tmp_path / "missing.pem"):

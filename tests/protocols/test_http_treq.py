@@ -1,4 +1,4 @@
-"""treq over this service's agent, as whatever is asked over HTTP uses it."""
+"""treq over this service's agent."""
 
 import json
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def agent(**sources: Any) -> AsyncIterator[PolicyAgent]:
 
 
 class Reader(Protocol):
-    """Takes a body in, pausing after every piece where it is told to."""
+    """Receives a body, and may pause after each piece."""
 
     def __init__(self, *, pausing: bool = False) -> None:
         self.received = b""
@@ -75,7 +75,7 @@ class Reader(Protocol):
 
 
 def told(exchange: Exchange) -> None:
-    """Answer with what was asked."""
+    """Answer with the request's method, target, headers and body."""
     request = exchange.request
     names = ("authorization", "content-type", "content-length", "accept-encoding", "cookie")
     headers = {name: request.headers.get(name) for name in names}
@@ -87,7 +87,7 @@ def told(exchange: Exchange) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_twisted_expects() -> None:
-    """Agent, response and request are what Twisted's interfaces say, by treq and without it."""
+    """Agent, response and request provide Twisted's interfaces, with treq and without it."""
     async with serving() as web, agent() as made:
         web.route("/f", File(b"abc", headers=[("X-A", "1"), ("X-A", "2")]))
         url = f"{web.url}/f"
@@ -106,7 +106,7 @@ async def test_what_twisted_expects() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_treqs_own_ways() -> None:
-    """treq's params, json, data and auth do what they do anywhere."""
+    """treq's params, json, data and auth work as usual."""
     async with serving() as web, reading() as client:
         web.route("/t", told)
         treq, url = client.treq(), f"{web.url}/t"
@@ -124,7 +124,7 @@ async def test_treqs_own_ways() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_file_itself_is_asked_for() -> None:
-    """No coding is asked for unless the request does; then the body comes as it was sent, for whoever asked to undo."""
+    """Accept-Encoding is identity unless the request has its own; then the body is delivered with its codings."""
     async with serving() as web, reading() as client:
         web.route("/t", told)
         web.route("/coded", status(200, [("Content-Encoding", "br")], b"brotli"))
@@ -146,7 +146,7 @@ async def test_the_file_itself_is_asked_for() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_is_paused() -> None:
-    """Nothing is delivered while the protocol has paused, and no more is taken in than has room."""
+    """Nothing is delivered while the protocol pauses, and no more is received than may be buffered."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT, chunked=True))
         response = await client.treq().get(f"{web.url}/f")
@@ -168,7 +168,7 @@ async def test_a_body_that_is_paused() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_breaks_off() -> None:
-    """A body's own error is what its protocol is told, and what reading the whole answer raises."""
+    """The error of a body that breaks off reaches the protocol, and ``whole`` raises it."""
     async with serving() as web, reading() as client:
         web.route("/cut", File(b"x" * 1000, cut=400))
         reader = Reader()
@@ -184,7 +184,7 @@ async def test_a_body_that_breaks_off() -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("pausing", [False, True])
 async def test_a_body_that_is_given_up(pausing: bool) -> None:
-    """A protocol that ends its delivery is told so, and the connection is gone."""
+    """A protocol that stops the delivery gets ConnectionAborted, and the connection is closed."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT))
         reader = Reader(pausing=pausing)
@@ -198,7 +198,7 @@ async def test_a_body_that_is_given_up(pausing: bool) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_cancelled_lets_go() -> None:
-    """A request that is cancelled, or the reading of its answer, leaves no connection behind."""
+    """Cancelling a request, or the reading of its answer, leaves no connection behind."""
     async with serving() as web, reading() as client:
         web.route("/silent", silent)
         web.route("/slow", File(CONTENT, pace=0.2))
@@ -220,7 +220,7 @@ async def test_what_is_cancelled_lets_go() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_more_than_the_bound_is_read() -> None:
-    """What is longer than the bound is left where it is, with its connection."""
+    """Reading stops at the limit, and the connection is closed."""
     async with serving() as web, reading() as client:
         web.route("/f", File(CONTENT, pace=0.01, chunked=True))
         _, body = await beginning(await client.treq().get(f"{web.url}/f"), 1000)
@@ -230,7 +230,7 @@ async def test_no_more_than_the_bound_is_read() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_cookies_are_one_requests() -> None:
-    """A client that is used again sends no cookie that an earlier answer set, and refuses to be given treq's."""
+    """A request sends no cookie of an earlier answer, and the client refuses treq's cookies."""
     async with serving() as web, reading() as client:
         web.route("/t", told)
         treq = client.treq()
@@ -256,7 +256,7 @@ async def test_a_cookie_of_ones_own_stays_with_its_origin() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_one_hop_by_the_rules(tmp_path: Any) -> None:
-    """The agent alone follows no redirect; it asks for what the rules allow, with the login that belongs there."""
+    """``PolicyAgent`` follows no redirect; it requests what the rules allow, with the login for the URL."""
     secret = tmp_path / "token"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
@@ -278,7 +278,7 @@ async def test_one_hop_by_the_rules(tmp_path: Any) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_an_ipv6_address() -> None:
-    """treq refuses a literal IPv6 address in a URL; here it is asked like any other, with params too."""
+    """Literal IPv6 addresses in URLs, which treq refuses, work, also with params."""
     async with serving(interface="::1") as web, reading() as client:
         web.route("/t", told)
         assert json.loads((await whole(await client.treq().get(f"{web.url}/t?a")))[1])["target"] == "/t?a"
@@ -290,7 +290,7 @@ async def test_an_ipv6_address() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_no_url() -> None:
-    """A URL that cannot be read is an error of the family, not one of treq's."""
+    """A malformed URL raises InvalidRequest or UnsupportedScheme, not an error of treq's."""
     async with reading() as client:
         for url, error in (("file:///etc/passwd", UnsupportedScheme), ("http://[::1", InvalidRequest)):
             with pytest.raises(error):
@@ -299,7 +299,7 @@ async def test_what_is_no_url() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_treqs_timeout() -> None:
-    """A timeout runs by the clock that the client was given."""
+    """``timeout=`` uses the client's clock."""
     clock = Clock()
     async with serving() as web, agent() as made:
         web.route("/silent", silent)
@@ -313,7 +313,7 @@ async def test_treqs_timeout() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_names_of_fields_that_are_none() -> None:
-    """Fields whose names Twisted would refuse are left out; the others are there, with their bytes."""
+    """Fields whose names Twisted refuses are left out; the others keep their bytes."""
     head = b"HTTP/1.1 200 OK\r\nbad name: x\r\nX-Good: caf\xe9\r\nContent-Length: 1\r\n\r\nx"
     async with serving() as web, reading() as client:
         web.route("/t", lambda exchange: exchange.write(head))

@@ -84,7 +84,7 @@ ODD = 'HTTP/1.1 {}\r\nETag: "e-2"\r\n{}\r\n'
     [
         (ODD.format("204 No Content", ""), 4, "could not do it (204)"),
         (ODD.format("202 Accepted", "Content-Length: 4\r\n") + "data", 4, "could not do it (202)"),
-        (ODD.format("206 Partial Content", "Content-Length: 4\r\n") + "data", 8, "206 without Content-Range"),
+        (ODD.format("206 Partial Content", "Content-Length: 4\r\n") + "data", 8, "although all of it was asked for"),
         (ODD.format("200 OK", "Connection: close\r\n") + "data", 4, None),
         (ODD.format("200 OK", "Connection: close\r\n") + "data", 8, "changed while it was read"),
         (ODD.format("200 OK", "Connection: close\r\nContent-Encoding: gzip\r\n") + "data", 8, "compresses it unasked"),

@@ -21,7 +21,7 @@ from tests.servers.processes import Process
 USERNAME, PASSWORD = "Aladdin", "open sesame, pßt"
 REALM = "cave"
 SERVANT = "www-data"
-"""The account of the servers where the tests are run by root, whom no permission binds."""
+"""The servers' account if the tests run as root, to whom no permissions apply."""
 
 _APACHE = """\
 ServerRoot {state}
@@ -260,7 +260,7 @@ class WsgiDav(DavServer):
                     "host": "127.0.0.1",
                     "port": self.port,
                     "server": "cheroot",
-                    # Linux drops whom it cannot queue, and they wait for seconds: five are too few for forty at once.
+                    # Linux drops connections beyond the queue, which then wait for seconds: five are too few for forty.
                     "server_args": {"request_queue_size": 128},
                     "provider_mapping": {"/": str(self.root)},
                     "http_authenticator": {
@@ -298,7 +298,7 @@ def running(make: Callable[[Path], DavServer]) -> Iterator[DavServer]:
 
 
 def give(path: Path) -> None:
-    """Let the servers' account have a file or directory."""
+    """Give a file or directory to the servers' account."""
     if os.geteuid() == 0:
         os.chown(path, pwd.getpwnam(SERVANT).pw_uid, grp.getgrnam(SERVANT).gr_gid)
 

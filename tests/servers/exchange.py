@@ -122,7 +122,7 @@ class Connection(Protocol):
         self._received = b""
         self._turns = 0
         self._expecting = False
-        """It was decided whether the body of the request is wanted."""
+        """The server has decided whether to ask for the body of the request."""
         self._pauses: set[Deferred[None]] = set()
         self.gone: Deferred[None] = Deferred()
 

@@ -4,7 +4,7 @@
         f"{servers.web}/chunks" …, servers.destination("hung", "login") …
 
 ``python -m tests.servers.hostile DIRECTORY`` prints where it listens, as JSON, and runs until its standard input ends.
-What a path's first segment names is a kind of answer: pieces that are sent as fast as they are read, and pauses.
+A path's first segment names the kind of answer: pieces that are sent as fast as they are read, and pauses.
 """
 
 import gzip
@@ -36,9 +36,9 @@ ONE_BYTE = b"Content-Length: 1\r\n\r\nx"
 LISTED = 8 * MIB
 """Bytes of a listing."""
 REDIRECTS = 19
-"""Before the file, as many as are followed."""
+"""Redirects before the file: as many as are followed."""
 PAUSE = 1.0
-"""Seconds between two bytes of what trickles."""
+"""Seconds between two bytes of an answer that trickles."""
 STAGES = ("login", "channel", "sftp")
 """Where SSH servers hang."""
 FLOOD = "keys"

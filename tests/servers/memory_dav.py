@@ -25,10 +25,10 @@ class MemoryDav:
         """What oc:checksum tells, by path."""
         self.quota: str | None = None
         self.host = ""
-        """What hrefs begin with."""
+        """Precedes the paths in hrefs, such as a scheme and a host."""
         self.quote: Callable[[str], str] = quote
         self.tag: Callable[[str], str] = lambda path: f'"{hash(self.files[path]):x}"'
-        """Makes the ETag of what has a path."""
+        """Returns the ETag of the file at a path."""
 
     def __call__(self, exchange: Exchange) -> None:
         if any(fault(exchange) for fault in self.faults):

@@ -127,7 +127,7 @@ class Web:
             Deferred.fromCoroutine(result)
 
     def expects(self, connection: Connection, request: Request) -> bool:
-        """Tell whether a body is wanted whose client waits for that."""
+        """Tell whether to answer 100 Continue; if not, ``refuses`` has answered."""
         if self.refuses is None:
             return True
         self.requests.append(request)

@@ -164,3 +164,11 @@ def test_bytes_of_a_cookie() -> None:
     """A value that is no UTF-8 is sent back as it came."""
     sent = jar(b"a=caf\xe9\xc3\xa9").header(WebUrl.parse("http://example.org/a/b"))
     assert b"\r\nCookie: a=caf\xe9\xc3\xa9\r\n" in request_of(b"GET", "/", "h", {"Cookie": sent}, None)
+
+
+def test_what_is_not_sent() -> None:
+    """A cookie that is sent does not count as withheld, however long its name is."""
+    url = WebUrl.parse("http://example.org/a/b")
+    made = jar(b"n" * 50 + b"=1", "ü=2".encode())
+    assert made.withheld(url) == ""
+    assert f"'{'n' * 40}' of example.org" in made.withheld(WebUrl.parse("http://example.net/"))

@@ -154,7 +154,7 @@ def test_fields() -> None:
         (b"ICY 200 OK\r\n\r\n", "is not HTTP/1.1: it begins with 'ICY 200 OK'"),
         (b"HTTP/1.1 20 OK\r\n\r\n", "is not HTTP/1.1: it begins with 'HTTP/1.1 20 OK'"),
         (b"HTTP/1.1 2000 OK\r\n\r\n", "is not HTTP/1.1: it begins with 'HTTP/1.1 2000 OK'"),
-        (b"HTTP/1.1 099 OK\r\n\r\n", "the answer's status 099 is none"),
+        (b"HTTP/1.1 099 OK\r\n\r\n", "the answer's status 099 is not a valid one"),
         (b"\x15\x03\x01\x00\x02\x02\x16", "it begins with "),
         (b"GET /f?token=s3cr3t HTTP/1.1\r\n", "it begins with 'GET /f…'"),
         (b"\r\n\r\n\r\n" + OK + b"\r\n", "is not HTTP/1.1"),
@@ -275,13 +275,13 @@ def test_padded_chunks(sizes: bytes) -> None:
 @pytest.mark.parametrize(
     ("chunks", "reason"),
     [
-        (b"0x3\r\nabc\r\n", "where the size of a chunk was to come came '0x3'"),
-        (b"-3\r\nabc\r\n", "where the size of a chunk was to come came '-3'"),
-        (b"\r\nabc\r\n", "where the size of a chunk was to come came ''"),
-        (b";x\r\nabc\r\n", "where the size of a chunk was to come came ';x'"),
-        (b"3\r\nabcd\r\n", "where a chunk was to end came 'd'"),
-        (b"f" * 17 + b"\r\n", "where the size of a chunk was to come came 'fffff"),
-        (b"zz?token=s3cr3t\r\n", "where the size of a chunk was to come came 'zz…'"),
+        (b"0x3\r\nabc\r\n", "expected the size of a chunk, got '0x3'"),
+        (b"-3\r\nabc\r\n", "expected the size of a chunk, got '-3'"),
+        (b"\r\nabc\r\n", "expected the size of a chunk, got ''"),
+        (b";x\r\nabc\r\n", "expected the size of a chunk, got ';x'"),
+        (b"3\r\nabcd\r\n", "expected the end of a chunk, got 'd'"),
+        (b"f" * 17 + b"\r\n", "expected the size of a chunk, got 'fffff"),
+        (b"zz?token=s3cr3t\r\n", "expected the size of a chunk, got 'zz…'"),
     ],
 )
 def test_chunks_that_are_none(chunks: bytes, reason: str) -> None:

@@ -33,7 +33,7 @@ from datamover.web.url import WebUrl
 SUFFIX = ".partial"
 """The end of hidden files' names; Nextcloud and ownCloud refuse ".part" and ".filepart"."""
 REMEMBERED = 1000
-"""Uploads that became files, and what these are known by."""
+"""Uploads whose files' ETags are remembered."""
 
 _CHUNK = re.compile(r"\d{1,10}")
 _NOT_HERE = frozenset({404, 405, 409, 410, 501})
@@ -84,7 +84,7 @@ class DavStore:
         self._total: int | None = None
 
     def of(self, size: int | None) -> "DavStore":
-        """Return the same for a file of ``size`` bytes, None: not known. Then a quota is held before all is sent."""
+        """Return the store for a file of ``size`` bytes, None if unknown; the server checks its quota by it first."""
         store = copy.copy(self)
         store._total = size
         return store
@@ -242,7 +242,7 @@ class DavStore:
             self._note(upload, await self._files.move_url(source, path, headers))
         except (DavRefused, ConnectionLost, Stalled) as error:
             patience = PATIENCE if answer_lost(error) else 0.0
-            # It is not there any more where an earlier MOVE, whose answer was lost, has ended just now.
+            # The chunks are gone if an earlier MOVE, whose answer was lost, has ended meanwhile.
             if isinstance(error, DavRefused) and error.status < 500 and not error.missing:
                 raise
             if not await self._put_together(path, upload, size, old, patience):
@@ -253,7 +253,7 @@ class DavStore:
 
     async def abort_upload(self, path: str, upload: str) -> None:
         with self.refusals.about(path):
-            # Only so does Nextcloud give up what it has passed on to an object store; others remove all with it.
+            # Nextcloud gives up only by this what it has passed on to an object store; others remove all by it.
             with suppress(DavRefused):
                 await self._service.ask("DELETE", self._url(upload, _WHOLE), self._destination(path))
             try:

@@ -121,7 +121,7 @@ class MultistatusParser:
                 member.collection |= any(href.rstrip().endswith("/") for href in member.hrefs)
             self._members += 1
             if self._members > MOST_MEMBERS_TOLD:
-                raise Unreadable(f"it tells of more than {MOST_MEMBERS_TOLD:,} files")
+                raise Unreadable(f"it lists more than {MOST_MEMBERS_TOLD:,} files")
             self._take(member)
         elif within == "prop" and name in _TEXTS:
             self._found[name] = text.strip()

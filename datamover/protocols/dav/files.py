@@ -66,7 +66,7 @@ class DavFiles:
                 if await self._is_nothing(path, refusal):
                     return None
                 raise
-        if found is not None and not found.collection:
+        if not found.collection:
             self.learnt.tagged = bool(found.etag)
         return found
 
@@ -104,7 +104,7 @@ class DavFiles:
     async def room(self) -> int | None:
         """Return how many bytes may still be written below the root, None if the server does not report it.
 
-        If the root does not exist yet, the collection above it is asked for.
+        If the root does not exist yet, the nearest collection above it is asked.
         """
         found: list[Member] = []
         address = self.service.address
@@ -139,8 +139,8 @@ class DavFiles:
     async def stream(self, path: str, body: FedBody, modified: float | None, target: str) -> None:
         """Store a file as its body is fed; its directory is made. Errors name the file ``target``.
 
-        Where the answer is lost after all was sent, as by a proxy that does not wait until a large file is stored, the
-        file is waited for.
+        If the answer is lost after everything was sent, as by a proxy that does not wait until a large file is stored,
+        this waits until the file is there.
         """
         url, headers = self.service.address.url(path), time_header(modified)
 
@@ -180,7 +180,7 @@ class DavFiles:
 
     async def _move(self, source: WebUrl, target: str, headers: Mapping[str, str]) -> WholeAnswer:
         sent = {**headers, "Overwrite": "T"}
-        if sent.pop("If-None-Match", None):  # That is said in other words of a MOVE.
+        if sent.pop("If-None-Match", None):  # MOVE says that by Overwrite (RFC 4918 10.6).
             sent["Overwrite"] = "F"
         forms, misread = self.destinations(target), None
         for number in sorted(range(len(forms)), key=lambda each: each != self.learnt.destination):
@@ -239,7 +239,7 @@ class DavFiles:
 
     # Below ----------------------------------------------------------------------------------------------------
 
-    async def _look(self, path: str) -> DavLook | None:
+    async def _look(self, path: str) -> DavLook:
         if not self.learnt.finds:
             return await self._head(path)
         try:
@@ -261,22 +261,21 @@ class DavFiles:
         above = await self.look(posixpath.dirname(path))
         return above is None or not above.collection
 
-    async def _find(self, path: str) -> DavLook | None:
-        found: list[Member] = []
-        url = self.service.address.url(path, collection=not path)
-        await self.service.find(url, 0, FILE, MultistatusParser(found.append))
-        pause = PAUSES[0]
-        while found and not found[0].processed:
+    async def _find(self, path: str) -> DavLook:
+        url, pause = self.service.address.url(path, collection=not path), PAUSES[0]
+        while True:
+            found: list[Member] = []
+            head = await self.service.find(url, 0, FILE, MultistatusParser(found.append))
+            if not found:
+                raise Unreadable("it describes no resource")
+            if found[0].processed:
+                break
             if pause > PAUSES[1]:
                 raise self.refusals.unprocessed(path)
             await self.service.wait(pause)
             pause *= 2
-            found.clear()
-            await self.service.find(url, 0, FILE, MultistatusParser(found.append))
-        if not found:
-            raise Unreadable("it tells of nothing")
         if found[0].status is not None and found[0].status >= 300:
-            return None
+            raise DavRefused(head, inside=found[0].status)
         looked = look_of(found[0])
         self.learnt.checksums = self.learnt.checksums or bool(looked.digests)
         return looked
@@ -315,11 +314,11 @@ class DavFiles:
         return await attempt()
 
     async def _is_stored(self, path: str, size: int, error: Exception) -> bool:
-        """Tell whether a file of ``size`` bytes comes to be there, whose answer was lost."""
+        """Wait for a file of ``size`` bytes whose answer was lost; tell whether it came."""
         until = self.service.seconds() + (BROKEN if isinstance(error, ConnectionLost) else PATIENCE)
         pause = PAUSES[0]
         while True:
-            with suppress(DataMoverError):  # The server, or what is before it, may be away meanwhile.
+            with suppress(DataMoverError):  # The server, or a proxy before it, may be down meanwhile.
                 found = await self.look(path)
                 if found is not None and found.size == size:
                     return True
@@ -341,10 +340,10 @@ class DavFiles:
             try:
                 await self.service.ask("MKCOL", self.service.address.url(path, collection=True))
             except DavRefused as refusal:
-                found = await self.look(path)  # Another one may have made it.
+                found = await self.look(path)  # Somebody else may have made it.
                 if found is not None:
                     return found
-                # With 405 the server says that it is there (RFC 4918 9.3.1), whatever a HEAD is told of directories.
+                # 405 says that it exists (RFC 4918 9.3.1), even if HEAD of a directory is refused.
                 if refusal.status != 405:
                     raise self.refusals.unmakeable(path, refusal) from refusal
         return DavLook(collection=True)

@@ -17,13 +17,14 @@ from datamover.protocols.dav.documents import NAMES, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
 from datamover.protocols.dav.looks import DavLook, if_tagged
 from datamover.protocols.dav.service import DavRefused
+from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.part_files.names import PREFIX
 
 log = Logger()
 
 ODD = "%41?;#"
-"""The end of a name whose Destination is misread by servers that decode it before they parse it."""
+"""The end of a name that servers misread in Destination if they decode it before they parse it."""
 
 AGAIN = 600.0
 """Seconds after which a trial that failed is repeated."""
@@ -31,7 +32,7 @@ AGAIN = 600.0
 TRIAL = f"{PREFIX.removeprefix('.')}probe-"
 """The beginning of the name of a directory for trials."""
 LEFT = 3600.0
-"""Seconds after which a directory for trials is taken for the leftover of a killed process."""
+"""Seconds after which a directory for trials counts as the leftover of a killed process."""
 
 _SIGNS = frozenset("%?;#")
 _TRIAL = re.compile(rf"{TRIAL}[0-9a-f]{{16}}")
@@ -98,8 +99,8 @@ class Habits:
         directory = f"{TRIAL}{os.urandom(8).hex()}"
         try:
             await self._try_in(directory)
-        except (DataMoverError, DavRefused):
-            return False  # Whoever uses the server next meets it, and is told.
+        except (DataMoverError, DavRefused, Unreadable):
+            return False  # The next request that meets the error reports it.
         finally:
             with suppress(DataMoverError):
                 await self._files.delete(directory, collection=True)
@@ -125,12 +126,12 @@ class Habits:
         url = files.service.address.url(removed)
         self._conditions.removes = await self._heeds(removed, found.get("d"), partial(files.service.ask, "DELETE", url))
         moved = await _refused(files.move(plain, odd, _ONLY_NEW)) is None
-        # What is refused is refused whenever used. The look may be misread alike, and the name where it is looked at.
+        # A server that refuses the name misreads none. Else both must show it: the path of a look may be misread alike.
         self.takes_odd = not moved or (f"b{ODD}" in await files.names(directory) and await files.look(odd) is not None)
         if refused is None or refused == 412:
             self._conditions.honoured = refused == 412
         else:
-            # With other words than 412 it may be anything that is refused: unless a name that nothing has is taken.
+            # Another status than 412 may refuse any MOVE, unless a MOVE to an unused name succeeds.
             fresh = moved or await _refused(files.move(plain, other, _ONLY_NEW)) is None
             self._conditions.honoured = True if fresh and refused < 500 else None
 

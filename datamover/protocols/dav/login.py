@@ -61,9 +61,8 @@ class DavLogin:
         """Return the value of Authorization for a request, None for none. Raises AuthenticationFailed."""
         if self._files.token is not None:
             return f"Bearer {await self._read()}"
-        if self._digest is not None:
-            secret = await self._read()
-            return self._digest.authorization(method, target, secret)
+        if (digest := self._digest) is not None:
+            return digest.authorization(method, target, await self._read())
         if self._basic:
             return f"Basic {b64encode(f'{self._files.username}:{await self._read()}'.encode()).decode('ascii')}"
         return None
@@ -83,7 +82,8 @@ class DavLogin:
         """
         kind = (sent or "").partition(" ")[0]
         if kind == "Bearer" or (kind == "Basic" and self._basic):
-            return await self._is_new_secret()
+            self._secret = None
+            return await self.header("", "") != sent  # Another request may have read the new secret meanwhile.
         if self._files.username is None or self._files.password is None:
             return False
         challenges = challenges_of(head)

@@ -10,7 +10,7 @@ from typing import Self
 from datamover.protocols.base import Inspection
 from datamover.protocols.dav.address import segments_of
 from datamover.protocols.dav.documents import Member
-from datamover.protocols.http.answers import PARTIAL, Head, content_range
+from datamover.protocols.http.answers import Head, size_of
 from datamover.protocols.http.dates import http_date
 from datamover.web.url import WebUrl
 
@@ -138,19 +138,11 @@ def look_in(head: Head) -> DavLook:
     coded = bool(head.codings)
     return DavLook(
         False,
-        None if coded else size_told(head),
+        None if coded else size_of(head),
         _plain(head.header("ETag") or ""),
         http_date(head.header("Last-Modified")),
         {} if coded else digests_in(head.headers_of("OC-Checksum")),
     )
-
-
-def size_told(head: Head) -> int | None:
-    """Return the bytes of the whole resource that an answer has all or a part of, as coded; None if it does not say."""
-    if head.status != PARTIAL:
-        return head.length
-    part = content_range(head)
-    return None if part is None else part.total
 
 
 def digests_in(text: str) -> Mapping[str, str]:
@@ -175,12 +167,6 @@ def if_tagged(url: WebUrl, etag: str) -> dict[str, str]:
 def time_header(modified: float | None) -> dict[str, str]:
     """Return the header by which a file gets its modification time (POSIX seconds), if the server supports it."""
     return {} if modified is None or modified <= OLDEST else {"X-OC-Mtime": str(int(modified))}
-
-
-def strong(head: Head) -> str | None:
-    """Return the ETag if it is a strong one (RFC 9110 8.8.1)."""
-    etag = (head.header("ETag") or "").strip()
-    return etag if etag.startswith('"') and etag.endswith('"') and len(etag) > 1 else None
 
 
 def _plain(etag: str) -> str:

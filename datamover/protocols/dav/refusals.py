@@ -1,13 +1,13 @@
 """The errors of WebDAV servers: each names the side and says what a person can do."""
 
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.dav.documents import TOO_EARLY
 from datamover.protocols.dav.login import best_of, challenges_of
 from datamover.protocols.dav.service import DavRefused
+from datamover.protocols.http.answers import in_words
 from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.http_place.refusals import HttpRefusals
 
@@ -36,7 +36,8 @@ class DavRefusals(HttpRefusals):
             what = f"{self.what(path)}: the server answered before all of the file was sent"
             return errors.ConnectionLost(what, scope=self.side)
         return errors.DestinationInvalid(
-            f"destination {self.name!r}: the source tells no size of the file, and the server takes none without"
+            f"destination {self.name!r}: the source does not report the file's size, and the server accepts no file "
+            "without it"
         )
 
     def another(self, path: str, size: int | None, given: int | None, codings: tuple[str, ...]) -> DataMoverError:
@@ -62,7 +63,7 @@ class DavRefusals(HttpRefusals):
         if path or not (refusal.missing or refusal.status == 409):
             return self.of(refusal, path)
         return self.unusable(
-            path, "is the destination's root, and is not there, nor the directory that it would be in: make that"
+            path, "is the destination's root, which does not exist, and neither does the directory above it; make that"
         )
 
     def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
@@ -122,7 +123,7 @@ class DavRefusals(HttpRefusals):
             return errors.RateLimited(f"{here}: {why}", scope=side, retry_after=refusal.retry_after)
         if status in (405, 501):
             why = "is it read-only, or full, or does it not speak WebDAV?"
-            return self.unusable(path, f"is not taken by the server ({_phrase(status)}): {why}")
+            return self.unusable(path, f"is not taken by the server ({in_words(status)}): {why}")
         if status == 409:
             return errors.ServerError(f"{what}: the server cannot do it now (409 Conflict)", scope=side)
         if status == 502:
@@ -132,17 +133,10 @@ class DavRefusals(HttpRefusals):
                 scope=side,
             )
         if 400 <= status < 500:
-            return self.unusable(path, f"is not taken by the server ({_phrase(status)})")
-        return errors.ServerError(f"{what}: the server could not do it ({_phrase(status)})", scope=side)
+            return self.unusable(path, f"is not taken by the server ({in_words(status)})")
+        return errors.ServerError(f"{what}: the server could not do it ({in_words(status)})", scope=side)
 
 
 def is_long(path: str) -> bool:
     """Tell whether a path has a name that is longer than most disks allow."""
     return any(len(name.encode("utf-8", "surrogateescape")) > LONGEST for name in path.split("/"))
-
-
-def _phrase(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)

@@ -7,10 +7,10 @@ from functools import partial
 
 from datamover.protocols.base import Inspection, Source
 from datamover.protocols.dav.files import MAYBE_A_DIRECTORY, DavFiles
-from datamover.protocols.dav.looks import look_in, size_told, strong
+from datamover.protocols.dav.looks import look_in
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import DavRefused
-from datamover.protocols.http.answers import Head
+from datamover.protocols.http.answers import Head, size_of, strong_tag
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.steady import SteadySource
 from datamover.protocols.http_place.origin import ResourceOrigin
@@ -54,7 +54,7 @@ class DavResources:
         return response
 
     def found(self, path: str, head: Head) -> Found:
-        tag = strong(head)
+        tag = strong_tag(head)
         inspection = look_in(head).inspection(path, tagged=self._files.learnt.tagged is not False)
         return Found(inspection, {} if tag is None else {"If-Match": tag})
 
@@ -67,7 +67,7 @@ class DavResources:
             raise self.refusals.directory(path)
         if found is None or head is None:
             return
-        given = size_told(head)
+        given = size_of(head)
         if found.size not in (None, given) and (given is not None or head.codings):
             raise self.refusals.another(path, found.size, given, head.codings)
 

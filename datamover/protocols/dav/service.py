@@ -31,17 +31,17 @@ T = TypeVar("T")
 
 MULTISTATUS = 207
 LOGINS = 3
-"""Times that a request is sent for the login's sake."""
+"""How often one request is sent at most, because its login was refused."""
 PATIENCE = 600.0
-"""Seconds for which a server may be at work on what it was asked, after its answer was lost."""
+"""Seconds that a server may go on with a request after its answer was lost."""
 PAUSE = 1.0
-"""Seconds between two looks for what it does."""
+"""Seconds between two looks at what it has done."""
 PAUSES = (0.1, 15.0)
 """Seconds between two looks at a file that the server is at work on: the first, doubled each time, and the longest."""
 BROKEN = 10.0
-"""Seconds for which a file is waited for whose connection broke, so that the server may not be there any more."""
+"""Seconds to wait for a file whose connection broke: the server itself may be down."""
 _IMPATIENT = frozenset({502, 504, 524})
-"""With these, a proxy says that it waits no longer for its server."""
+"""The statuses by which a proxy says that its server did not answer in time."""
 _DIRECT = frozenset({"GET", "HEAD", "PUT"})
 """treq would double the CPU time of a small file's request (docs/performance.md); these are for files alone."""
 
@@ -67,7 +67,7 @@ class DavRefused(http_place.Refused):
 
 
 def answer_lost(error: Exception) -> bool:
-    """Tell whether what was asked may be done, or under way, though an error was met."""
+    """Tell whether a request that failed may have been executed, or be under way."""
     if isinstance(error, DavRefused):
         return error.status in _IMPATIENT
     return isinstance(error, ConnectionLost | Stalled)
@@ -129,7 +129,7 @@ class DavService:
         return now
 
     async def wait(self, seconds: float) -> None:
-        """Let the server have some time."""
+        """Wait so many seconds."""
         waiting: Deferred[None] = deferLater(self._reactor, seconds)
         await waiting
 
@@ -160,8 +160,8 @@ class DavService:
                 raise DavRefused(response.head, inside=inside)
         return WholeAnswer(response.head, content)
 
-    async def find(self, url: WebUrl, depth: int, properties: bytes, parser: MultistatusParser) -> None:
-        """Feed ``parser`` with the properties of a resource, and with ``depth`` 1 of its members.
+    async def find(self, url: WebUrl, depth: int, properties: bytes, parser: MultistatusParser) -> Head:
+        """Feed ``parser`` with the properties of a resource, with ``depth`` 1 also of its members; return the head.
 
         Raises Refused, what ``PolicyAgent.send`` raises, and TimedOut for an answer without end.
         """
@@ -172,6 +172,7 @@ class DavService:
             told = f"expected status {MULTISTATUS}, got {response.code}: is the URL one of WebDAV, and the login right?"
             raise http_place.Unreadable(told)
         await in_time(self._feed(response, parser), self._reactor)
+        return response.head
 
     async def _feed(self, response: Response, parser: MultistatusParser) -> None:
         body, slices = await decoded(response.head, response.body), SlicedWork(self._reactor)

@@ -39,7 +39,7 @@ READ = WHOLE | {PARTIAL}
 UNSATISFIABLE = 416
 
 BACK = (2**20, 16 * 2**20)
-"""Bytes before the wanted one from which on a range is asked for again; blocks are seldom larger."""
+"""How many bytes before the wanted one the repeated requests begin; servers' blocks are seldom larger."""
 
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"(?:bytes)?[\s=:]*(\d{1,40})\s*-\s*(\d{1,40})\s*/\s*(\d{1,40}|\*)", re.IGNORECASE)
@@ -89,7 +89,7 @@ class Head:
     @property
     def answered(self) -> str:
         """The URL and the status in words: the standard phrase, since the server's may hold a secret."""
-        return f"{self.url.told} answered {self.status} {_phrase(self.status)}".rstrip()
+        return f"{self.url.told} answered {in_words(self.status)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,9 @@ class ContentRange:
 
 
 def starts(first: int) -> Iterator[int]:
-    """Yield where a range is asked for of which ``first`` is wanted: each next one if the answer did not hold that.
+    """Yield where to begin the request of a range, one after the other until an answer holds the byte ``first``.
 
-    So a server is read that rounds up to whole blocks. What an answer has before the wanted byte is dropped.
+    Some servers round up to whole blocks. What an answer has before ``first`` is dropped.
     """
     yield first
     for back in BACK:
@@ -142,8 +142,8 @@ def tells_total(head: Head, total: int) -> bool:
 def elsewhere(what: str, first: int, given: int, scope: Scope) -> ServerError:
     """Return the error for a server whose ranges do not hold the first byte that was asked for."""
     return ServerError(
-        f"{what}: asked for the bytes from {first} on, the server answers with others of the same file, from "
-        f"{given} on at last (Content-Range): have that changed; the next attempt reads it over one connection",
+        f"{what}: the server answers a request for the bytes from {first} on with other bytes of the file, at last "
+        f"with those from {given} on (Content-Range): have that changed; the next attempt reads it over one connection",
         scope=scope,
     )
 
@@ -283,7 +283,7 @@ def _part_of(head: Head) -> str:
         total = "a length that it does not tell" if part.total is None else str(part.total)
         return f"it holds the bytes {part.first} to {part.last} of {total}, not the whole file"
     if values:
-        return f"its header 'Content-Range' is {told(values[-1])}, which tells no part of a file that comes with it"
+        return f"its header 'Content-Range' is {told(values[-1])}, which does not describe the part that was sent"
     return "it has no header 'Content-Range' that tells which"
 
 
@@ -303,8 +303,9 @@ def _pause(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < LONGEST_RETRY_AFTER else "a year or more"
 
 
-def _phrase(status: int) -> str:
+def in_words(status: int) -> str:
+    """Return a status with its standard phrase, if it has one, such as "404 Not Found"."""
     try:
-        return HTTPStatus(status).phrase
+        return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
-        return ""
+        return str(status)

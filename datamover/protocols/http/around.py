@@ -1,4 +1,4 @@
-"""A source around another one."""
+"""A source that wraps another one."""
 
 from datamover.protocols.base import Octets, Source
 

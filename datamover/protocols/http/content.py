@@ -72,7 +72,7 @@ async def _collected(response: IResponse, most: int) -> tuple[bytes, BaseExcepti
             collector.stop()
             await collector.gone
     body = b"".join(collector.pieces)
-    collector.pieces.clear()  # The collector stays in memory for a while, in a circle of references.
+    collector.pieces.clear()  # A reference cycle keeps the collector in memory for a while.
     return body, collector.error
 
 

@@ -86,8 +86,11 @@ class Jar:
     def withheld(self, url: WebUrl) -> str:
         """Return a clause that names the cookies that were set and are not sent to ``url``; "" for none."""
         sent = {pair.partition("=")[0] for pair in self.header(url).split("; ")}
-        names = {name.decode("ascii", "backslashreplace")[:_TOLD]: host for name, host in self._set.items()}
-        left = [f"{name!r} of {host}" for name, host in names.items() if name not in sent]
+        left = [
+            f"{name.decode('ascii', 'backslashreplace')[:_TOLD]!r} of {host}"
+            for name, host in self._set.items()
+            if name.decode("utf-8", "surrogateescape") not in sent
+        ]
         return f"cookies that were set on the way do not go there: {', '.join(left[:_MOST_TOLD])}" if left else ""
 
     def _take(self, raw: bytes, head: Head) -> None:

@@ -1,7 +1,7 @@
 """The name that a Content-Disposition header gives a file (RFC 6266), as browsers read it. Pure.
 
 Servers write it in many ways: percent-encoded (RFC 8187), in encoded words as in mail (RFC 2047), in pieces (RFC 2231),
-in raw bytes of UTF-8 or ISO 8859-1, with quotes that do not close, without the type that should go before it.
+in raw bytes of UTF-8 or ISO 8859-1, with a quote that is not closed, without the disposition type.
 """
 
 import binascii
@@ -18,7 +18,7 @@ _TYPE = re.compile(rf"\s*{_CHAR}+(?!{_CHAR}|\s*=)\s*[;,]?")
 _NAME = re.compile(rf";?\s*({_CHAR}+)\s*=\s*")
 _NEXT = re.compile(rf";\s*{_CHAR}+\s*=")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-# Not what the standard has, but what curl and Chromium take for quotes as well.
+# Not in the standard; curl and Chromium accept these as quotes, too.
 _SINGLE_QUOTED = re.compile(r"'([^']+)'(?=\s*(?:;|\Z))")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
@@ -27,7 +27,7 @@ _WORD = re.compile(r"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bq])\?([^?]*)\?=", re.IGNORE
 _BETWEEN_WORDS = re.compile(r"(?<=\?=)\s+(?==\?)")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
-# The charsets of browsers (Encoding Standard), as Python calls them; for it, too, what says ISO 8859-1 is windows-1252.
+# The labels of charsets that browsers know (Encoding Standard) -> Python's codecs; ISO 8859-1 means windows-1252 there.
 _CHARSETS = {
     re.sub("[^a-z0-9]", "", label): codec
     for codec, labels in {
@@ -83,7 +83,7 @@ def _value(text: str, start: int) -> tuple[str, int]:
         return inside if _WINDOWS_PATH.match(inside) else _QUOTED_PAIR.sub(r"\1", inside), quoted.end()
     if single := _SINGLE_QUOTED.match(text, start):
         return single[1], single.end()
-    if text.startswith('"', start):  # It does not close: the next parameter is where it ends.
+    if text.startswith('"', start):  # The quote is not closed: the value ends at the next parameter.
         following = _NEXT.search(text, start)
         end = following.start() if following else len(text)
     else:

@@ -45,7 +45,7 @@ Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Response]]
 _FINAL_FOR_HEAD = frozenset({407, 429, 503})
 """Statuses of a HEAD that a GET would get too; after any other refusal GET is tried."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses after which the same may be asked again: what was read before is not given up for them."""
+"""Statuses after which the same request may succeed: what was read before them is kept."""
 
 
 class WebOrigin:
@@ -92,12 +92,12 @@ class WebOrigin:
         first = await self._resume(offset, identity) if offset > 0 and identity is not None else None
         first = first or _whole(*await self._get())
         source = self._splittable(first)
-        if first.inspection.digests:  # The content's digest tells more.
+        if first.inspection.digests:  # These show a change, too.
             return source
         return SteadySource(source, self._clock, partial(self._check, first))
 
     async def _check(self, first: "WebSource") -> None:
-        """Raise SourceChanged if the server tells another version of the file than ``first`` is of."""
+        """Raise SourceChanged if the server now reports another version of the file than that of ``first``."""
 
         async def look() -> Head:
             reply = await self._ask(b"HEAD", first.url, {})
@@ -190,7 +190,7 @@ class WebOrigin:
         if reply.head.status in _PASSING or reply.head.status == 407:
             raise failure_of(reply.head)
         if reply.head.status != UNSATISFIABLE:
-            return None  # Some refuse a range only, by any status.
+            return None  # Some servers refuse only ranges, with any status.
         inspection = await self.inspect()
         if (inspection.identity, inspection.size) == (identity, offset):
             return WebSource(inspection, offset, 0, None, reply.head)
@@ -266,7 +266,7 @@ class WebSource:
 def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
     """Return the inspection of the file if a 206 holds its bytes from ``offset`` on, else None.
 
-    A server that holds back some of them must be sure to tell a changed file when the rest is requested.
+    If the answer ends before the file does, the rest is requested by If-Range from the same URL, which shows a change.
     """
     part = content_range(head)
     if part is None or part.total is None or not part.first <= offset <= part.last:

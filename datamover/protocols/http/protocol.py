@@ -18,7 +18,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning
 from datamover.protocols.http.cookies import Jar
 from datamover.protocols.http.origin import WebOrigin
-from datamover.protocols.http.session import Narrowed, SessionAgent
+from datamover.protocols.http.session import Narrowed, SessionAgent, headers_for
 from datamover.protocols.http.streams import Streams
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.tls.files import TlsFiles
@@ -81,21 +81,22 @@ class HttpClient:
         the URL's scheme, host and port. ``refused`` makes the errors for answers without a file. All requests for this
         file share one cookie jar. Raises InvalidRequest or UnsupportedScheme if ``url`` is not such a URL.
         """
-        added = headers or {}
+        home = WebUrl.parse(url)
         session = self._session(client, Jar(self._reactor))
 
         async def ask(method: bytes, asked: WebUrl, own: Mapping[str, str]) -> Response:
+            sent = {**headers_for(asked, headers or {}, home), **own}
             if method == b"HEAD":
-                sent = Headers({name: [value] for name, value in {**added, **own}.items()})
-                answered = await TreqClient(session, self._reactor).head(asked.text, headers=sent)
+                raw = Headers({name: [value] for name, value in sent.items()})
+                answered = await TreqClient(session, self._reactor).head(asked.text, headers=raw)
                 return cast(Response, answered.original)
             # treq would double the CPU time of a small file's request (docs/performance.md).
-            response = await session.send(method, asked, {**added, **own})
+            response = await session.send(method, asked, sent)
             if refused is not None and response.code not in FILE:
                 raise refused(*await beginning(response))
             return response
 
-        return WebOrigin(ask, WebUrl.parse(url), self._reactor, self._streams)
+        return WebOrigin(ask, home, self._reactor, self._streams)
 
     def treq(self, client: str | None = None) -> TreqClient:
         """Return a treq client for small requests. Read the answers with ``content.whole`` or ``content.beginning``.

@@ -3,8 +3,8 @@
 It begins as one stream: of the whole file, or of its first bytes where the server is known to serve ranges; then some
 more connections are used at once. If the reader mostly waits, and the server serves ranges under a strong validator,
 the following bytes are requested in segments (RFC 9110, section 14) over more connections, as long as each increase
-makes it faster; the last one is taken back, because fewer connections get larger segments, of which each costs the
-server a request. All files together buffer a bounded number of bytes.
+makes it faster. An increase that does not is taken back: fewer connections get larger segments, and each segment costs
+the server a request. All files together buffer a bounded number of bytes.
 """
 
 from collections import deque
@@ -29,9 +29,9 @@ PERIOD = 0.5
 BEGINNING = 4
 """Connections of a file that begins with its first bytes."""
 GAIN = 1.1
-"""Factor by which an increase must be faster: else it is taken back, and none follows."""
+"""Factor by which an increase must make it faster; otherwise it is taken back, and none follows."""
 FEWEST = 2
-"""Connections that are left of an increase that is taken back: with one, the server would idle between two segments."""
+"""Least connections after an increase is taken back: with one, the server would idle between two segments."""
 
 
 def first_range() -> int:
@@ -56,7 +56,7 @@ class RangedSource:
         self._clock = clock
         self._position = stream.offset
         self._single = True
-        """True while the stream is read, then False: the segments are."""
+        """True while the stream is read, False once the segments are."""
         self._segments: deque[Segment] = deque()
         """The following segments, without a gap; the first follows the stream while that is read."""
         self._connections = 1

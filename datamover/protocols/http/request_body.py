@@ -18,6 +18,12 @@ SLICE = 2**18
 """Bytes that are handed to the connection at a time."""
 
 
+def unsent(transport: Any) -> int:
+    """Return how many bytes a TCP transport holds that the system has not taken."""
+    held: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return held
+
+
 @implementer(IBodyProducer)
 class BytesBody:
     """A body in memory; ``PolicyAgent`` sends it with the head in one write."""
@@ -90,16 +96,22 @@ class BodySender:
     for more whenever it holds nothing (``IPullProducer``).
     """
 
-    def __init__(self, producer: IBodyProducer, transport: Any, failed: Callable[[BaseException], None]) -> None:
-        """``failed`` is called at most once: with the producer's error, or SizeMismatch if its length was wrong."""
-        self.sent = 0
-        """Bytes of the body that were written."""
+    def __init__(
+        self, producer: IBodyProducer, transport: Any, lowest: Any, failed: Callable[[BaseException], None]
+    ) -> None:
+        """``lowest`` is the TCP transport, below TLS if there is TLS.
+
+        ``failed`` is called at most once: with the producer's error, or SizeMismatch if its length was wrong.
+        """
+        self._taken = 0
+        """Bytes of the body that the producer wrote."""
         self.under_way = True
         """The producer has not finished, failed or been stopped."""
         self._producer: Any = producer
         """None once it has finished, failed or been stopped: it holds the body, and this object."""
         self._length: Any = producer.length
         self._transport = transport
+        self._lowest = lowest
         self._failed = failed
         self._look: IDelayedCall | None = None
         self._direct = isinstance(transport, Connection) and not transport.TLS and self._length != UNKNOWN_LENGTH
@@ -112,7 +124,7 @@ class BodySender:
         """The producer has finished."""
 
     def start(self, clock: IReactorTime, timeout: float, give_up: Callable[[], None]) -> None:
-        """Begin to send. Until ``stop``, ``give_up`` is called when nothing was sent for ``timeout`` seconds."""
+        """Begin to send. Until ``stop``, ``give_up`` is called when nothing went out for ``timeout`` seconds."""
         self._watch(clock, timeout, give_up)
         if self._direct:
             self._transport.SEND_LIMIT = SLICE
@@ -129,25 +141,29 @@ class BodySender:
         return unfinished
 
     def _watch(self, clock: IReactorTime, timeout: float, give_up: Callable[[], None]) -> None:
-        seen = self.sent
+        seen = self._sent()
 
         def look() -> None:
-            if self.sent == seen:
+            if self._sent() == seen:
                 give_up()
             else:
                 self._watch(clock, timeout, give_up)
 
         self._look = clock.callLater(timeout, look)
 
+    def _sent(self) -> int:
+        """Return how many bytes of the body the system has taken; with TLS, about as many."""
+        return self._taken - len(self._left) - unsent(self._lowest)
+
     # For the producer ---------------------------------------------------------------------------------------------
 
     def write(self, data: Octets) -> None:
         if not self.under_way or not data:
             return
-        self.sent += len(data)
+        self._taken += len(data)
         if self._length == UNKNOWN_LENGTH:
             self._transport.writeSequence([b"%x\r\n" % len(data), bytes(data), b"\r\n"])
-        elif self.sent > self._length:
+        elif self._taken > self._length:
             self.stopProducing()
             self._failed(self._mismatch("more"))
         elif not self._direct:
@@ -176,7 +192,7 @@ class BodySender:
         self._leave()
         if self._length == UNKNOWN_LENGTH:
             self._transport.write(b"0\r\n\r\n")
-        elif self.sent < self._length:
+        elif self._taken < self._length:
             self._failed(self._mismatch("only"))
 
     def _broken(self, failure: Failure) -> None:
@@ -220,17 +236,17 @@ class BodySender:
         if isinstance(sent, int) and sent > 0:
             self._left = self._left[sent:]
         if self._left:
-            # Where the connection is lost, that is found out by this, too.
+            # This also detects a lost connection.
             self._transport.startWriting()
 
     def _leave(self) -> None:
         self.under_way = False
-        # In a circle of references the body would stay in memory until the collector runs.
+        # A reference cycle would keep the body in memory until the garbage collector runs.
         self._producer = None
         self._transport.unregisterProducer()
 
     def _mismatch(self, word: str) -> SizeMismatch:
         return SizeMismatch(
-            f"the body of a request was to have {count(self._length, 'byte')}, and {word} {self.sent} came",
+            f"the body of a request was to have {count(self._length, 'byte')}, and {word} {self._taken} came",
             scope=Scope.SOURCE,
         )

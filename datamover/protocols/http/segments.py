@@ -4,8 +4,8 @@ A server may answer with fewer bytes than were asked for, or with whole blocks a
 again, and what is too much is dropped.
 
 Each range costs the server a request: Swift 10 ms of a processor, as much as reading 5 MB. A range may be longer than
-what is held of it in memory: the rest then comes as it is read, over its connection alone, while those behind it stand
-still. That loses nothing where the reader is the bottleneck, which a single long range finds out.
+what is held of it in memory: the rest is then received as it is read, over its connection alone, while the connections
+of the ranges behind it wait. That loses nothing if the reader is the bottleneck, which one long range finds out.
 """
 
 import random
@@ -24,19 +24,19 @@ from datamover.protocols.http.client.body import BodyStream
 from datamover.text.quantities import count
 
 LONGEST = 4
-"""Shares of the memory that a range is long, at most."""
+"""The length of the longest range, in shares of the memory that a range has."""
 WAITED = 0.7
-"""Fraction of the time spent waiting for bytes, from which on connections are the bottleneck."""
+"""Fraction of the time spent waiting for bytes from which on the connections are the bottleneck."""
 HELD_UP = 0.15
-"""Fraction of the time for which a long range may be waited for, unless it is as fast as others."""
+"""Fraction of its time that the reader may wait for a long range, unless that is as fast as the ranges before it."""
 AS_FAST = 0.9
-"""Fraction of the speed of the ranges before it: where a processor is busy, all are waited for."""
+"""Fraction of the speed of the ranges before it; if a processor is busy, the reader waits for all of them."""
 FAST = 32e6
-"""Bytes a second. At this speed a connection stands still for 8 s; servers end those that do so for long."""
+"""Bytes a second. At this speed a connection waits for 8 s; servers close those that wait for long."""
 PAUSE = 8
-"""Ranges from the first one that held the reader up to the next trial; then twice as many each time."""
+"""Ranges between a long one that held the reader up and the next trial; doubled each time."""
 _KEPT = 0.75
-"""How much of what is known of earlier ranges counts beside the last."""
+"""The weight of what was measured of earlier ranges beside the last one."""
 
 OpenRange = Callable[[int, int], Awaitable[tuple[ContentRange, BodyStream]]]
 """Requests a range (offset, number of bytes), and returns the part of the file that was answered, with its bytes.
@@ -172,7 +172,8 @@ class Segment:
                 self._take(data[max(0, wanted - at + len(data)) :])
                 while self._held >= self._room() and self._received < self.size:
                     await self._changed.wait()
-            if at > part.last and (data := await body.read()):  # Its connection is then free for the next one.
+            # Reading to the end frees the connection for the next range.
+            if at > part.last and (data := await body.read()):
                 raise self._other_length(part, at - part.first + len(data))
         finally:
             await body.close()
@@ -207,7 +208,7 @@ class RangeLength:
         """Ranges that are requested before the next trial."""
         self._pause = PAUSE
         self._bytes = self._seconds = self._waited = 0.0
-        """Of the last ranges."""
+        """Weighted sums over the last ranges."""
 
     def next(self) -> int:
         """Return the shares of the range that is requested next."""

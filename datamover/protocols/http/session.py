@@ -20,8 +20,7 @@ from datamover.protocols.http.location import location_of, reference_of
 from datamover.web.policy import Prefix, SourcePolicy
 from datamover.web.url import WebUrl
 
-_OF_AN_ORIGIN = frozenset({"authorization", "cookie"})
-"""Headers that are sent only to the origin (scheme, host, port) of the requested URL."""
+_LOGINS = frozenset({"authorization", "cookie"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class SessionAgent(UrlAgent):
                     scope=Scope.SOURCE,
                 )
             seen.append((url, cookies))
-            sent = _sent(headers, cookies, abroad=url is not asked and url.origin != asked.origin)
+            sent = _with_cookies(headers_for(url, headers, asked), cookies)
             response = await self._agent.send(method, url, sent, body, asked=asked)
             jar.take(response.head)
             location = location_of(response.head) if response.head.status in REDIRECTS else None
@@ -113,10 +112,14 @@ class SessionAgent(UrlAgent):
         return target
 
 
-def _sent(headers: Mapping[str, str], cookies: str, *, abroad: bool) -> Mapping[str, str]:
-    """Return the headers for one hop; ``abroad``: to another origin than the requested one."""
-    if abroad:
-        headers = {name: value for name, value in headers.items() if name.lower() not in _OF_AN_ORIGIN}
+def headers_for(url: WebUrl, headers: Mapping[str, str], home: WebUrl) -> Mapping[str, str]:
+    """Return the headers for a request to ``url``: no logins unless it has the scheme, host and port of ``home``."""
+    if url.origin == home.origin:
+        return headers
+    return {name: value for name, value in headers.items() if name.lower() not in _LOGINS}
+
+
+def _with_cookies(headers: Mapping[str, str], cookies: str) -> Mapping[str, str]:
     if cookies and not any(name.lower() == "cookie" for name in headers):
         headers = {**headers, "Cookie": cookies}
     return headers

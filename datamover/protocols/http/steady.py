@@ -18,13 +18,13 @@ from datamover.protocols.http.around import AroundSource
 from datamover.protocols.http.dates import http_date
 
 QUICK = 1.0
-"""Seconds in which a file is read without a look at its end: servers' times tell no less."""
+"""Seconds: a small file that is read in less time is not looked at again, since servers' times have whole seconds."""
 LARGE = 2**20
-"""Bytes from which on a file is looked at even if it was read in less time."""
+"""Bytes from which on a file is looked at again even if it was read in less time."""
 PATIENCE = 10.0
-"""Seconds that the server may take to tell."""
+"""Seconds that the looks may take."""
 LOOKS = 3
-"""Several servers behind one name may tell different times and tags of the same file: one that agrees is enough."""
+"""Most looks: servers behind one name may report different times and tags of a file; one that agrees is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Version:
     modified: float | None = None
     """POSIX seconds."""
     settled: bool = False
-    """Whether a later change gets another ``modified``, which is then not the moment of the answer either."""
+    """Whether every later change gets another ``modified``; that is then not the time of the answer either."""
     lasting: bool = False
-    """Whether ``modified`` is no moment of an answer, as it is of what is made anew for each."""
+    """Whether ``modified`` is not the time of the answer, as it is for a page that is made anew for each request."""
 
     @classmethod
     def told(cls, head: Head) -> Self:
@@ -59,8 +59,8 @@ class Version:
     def differs(self, now: Self) -> bool:
         """Tell whether a later answer shows that the file was changed after this one.
 
-        A tag alone does not show it if the time is the same: servers make it of more than the content. To HEAD,
-        programs behind a web server often tell a size of 0.
+        A tag alone does not show it if the time is the same: servers derive tags from more than the content. A size of
+        0 does not count: programs behind a web server often send it for HEAD.
         """
         if self.size and now.size and self.size != now.size:
             return True
@@ -72,7 +72,7 @@ class Version:
         return None not in (self.tag, now.tag) and self.tag != now.tag
 
     def __bool__(self) -> bool:
-        """Tell whether a change can show."""
+        """Tell whether a change could be noticed."""
         return self.tag is not None or self.modified is not None
 
 
@@ -82,7 +82,7 @@ class SteadySource(AroundSource):
     def __init__(
         self, source: Source, clock: IReactorTime, check: Callable[[], Coroutine[Deferred[Any], Any, None]]
     ) -> None:
-        """``check`` raises the error; it is given up where the server is slow to answer."""
+        """``check`` raises the error; it is cancelled after ``PATIENCE``, and the file counts as unchanged."""
         super().__init__(source)
         self._clock = clock
         self._check = check

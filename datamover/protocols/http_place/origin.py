@@ -132,10 +132,11 @@ class ResourceOrigin:
                     return found, response
                 await response.body.close()
         response = await self._resources.get(self._path, {})
-        if response.head.status == PARTIAL and content_range(response.head) is None:
+        found = self._resources.found(self._path, response.head)
+        if _is_part(response) and _beginning(found, response, 0) is None:
             await response.body.close()
-            raise self._resources.refusals.unnamed_part(self._path)
-        return self._resources.found(self._path, response.head), response
+            raise self._resources.refusals.part(self._path)
+        return found, response
 
     def _from(self, first: int, offset: int = 0) -> dict[str, str]:
         """Return the headers of the first request: for a part of the file if the server is known to serve ranges.

@@ -64,15 +64,15 @@ class HttpRefusals(Refusals):
             return errors.AuthenticationFailed(what, scope=self.side)
         if isinstance(error, errors.DatasetInvalid):  # What ``http.content.whole`` raises.
             return errors.ServerError(
-                f"destination {self.name!r}: the {self.holder}'s answer is too long to be one; look at its address",
+                f"destination {self.name!r}: the {self.holder}'s answer is too long; check its address",
                 scope=self.side,
-                full=f"destination {self.name!r}: {error.full}; no {self.holder} does that: look at its address",
+                full=f"destination {self.name!r}: {error.full}, more than a {self.holder} sends; check its address",
                 retryable=False,
             )
         return Refusals.met(self, error)
 
     def withheld(self, path: str, refusal: Refused) -> DataMoverError:
-        """Return the error for a file that is looked at with success, and is "not there" when it is read."""
+        """Return the error for a file that exists by PROPFIND or HEAD, and not by GET."""
         return errors.ServerError(
             f"{self.what(path)} is there, but the {self.holder} does not give it out ({refusal.status}): have its "
             "administrator look why; IIS does so with endings that it has no MIME type for, and filters some names",
@@ -89,10 +89,10 @@ class HttpRefusals(Refusals):
             scope=self.side,
         )
 
-    def unnamed_part(self, path: str) -> DataMoverError:
+    def part(self, path: str) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)}: the {self.holder} answers with a part of it and does not tell which (206 without "
-            "Content-Range); have its administrator look why",
+            f"{self.what(path)}: the {self.holder} answers with a part of it although all of it was asked for (206, or "
+            "a header Content-Range); have its administrator look why",
             scope=self.side,
         )
 

@@ -1,4 +1,4 @@
-"""Reading what a secret's file holds, mostly one line."""
+"""Read the secret in a file, which is mostly one line."""
 
 from pathlib import Path
 

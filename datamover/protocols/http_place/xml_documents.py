@@ -69,7 +69,7 @@ class XmlReader:
     def _parse(self, data: bytes, *, final: bool = False) -> None:
         try:
             self._parser.Parse(data, final)
-        except (ExpatError, ValueError, LookupError) as error:  # LookupError: of an encoding that nobody knows.
+        except (ExpatError, ValueError, LookupError) as error:  # LookupError: an unknown encoding.
             raise Malformed(_NO_XML) from error
 
     # For the parser -------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ class XmlReader:
         self._left -= 1
         self._depth += 1
         if self._depth > DEEPEST_DOCUMENT or self._left < 0:
-            raise Unreadable("it has too many elements, or too many within each other")
+            raise Unreadable("it has too many elements, or they are nested too deeply")
         self._text, self._length, self._open = [], 0, 0
         namespace, _, name = tag.rpartition("}")
         self._target.start(namespace, name)

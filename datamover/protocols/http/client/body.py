@@ -138,7 +138,7 @@ class Body:
             while self.received <= IGNORED_BODY and self._clock.seconds() - start < IGNORED_BODY_SECONDS:
                 if not await self.read():
                     return
-        except (ConnectionLost, SizeMismatch, Stalled):
+        except DataMoverError:  # The head says what counts.
             pass
         finally:
             self._drop()

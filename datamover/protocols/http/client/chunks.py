@@ -41,7 +41,7 @@ class ChunkParser:
         self.plain = True
         """Their framing is unambiguous."""
         self.steps = 0
-        """What was fed last was so much work: a piece is one step, and a line that is read by itself four."""
+        """The work of the last ``feed``: one step for each piece, four for each line that is parsed by itself."""
         self._left = 0
         """Bytes of the current chunk that are missing."""
         self._next = _Line.SIZE
@@ -120,7 +120,7 @@ class ChunkParser:
         elif empty:
             self._next = _Line.SIZE
         else:
-            self.broken = f"where a chunk was to end came {told(line.strip())}"
+            self.broken = f"expected the end of a chunk, got {told(line.strip())}"
 
     def _take_size(self, line: bytes) -> None:
         match = _SIZE.fullmatch(line)
@@ -128,9 +128,9 @@ class ChunkParser:
             self.plain = False
             match = _ODD_SIZE.fullmatch(line)
         if match is None:
-            self.broken = f"where the size of a chunk was to come came {told(line.strip())}"
+            self.broken = f"expected the size of a chunk, got {told(line.strip())}"
             return
         size = int(match[1] or b"0", 16)
         self._begin(size)
         if size >= IMPOSSIBLE_COUNT:
-            self.broken = f"where the size of a chunk was to come came {told(line.strip())}"
+            self.broken = f"expected the size of a chunk, got {told(line.strip())}"

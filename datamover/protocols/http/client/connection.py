@@ -23,11 +23,13 @@ from datamover.bounds.servers import CHUNK_STEPS_IN_READ, CHUNK_STEPS_IN_TURN_OF
 from datamover.errors import DataMoverError
 from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
-from datamover.protocols.http.request_body import BodySender
+from datamover.protocols.http.request_body import BodySender, unsent
 from datamover.protocols.slices import next_turn
 
 CONTINUED = 1.0
 """Seconds for which "100 Continue" is waited for before the body is sent all the same (RFC 9110 10.1.1)."""
+LEAVING = 5.0
+"""Seconds that a connection which is closed has for what is still to be sent: some servers answer, and read no more."""
 USUAL_READ = 2**16
 """Bytes that one read of the socket may bring, unless a body asks for more."""
 LEAST_READ = 2**12
@@ -103,6 +105,8 @@ class HttpConnection(TwistedProtocol):
         self._paused = False
         self._unfinished = False
         """The answer came before the request was sent whole: the connection cannot be used again."""
+        self._leaving: IDelayedCall | None = None
+        """Aborts a connection that ``leave`` closes."""
         self._lost: Failure | None = None
         self._lowest: Any = None
         self._read = self._wanted = USUAL_READ
@@ -141,7 +145,7 @@ class HttpConnection(TwistedProtocol):
         else:
             self.transport.write(request)  # type: ignore[union-attr]
             if producer is not None:
-                self._sending = BodySender(producer, self.transport, self._fail)
+                self._sending = BodySender(producer, self.transport, self._lowest, self._fail)
                 self._begin_body = lambda: self._send(clock, timeout)
                 if expect:
                     self._start_sending = clock.callLater(CONTINUED, self._begin_body)
@@ -198,7 +202,8 @@ class HttpConnection(TwistedProtocol):
             self.transport.abortConnection()  # type: ignore[union-attr]
 
     def leave(self) -> None:
-        """Close it in good order, without waiting for the server."""
+        """Close it in good order; at once if the server does not take what is still to be sent within ``LEAVING``."""
+        self._leaving = self._clock.callLater(LEAVING, self.abort)
         transport: Any = self.transport
         transport.loseConnection()
         if isinstance(transport, TLSMemoryBIOProtocol) and transport.transport is not None:
@@ -235,7 +240,7 @@ class HttpConnection(TwistedProtocol):
         receiver = self._receiver
         answered, self._answered = self._answered, None
         if answered is not None:
-            self._unfinished = self._stop_sending()
+            self._unfinished = self._stop_sending() or unsent(self._lowest) > 0
             receiver.begin(self)
         if body:
             receiver.take(body)
@@ -248,6 +253,8 @@ class HttpConnection(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._lost = reason
+        if self._leaving is not None and self._leaving.active():
+            self._leaving.cancel()
         self._pool.lost(self)
         reader = self._reader
         if reader is not None:

@@ -48,7 +48,7 @@ def read_head(head: bytes) -> RawHead:
     if read.status == 101:
         raise MalformedHttp("the answer switches to another protocol (101), which was not asked for")
     if read.status < 100:
-        raise MalformedHttp(f"the answer's status {read.status:03} is none")
+        raise MalformedHttp(f"the answer's status {read.status:03} is not a valid one")
     return read
 
 
