@@ -39,7 +39,7 @@ from datamover.config.schema import Client, Tls
 from datamover.errors import ConfigError
 from datamover.security.passwords import hash_password
 from tests.fakes import PlainLogins
-from tests.servers.certificates import Authority
+from tests.servers.certificates import CERTIFICATE_OF_UNKNOWN_CURVE, UNKNOWN_CURVE, Authority
 from tests.servers.door import WAIT, Door, config_of, told
 from tests.servers.ports import free_port
 from tests.servers.postgres import shared
@@ -471,8 +471,10 @@ async def test_renewed(door: Door, authority: Authority, pair: Pair) -> None:
             lambda certificate, key: shutil.copy2(Authority(key.parent, "x").issue()[1], key),
             "is not the key of the certificate in certificate_file",
         ),
+        (lambda certificate, key: key.write_bytes(UNKNOWN_CURVE), "of a kind that is supported"),
+        (lambda certificate, key: certificate.write_bytes(CERTIFICATE_OF_UNKNOWN_CURVE), "is refused by OpenSSL"),
     ],
-    ids=["permissions", "missing", "empty", "cut", "swapped", "mismatch"],
+    ids=["permissions", "missing", "empty", "cut", "swapped", "mismatch", "key's curve", "certificate's curve"],
 )
 def test_files_that_cannot_be_used(pair: Pair, spoil: Callable[[Path, Path], Any], sentence: str) -> None:
     """They end the start with a sentence that names key and file."""
@@ -481,6 +483,15 @@ def test_files_that_cannot_be_used(pair: Pair, spoil: Callable[[Path, Path], Any
         ServerTLS(Tls(certificate_file=pair[0], key_file=pair[1]), reactor.seconds)
     assert refusal.value.message.startswith("datamover.toml: tls.")
     assert sentence in refusal.value.message
+
+
+def test_authorities_that_cannot_be_used(pair: Pair, authority: Authority) -> None:
+    """A file of authorities that OpenSSL refuses ends the start with a sentence, too."""
+    with authority.file.open("a") as file:
+        file.write("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n")
+    tls = Tls(certificate_file=pair[0], key_file=pair[1], client_ca_file=authority.file)
+    with pytest.raises(ConfigError, match=f"tls.client_ca_file: {authority.file} is refused by OpenSSL"):
+        ServerTLS(tls, reactor.seconds)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
