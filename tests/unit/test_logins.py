@@ -170,6 +170,24 @@ async def test_one_hash_for_many() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_hash_after_one_that_was_given_up() -> None:
+    """The end of a check that was given up while it ran does not keep later logins from sharing theirs."""
+    slow = PasswordHasher(time_cost=10).hash("x")
+    known = Logins({"portal": Client(password_hash=slow)}, reactor)
+    given_up = Deferred.fromCoroutine(known.check("portal", "wrong", "a"))
+    await task.deferLater(reactor, 0.05)
+    given_up.cancel()
+    with pytest.raises(CancelledError):
+        await given_up
+    later = Deferred.fromCoroutine(known.check("portal", "wrong", "a"))
+    assert known.waiting == 2
+    while known.waiting == 2:
+        await task.deferLater(reactor, 0)
+    assert len(known._cache.asking) == 1
+    assert await later is None
+
+
+@pytest_twisted.ensureDeferred
 async def test_busy_is_not_wrong() -> None:
     """Who waits longer than a login may is told that it was not looked at, right or wrong, and may come again."""
     known = logins(first=3600, longest=3600, patience=1.0)
