@@ -70,6 +70,9 @@ def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
         for each in rules.datasets.expanded(file, archive=archive is not None):
             targets.add(each, where)
             files.append(each)
+        if len(files) > rules.max_files:
+            most = count(rules.max_files, "file")
+            raise RequestTooLarge(f"{where}: more than {most}, those of datasets included; send several requests")
         if digest is not None:
             digest.update(canonical(file))
         yield
