@@ -23,7 +23,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash
 
 
 def logins(*, first: float = 0.001, longest: float = 0.002, patience: float = 10.0) -> Logins:
-    """Return logins that make who fails wait for so long."""
+    """Return logins with these pauses, in seconds, after failures."""
     clients = {
         "portal": Client(password_hash=CHEAP("pässword")),
         "other": Client(password_hash=CHEAP("x")),
@@ -231,7 +231,7 @@ async def test_who_goes_away_gains_nothing() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_cancelled() -> None:
-    """Who gives up waiting leaves the queue as it was."""
+    """A cancelled login leaves the queue."""
     known = logins()
     waiting = [Deferred.fromCoroutine(known.check("portal", "wrong", "a")) for _ in range(WAITING_LOGINS_OF_ONE)]
     for one in waiting:
