@@ -21,7 +21,6 @@ from datamover.text.quantities import count
 
 T = TypeVar("T")
 
-
 JOB_KEYS = frozenset(
     {
         "files", "overwrite", "archive", "request_id", "label", "max_attempts", "priority", "deadline", "on_failure",

@@ -37,7 +37,6 @@ LOOK = 1.0
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2, those with forward secrecy and authenticated encryption. Every cipher of TLS 1.3 has both."""
 
-
 _TOLD = b"this listener speaks TLS: use https://\n"
 _PLAIN = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
