@@ -21,7 +21,6 @@ from datamover.text.quantities import count
 
 T = TypeVar("T")
 
-
 JOB_KEYS = frozenset(
     {
         "files", "overwrite", "archive", "request_id", "label", "max_attempts", "priority", "deadline", "on_failure",
@@ -70,6 +69,9 @@ def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
         for each in rules.datasets.expanded(file, archive=archive is not None):
             targets.add(each, where)
             files.append(each)
+        if len(files) > rules.max_files:
+            most = count(rules.max_files, "file")
+            raise RequestTooLarge(f"{where}: more than {most}, those of datasets included; send several requests")
         if digest is not None:
             digest.update(canonical(file))
         yield

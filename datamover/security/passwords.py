@@ -218,8 +218,9 @@ class _SharedCheck:
         self._whole.cancel()
 
     def _end(self, outcome: Any) -> None:
-        self._forget()
-        self._waiters.wake(outcome)
+        if self._waiters:  # Otherwise it was abandoned, and its key may be that of a later check.
+            self._forget()
+            self._waiters.wake(outcome)
 
 
 def _busy(_: object, __: float) -> None:

@@ -35,8 +35,6 @@ _COMPATIBLE = IPv6Network("::/96")
 _MOST_DECODINGS = 5
 _ADDRESSES = 1024
 """Addresses whose kind is cached."""
-
-
 _PATHS = 64
 """Paths whose readings are cached: one is compared with many rules."""
 

@@ -2,9 +2,11 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -12,9 +14,13 @@ from twisted.internet.task import deferLater
 from datamover.datasets.gbif.client import Patience
 from datamover.datasets.gbif.dataset import NAMES, Gbif
 from datamover.datasets.gbif.section import GbifSection
+from datamover.errors import RequestTooLarge
 from datamover.jobs.values import Naming, NewFile, State
 from datamover.protocols.http import HttpClient
 from datamover.requests.datasets import Datasets
+from datamover.requests.files import Rules
+from datamover.requests.jobs import checking, finish
+from datamover.web.url import WebUrl
 from tests.engine.rig import Rig, parts
 from tests.servers import gbif as fake
 from tests.servers.gbif import DATASET, record
@@ -49,6 +55,16 @@ def files(rig: Rig, path: str = "roos") -> list[NewFile]:
     datasets = Datasets(rig.datasets)
     source = datasets.source(URL, "source")
     return datasets.expanded(NewFile(source, "archive", path, Naming.INTO), archive=False)
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_file_of_a_dataset_counts(rig: Rig) -> None:
+    """A request may have as many files as ``[limits] files`` allows, those of its datasets included."""
+    request = {"files": [{"source": URL, "destination": "archive", "path": f"{number}/"} for number in range(3)]}
+    rules = Rules("portal", {"archive": 255}, None, WebUrl.parse, 12, 5, datasets=Datasets(rig.datasets))
+    assert len(finish(checking(request, rules)).files) == 12
+    with pytest.raises(RequestTooLarge, match=r"^files\[2\]: more than 11 files, those of datasets included"):
+        finish(checking(request, replace(rules, max_files=11)))
 
 
 @pytest_twisted.ensureDeferred

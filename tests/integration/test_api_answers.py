@@ -1,4 +1,4 @@
-"""How much the door answers: no more than ``[limits] answer_size``, counted while it is written."""
+"""The size of answers: at most ``[limits] answer_size``, counted while an answer is written."""
 
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -49,7 +49,7 @@ def sent(service: Service, name: str, *parameters: Any) -> bytes:
 
 
 def test_pages_of_jobs_fit(service: Service) -> None:
-    """A page ends where the answer is full, and the next one goes on there: every job is told once."""
+    """A page ends where the answer is full, and the next page begins there: every job is listed once."""
     found: list[int] = []
     sizes: list[int] = []
     while page := service.proxy.jobs.list({"limit": 1000, **({"before": found[-1]} if found else {})}):
@@ -90,7 +90,7 @@ def test_the_parts_of_a_multicall_share_the_answer(service: Service) -> None:
 
 
 def test_nothing_is_done_that_could_not_be_answered(service: Service) -> None:
-    """What a multicall has no room to answer is not called, and what is called is answered."""
+    """A multicall makes no call whose answer has no room, and answers every call that it makes."""
     many = [{"methodName": "jobs.list", "params": [{"limit": 200}]}] * 4
     some = [{"methodName": "jobs.submit", "params": [request("one-more")]}] * 5
     last = service.proxy.jobs.list({"limit": 1})[0]["id"]
@@ -119,7 +119,7 @@ def test_a_small_multicall_is_as_ever(service: Service) -> None:
 
 
 def test_refusals_quote_little(service: Service, tmp_path: Path) -> None:
-    """Whatever was sent, no more than a piece of it comes back."""
+    """A refusal quotes at most a piece of what was sent."""
     long = "x" * 200_000
     for name, *parameters in (
         ("jobs.submit", {"source": long, "destination": "archive", "path": "a"}),

@@ -1,4 +1,4 @@
-"""What strangers send to the door, a row each, and what must happen; afterwards everybody else is still served."""
+"""Attacks on the interface, one in each row, and the expected answers. Afterwards other clients are still served."""
 
 import socket
 import ssl
@@ -50,7 +50,7 @@ GUESSERS = 4
 
 @pytest_twisted.async_yield_fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """An interface that is quick to lose patience."""
+    """An interface with short time limits."""
     limits = Limits(request_size=200_000, connections=TOTAL, connections_per_address=EACH)
     door = Door(config_of(tmp_path, limits=limits))
     door.site.pace = ConnectionTimeouts(
@@ -72,7 +72,7 @@ def connections(door: Door) -> int:
 
 
 def trickle(door: Door, pieces: Iterator[bytes], pause: float) -> tuple[float, bytes]:
-    """Send piece after piece until the door has enough; return how long that took, and its answer. In a thread."""
+    """Send pieces until the interface ends the connection; return the seconds and its answer. Runs in a thread."""
     began, answer = time.monotonic(), b""
     with door.socket() as connection:
         connection.settimeout(pause)
@@ -114,7 +114,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 )
 @pytest_twisted.ensureDeferred
 async def test_slow_clients_are_dropped(door: Door, pieces: Iterator[bytes], pause: float, status: int | None) -> None:
-    """A byte now and then keeps no connection, in the head, in the body, or between two requests."""
+    """A client that sends a byte now and then is dropped: in the head, in the body, and between two requests."""
     seconds, answer = await deferToThread(trickle, door, pieces, pause)
     assert seconds < WAIT
     assert (told(answer)[0] if answer else None) == status
@@ -187,7 +187,7 @@ def nested(tag: bytes, depth: int) -> bytes:
 )
 @pytest_twisted.ensureDeferred
 async def test_what_is_no_request_is_refused_by_name(door: Door, request_: bytes, status: int, words: bytes) -> None:
-    """A head that is too large, or none, is told which bound it broke, and nothing behind it is read."""
+    """The answer to an oversized or malformed head names the bound, and nothing after the head is read."""
     answer = await door.raw(request_)
     assert answer.count(b"HTTP/1.1") == 1
     assert told(answer)[0] == status
@@ -362,7 +362,7 @@ async def test_too_many_over_tls(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_ten_thousand_bad_logins(tmp_path: Path) -> None:
-    """Guessers find nothing and hold nobody up who has logged in before; others' first login gets its turn."""
+    """Guesses fail and do not delay clients that have logged in before; another client's first login is checked."""
     hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     clients = {name: Client(password_hash=hasher.hash(name)) for name in ("portal", "other")}
     logins = Logins(clients, reactor, Failures(reactor.seconds, first=0.0005, longest=0.001))
@@ -445,7 +445,7 @@ async def test_a_body_waits_for_its_login(tmp_path: Path) -> None:
     size = 32 * 2**20
 
     def send(connection: socket.socket) -> int:
-        """Return how much goes out before nothing more does for half a second."""
+        """Return how many bytes can be sent until half a second passes in which none can."""
         connection.settimeout(0.5)
         connection.sendall(HEAD + f"{login}\r\nContent-Length: {size}\r\n\r\n".encode() + LIST)
         sent = len(LIST)
@@ -474,7 +474,7 @@ async def test_a_body_waits_for_its_login(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_many_waiting_calls(tmp_path: Path) -> None:
-    """One caller has half of the calls that may wait; one more is told so, and another's waits."""
+    """One caller may have half of the waiting calls. One more is refused, and another caller's call waits."""
     clients = {name: Client(password_hash="x") for name in ("portal", "other")}
     limits = Limits(waiting_calls=4)
     door = Door(config_of(tmp_path, clients=clients, limits=limits), logins=PlainLogins({"portal": "p", "other": "o"}))
@@ -655,7 +655,7 @@ def test_files_that_hardly_move_keep_nobody_waiting(service: Service, tmp_path: 
         greedily(service, "jobs.cancel", job)
 
 
-# Names that are not ours -------------------------------------------------------------------------------------
+# Host names of others ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -686,7 +686,7 @@ def test_files_that_hardly_move_keep_nobody_waiting(service: Service, tmp_path: 
 )
 @pytest_twisted.ensureDeferred
 async def test_host_headers(door: Door, host: str) -> None:
-    """Only a name that is spelt as ours is served: 421 for any other, and 200 for what means the very same."""
+    """Only the service's own names are served, in any equivalent spelling; any other gets 421."""
     same = {"localhost:", "127.0.0.1."}
     head = f"POST /RPC2 HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/xml\r\nConnection: close\r\n"
     body = f"Content-Length: {len(LIST)}\r\n\r\n".encode() + LIST
@@ -709,6 +709,6 @@ async def test_host_headers(door: Door, host: str) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_where_the_name_stands(door: Door, head: bytes, status: int) -> None:
-    """One Host header says under which name the service is called, and nothing else does."""
+    """The name of the service is read from one Host header, and from nothing else."""
     rest = b"Content-Type: text/xml\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(LIST) + LIST
     assert told(await door.raw(head + rest))[0] == status

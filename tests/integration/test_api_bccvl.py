@@ -1,4 +1,4 @@
-"""The original's methods over the wire, as clients of every era call them."""
+"""The original's methods over the wire, as clients of each of its versions call them."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ async def test_a_move_is_followed_to_its_end(door: Door) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_every_era_is_served(door: Door) -> None:
-    """One call of each, over the wire; what is stored replaces what is there."""
+    """One call in the form of each version is accepted; its files replace existing ones."""
 
     def calls(s: Any) -> list[Any]:
         to = {"host": "visualiser", "path": "maps/"}
@@ -137,7 +137,7 @@ async def test_a_refusal_is_an_answer(door: Door) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_while_the_database_is_away_moves_are_rejected(door: Door) -> None:
-    """The reason says that asking again may help."""
+    """The reason says to ask again."""
     door.store.ready = False
     answer = await door.ask(lambda s: s.move(URL, "scp://visualiser/x"))
     assert answer["status"] == "REJECTED"

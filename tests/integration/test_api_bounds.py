@@ -1,4 +1,4 @@
-"""What strangers say at length: every value of every method is bounded before any work grows with it."""
+"""Bounds of calls: every value of every method is bounded before any work that grows with it."""
 
 import os
 import select

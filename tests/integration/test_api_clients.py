@@ -1,4 +1,4 @@
-"""Who may call, and what each sees; and a client that is not Python's."""
+"""Logins, what each client sees, and a client in Perl."""
 
 import subprocess
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Whatever is sent to the door, it is answered or refused; nothing is a bug of ours, and nobody waits for ever.
+"""Whatever is sent to the interface is answered or refused: no input is a bug, and no client waits for ever.
 
 A short run of what ``make fuzz`` does for as long as one likes.
 """
@@ -21,7 +21,7 @@ from tests.servers.mouth import HEAD, METHODS, Mouth, posted
 
 @cache
 def mouth() -> Mouth:
-    """Return the one that every example is fed to; it makes no files."""
+    """Return the interface that gets every example; it makes no files."""
     return Mouth(Path(mkdtemp(prefix="datamover-test-")))
 
 

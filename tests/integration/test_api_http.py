@@ -1,4 +1,4 @@
-"""What reaches the door that is no well-behaved client's call."""
+"""Requests to the interface that no well-behaved client sends."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -38,7 +38,7 @@ def call(name: str, value: str = "") -> bytes:
 
 @pytest_twisted.ensureDeferred
 async def test_both_paths_are_served_and_no_other(door: Door) -> None:
-    """/data_mover is the original's, /RPC2 what clients use by themselves."""
+    """/data_mover is the original's path, /RPC2 the default of XML-RPC clients."""
     names = await door.ask(lambda s: s.system.listMethods())
     assert names == await door.ask(lambda s: s.system.listMethods(), path="/RPC2")
     for path in ("/other", "/other/RPC2", "/x/../data_mover"):
@@ -82,7 +82,7 @@ async def test_a_program_of_twisted_calls(door: Door) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_only_known_hosts_are_served(door: Door, host: str, status: int) -> None:
-    """A name that a web page made to lead here is not ours."""
+    """A name that a web page has made to resolve to this machine (DNS rebinding) is refused."""
     assert told(await door.raw(door.post(LIST, host=host)))[0] == status
 
 
@@ -171,7 +171,7 @@ async def test_long_integers_come_in(door: Door, number: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_breaks_off_stores_nothing(door: Door) -> None:
-    """Not even when what has come is a whole methodCall."""
+    """Nothing is stored, even if what was received is a complete methodCall."""
     members = "".join(f"<member><name>{key}</name><value>{value}</value></member>" for key, value in one().items())
     whole = door.post(call("jobs.submit", f"<struct>{members}</struct>") + b" " * 100)
     assert await door.raw(whole[:-50], ending=True) == b""
@@ -291,7 +291,7 @@ async def test_who_sends_nothing_more_is_waited_for_briefly(door: Door, monkeypa
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("sent", [b"", b"POST /RPC2 HTTP/1.1\r\nHo", 20])
 async def test_half_a_call_is_not_waited_for(door: Door, sent: bytes | int) -> None:
-    """Where nothing more can come, there is nothing to answer."""
+    """An incomplete call ends with its connection, and is not answered."""
     assert await door.raw(sent if isinstance(sent, bytes) else door.post(LIST)[:-sent], ending=True) == b""
 
 

@@ -114,7 +114,7 @@ async def test_jobs_are_listed_newest_first(door: Door) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_same_request_id_is_the_same_job(door: Door) -> None:
-    """Asked again it is told, not made again; with another request it is refused."""
+    """The same request returns the same job; another request with its id is refused."""
     request = one(request_id="r-1")
     first = await door.ask(lambda s: s.jobs.submit(request))
     again = await door.ask(lambda s: s.jobs.submit(request))

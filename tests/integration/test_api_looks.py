@@ -1,4 +1,4 @@
-"""``jobs.check``: how much it looks at a time, and at what."""
+"""``jobs.check``: how many inspections run at a time, and what they accept."""
 
 import os
 import socket

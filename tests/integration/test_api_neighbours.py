@@ -1,4 +1,4 @@
-"""One client's sources, destinations and data services that do their worst keep no other client waiting.
+"""Hostile sources, destinations and data services of one client do not delay other clients.
 
 In each test a client has real jobs that lead to servers without mercy (``tests.servers.hostile``), or does without end
 what it may; meanwhile the calls of another are answered soon, its file moves, and memory and descriptors have their

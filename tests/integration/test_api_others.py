@@ -1,4 +1,4 @@
-"""Nothing of another's: two clients of one service, of whom neither ever sees a word of the other."""
+"""Two clients of one service: no answer to one contains anything of the other."""
 
 import re
 import socket

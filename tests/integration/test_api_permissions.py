@@ -32,7 +32,7 @@ CLIENTS = {
 
 @pytest_twisted.async_yield_fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """The interface before the real store, with the clients above; each one's password is its name."""
+    """The interface with the real store and the clients above; each client's password is its name."""
     logins = PlainLogins({name: name for name in CLIENTS})
     async with stored(config_of(tmp_path, clients=CLIENTS), tmp_path, logins=logins) as door:
         yield door
@@ -155,7 +155,7 @@ async def test_a_multicall_opens_nothing(door: Door) -> None:
     ],
 )
 def test_permissions_that_are_none(client: Client, sentence: str) -> None:
-    """A method or a rule that is none ends the start, with what was expected."""
+    """An unknown method or an invalid rule prevents the start, and the error says what was expected."""
     with pytest.raises(ConfigError) as refusal:
         callers(Config(clients={"x": client}), METHODS)
     assert sentence in refusal.value.message

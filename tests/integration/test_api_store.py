@@ -1,4 +1,4 @@
-"""The door before the real job store, in a real PostgreSQL."""
+"""The interface with the job store in a real PostgreSQL."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -28,7 +28,7 @@ CONNECTIONS = 20
 
 @pytest_twisted.async_yield_fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """An interface that is quick to lose patience."""
+    """An interface with short time limits."""
     door = Door(config_of(tmp_path, limits=Limits(connections_per_address=CONNECTIONS)))
     door.site.pace = QUICK
     yield door

@@ -1,4 +1,4 @@
-"""The door over TLS: who is let in, by what, and what happens when certificates are renewed."""
+"""The interface over TLS: logins by certificate and password, and renewed certificates."""
 
 import gc
 import http.client
@@ -39,7 +39,7 @@ from datamover.config.schema import Client, Tls
 from datamover.errors import ConfigError
 from datamover.security.passwords import hash_password
 from tests.fakes import PlainLogins
-from tests.servers.certificates import Authority
+from tests.servers.certificates import CERTIFICATE_OF_UNKNOWN_CURVE, UNKNOWN_CURVE, Authority
 from tests.servers.door import WAIT, Door, config_of, told
 from tests.servers.ports import free_port
 from tests.servers.postgres import shared
@@ -55,7 +55,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def pair(authority: Authority, tmp_path: Path) -> Pair:
-    """The files that the door serves with, which a test may renew."""
+    """The interface's certificate and key, which a test may renew."""
     files = tmp_path / "served.pem", tmp_path / "served.key"
     renew(files, authority.issue())
     return files
@@ -91,7 +91,7 @@ def trusting(authority: Authority, certificate: Pair | None = None) -> ssl.SSLCo
 
 
 def ask(door: Door, context: ssl.SSLContext, login: str = "") -> Any:
-    """Return who the door takes a client for; runs in a thread of its own."""
+    """Return the client that the interface recognises; runs in a thread."""
 
     def run() -> Any:
         url = f"https://{login}{'@' if login else ''}127.0.0.1:{door.port}/data_mover"
@@ -204,7 +204,7 @@ async def test_a_fingerprint_names_one_certificate(authority: Authority, pair: P
 
 
 def handshake(door: Door, context: ssl.SSLContext) -> tuple[int, str | None]:
-    """Return the serial number of the door's certificate, and the version of TLS; runs in a thread."""
+    """Return the serial number of the interface's certificate, and the version of TLS; runs in a thread."""
     plain = socket.create_connection(("127.0.0.1", door.port), WAIT)
     with plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
         content = connection.getpeercert(binary_form=True)
@@ -471,16 +471,27 @@ async def test_renewed(door: Door, authority: Authority, pair: Pair) -> None:
             lambda certificate, key: shutil.copy2(Authority(key.parent, "x").issue()[1], key),
             "is not the key of the certificate in certificate_file",
         ),
+        (lambda certificate, key: key.write_bytes(UNKNOWN_CURVE), "of a kind that is supported"),
+        (lambda certificate, key: certificate.write_bytes(CERTIFICATE_OF_UNKNOWN_CURVE), "is refused by OpenSSL"),
     ],
-    ids=["permissions", "missing", "empty", "cut", "swapped", "mismatch"],
+    ids=["permissions", "missing", "empty", "cut", "swapped", "mismatch", "key's curve", "certificate's curve"],
 )
 def test_files_that_cannot_be_used(pair: Pair, spoil: Callable[[Path, Path], Any], sentence: str) -> None:
-    """They end the start with a sentence that names key and file."""
+    """The start ends with a sentence that names key and file."""
     spoil(*pair)
     with pytest.raises(ConfigError) as refusal:
         ServerTLS(Tls(certificate_file=pair[0], key_file=pair[1]), reactor.seconds)
     assert refusal.value.message.startswith("datamover.toml: tls.")
     assert sentence in refusal.value.message
+
+
+def test_authorities_that_cannot_be_used(pair: Pair, authority: Authority) -> None:
+    """The same holds for a file of authorities that OpenSSL refuses."""
+    with authority.file.open("a") as file:
+        file.write("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n")
+    tls = Tls(certificate_file=pair[0], key_file=pair[1], client_ca_file=authority.file)
+    with pytest.raises(ConfigError, match=f"tls.client_ca_file: {authority.file} is refused by OpenSSL"):
+        ServerTLS(tls, reactor.seconds)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])

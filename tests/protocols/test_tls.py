@@ -24,7 +24,7 @@ from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
 from tests.protocols.reading import serving
-from tests.servers.certificates import Authority, ServerTLS
+from tests.servers.certificates import CERTIFICATE_OF_UNKNOWN_CURVE, UNKNOWN_CURVE, Authority, ServerTLS
 from tests.servers.nginx import Nginx
 from tests.servers.web import File
 
@@ -150,6 +150,11 @@ MISTAKES: list[tuple[Callable[[Authority, Pair], Any], str]] = [
     (lambda _, pair: pair[1].unlink(), "key_file = '.*': No such file or directory: expected a readable file of a"),
     (lambda _, pair: unreadable(pair, 1), "key_file = '.*': Is a directory: expected a readable file of a private key"),
     (lambda _, pair: pair[1].write_text("x"), "key_file = '.*': expected a readable file of a private key in PEM"),
+    (lambda _, pair: pair[1].write_bytes(UNKNOWN_CURVE), "key_file = '.*': expected a readable file of a private key"),
+    (
+        lambda _, pair: pair[0].write_bytes(CERTIFICATE_OF_UNKNOWN_CURVE),
+        "certificate_file = '.*': expected a certificate that OpenSSL can use",
+    ),
     (lambda _, pair: pair[1].chmod(0o644), "key_file: .* has permissions 0644.*: run chmod 0600"),
     (
         lambda clients, pair: shutil.copy(clients.issue()[1], pair[1]),

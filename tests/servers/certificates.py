@@ -15,6 +15,23 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 HOSTS = ("localhost", "127.0.0.1")
+UNKNOWN_CURVE = b"""-----BEGIN EC PRIVATE KEY-----
+MD4CAQEEDq6v8Nxve1/t6zubc/9KoAcGBSuBBAAGoSADHgAEXKG4wA/dS+B6SPC4
+q6ig5zcDNIZtBXO+EGrMjw==
+-----END EC PRIVATE KEY-----
+"""
+"""A key for tests alone, on a curve that cryptography does not support (secp112r1)."""
+CERTIFICATE_OF_UNKNOWN_CURVE = b"""-----BEGIN CERTIFICATE-----
+MIIBJDCB7qADAgECAhRXFVXhIsD2Ax4nNzb+La7rYG4bYzAKBggqhkjOPQQDAjAM
+MQowCAYDVQQDDAF4MCAXDTI2MTIwMTAzNDMyNloYDzIwNTEwNzIzMDM0MzI2WjAM
+MQowCAYDVQQDDAF4MDIwEAYHKoZIzj0CAQYFK4EEAAYDHgAEe3BDucWcPaqpzWB0
+U6cqq14sSvqt0oh9+js3DKNTMFEwHQYDVR0OBBYEFGtzGuz41+gq98Dksv9ycb7d
+xO53MB8GA1UdIwQYMBaAFGtzGuz41+gq98Dksv9ycb7dxO53MA8GA1UdEwEB/wQF
+MAMBAf8wCgYIKoZIzj0EAwIDJQAwIgIPAJvC8oVcfJ+Ga6fTQHgBAg8AgHCiCjA7
+wYCptqn+k9Y=
+-----END CERTIFICATE-----
+"""
+"""A certificate of a key on that curve."""
 
 
 class Authority:

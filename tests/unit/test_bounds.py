@@ -80,20 +80,20 @@ def module(file: Path) -> str:
 
 
 def test_every_bound_is_described() -> None:
-    """A constant without its unit, or that stands beside another under one docstring, would be a riddle."""
+    """Each constant has a docstring of its own."""
     bare = [f"{module(file)}: {name}" for file, tree in TREES.items() for name, said in constants(tree) if not said]
     assert bare == []
 
 
 def test_every_bound_has_a_name_of_its_own() -> None:
-    """A name is that of one bound, and says of what."""
+    """No two bounds have the same name, and each name has at least two words."""
     names = Counter(name for tree in TREES.values() for name, _ in constants(tree))
     assert len(names) > 100
     assert [name for name, times in names.items() if times > 1 or "_" not in name] == []
 
 
 def test_every_bound_is_used() -> None:
-    """What nothing is held to would be believed to hold."""
+    """No bound is left over that nothing checks."""
     files = set((CHECKOUT / "datamover").rglob("*.py")) - set(TREES)
     used = {
         (node.module, alias.name)

@@ -1,4 +1,4 @@
-"""What a value of a guessed type stands for, and what it cannot stand for."""
+"""Values of guessed types: what each is read as, and what is refused."""
 
 from collections.abc import Callable
 from typing import Any

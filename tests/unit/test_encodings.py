@@ -1,4 +1,4 @@
-"""Which encoding a body is read in: by its mark, by Content-Type, by its declaration."""
+"""The encoding that a body is read in: by its byte order mark, Content-Type or XML declaration."""
 
 from contextlib import suppress
 from io import BytesIO

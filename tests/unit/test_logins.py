@@ -23,7 +23,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash
 
 
 def logins(*, first: float = 0.001, longest: float = 0.002, patience: float = 10.0) -> Logins:
-    """Return logins that make who fails wait for so long."""
+    """Return logins with these pauses, in seconds, after failures."""
     clients = {
         "portal": Client(password_hash=CHEAP("pässword")),
         "other": Client(password_hash=CHEAP("x")),
@@ -170,6 +170,24 @@ async def test_one_hash_for_many() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_hash_after_one_that_was_given_up() -> None:
+    """The end of a check that was given up while it ran does not keep later logins from sharing theirs."""
+    slow = PasswordHasher(time_cost=10).hash("x")
+    known = Logins({"portal": Client(password_hash=slow)}, reactor)
+    given_up = Deferred.fromCoroutine(known.check("portal", "wrong", "a"))
+    await task.deferLater(reactor, 0.05)
+    given_up.cancel()
+    with pytest.raises(CancelledError):
+        await given_up
+    later = Deferred.fromCoroutine(known.check("portal", "wrong", "a"))
+    assert known.waiting == 2
+    while known.waiting == 2:
+        await task.deferLater(reactor, 0)
+    assert len(known._cache.asking) == 1
+    assert await later is None
+
+
+@pytest_twisted.ensureDeferred
 async def test_busy_is_not_wrong() -> None:
     """Who waits longer than a login may is told that it was not looked at, right or wrong, and may come again."""
     known = logins(first=3600, longest=3600, patience=1.0)
@@ -213,7 +231,7 @@ async def test_who_goes_away_gains_nothing() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_cancelled() -> None:
-    """Who gives up waiting leaves the queue as it was."""
+    """A cancelled login leaves the queue."""
     known = logins()
     waiting = [Deferred.fromCoroutine(known.check("portal", "wrong", "a")) for _ in range(WAITING_LOGINS_OF_ONE)]
     for one in waiting:

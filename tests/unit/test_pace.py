@@ -8,7 +8,7 @@ PACE = ConnectionTimeouts(silence=20.0, window=30.0, slowest=100, stranger=25.0)
 
 
 def test_what_was_sent_buys_no_time() -> None:
-    """However much came in one window, the next one wants its own."""
+    """Bytes of one window do not count in the next one."""
     body = BodyPace(PACE, 0.0)
     body.came(10**9, 1.0)
     assert body.left(1.0) == 20.0
@@ -21,7 +21,7 @@ def test_what_was_sent_buys_no_time() -> None:
 
 
 def test_a_steady_body() -> None:
-    """What comes at the slowest pace comes for as long as it takes."""
+    """A body at the minimum rate may take any time."""
     body = BodyPace(PACE, 0.0)
     for second in range(1, 10_000):
         body.came(100, float(second))
@@ -30,7 +30,7 @@ def test_a_steady_body() -> None:
 
 @pytest.mark.parametrize(("now", "left"), [(0.0, 20.0), (19.0, 1.0), (20.0, 0.0), (25.0, 0.0)])
 def test_silence(now: float, left: float) -> None:
-    """A body that stops is waited for no longer than a silence may be."""
+    """A body that stops is waited for until the time limit of a silence."""
     assert BodyPace(PACE, 0.0).left(now) == left
 
 
@@ -45,7 +45,7 @@ def test_what_is_not_read_is_not_slow() -> None:
 
 
 def test_a_stranger_has_less_time() -> None:
-    """What is thrown away comes to an end, however fast it is."""
+    """A body that is thrown away has a time limit, however fast it comes."""
     body = BodyPace(PACE, 0.0)
     body.stranger = True
     for second in range(1, 25):

@@ -1,4 +1,4 @@
-"""Whose turn it is."""
+"""Fair queuing of clients on the reactor's thread."""
 
 from collections import Counter
 from collections.abc import Generator
@@ -32,7 +32,7 @@ class Reactor(Clock):
 
 @dataclass(eq=False)
 class Busy:
-    """Somebody with so many pieces of work, each of which takes so long."""
+    """A client with ``pieces`` pieces of work of the same duration."""
 
     who: str
     turns: Turns
@@ -110,7 +110,7 @@ def test_nobody_is_kept_waiting_for_good() -> None:
 
 
 def test_what_goes_wrong_stops_nobody() -> None:
-    """An error in one's turn is logged, and the others have theirs."""
+    """An error in one flow is logged, and the others go on."""
     clock = Reactor()
     turns = Turns(clock)
     errors: list[LogEvent] = []

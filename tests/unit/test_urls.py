@@ -116,7 +116,7 @@ def test_a_url_tells_of_itself_what_is_told_of_its_text(rest: str) -> None:
 
 
 def test_a_query_is_not_in_the_repr() -> None:
-    """A URL in a traceback or a log keeps its signature to itself."""
+    """The repr of a URL, as tracebacks and logs show it, has no query."""
     assert "s3cr3t" not in repr(WebUrl.parse("https://example.org/?signature=s3cr3t"))
 
 

@@ -32,7 +32,6 @@ from datamover.bounds.door import (
 
 log = Logger()
 
-
 _WAITING, _HEAD, _BODY, _ANSWERING, _REFUSED, _CLOSING = range(6)
 
 

@@ -7,16 +7,12 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from datamover.api.http.pages import READING, WebPage, finish, refuse_plainly
+from datamover.api.http.pages import READING, WebPage, answer_failure, finish, refuse_plainly
 from datamover.api.http.request_filter import RequestFilter
-
-log = Logger()
 
 HEADERS = {
     b"Content-Security-Policy": b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -90,7 +86,7 @@ class FrontPage(Resource):
             return NOT_DONE_YET
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
-        answering.addErrback(_failed, request)
+        answering.addErrback(answer_failure, request)
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
@@ -109,11 +105,3 @@ class FrontPage(Resource):
 
 def _wants_html(accept: list[str]) -> bool:
     return any(each.partition(";")[0].strip().lower() == "text/html" for value in accept for each in value.split(","))
-
-
-def _failed(failure: Failure, request: Any) -> None:
-    if isinstance(failure.value, CancelledError):
-        return
-    log.failure("the front page failed", failure)
-    if not request.startedWriting:
-        finish(request, 500, "text/plain; charset=utf-8", b"an internal error of datamover: its log has the details\n")

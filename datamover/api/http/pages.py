@@ -46,7 +46,7 @@ class PageResource(Resource):
     def render(self, request: Any) -> int:
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
-        answering.addErrback(_failed, request)
+        answering.addErrback(answer_failure, request)
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
@@ -99,7 +99,7 @@ def refuse_plainly(request: Any, refusal: Refusal) -> None:
     finish(request, refusal.status, "text/plain; charset=utf-8", (refusal.text + "\n").encode())
 
 
-def _failed(failure: Failure, request: Any) -> None:
+def answer_failure(failure: Failure, request: Any) -> None:
     """Log a bug and answer 500, unless the client has gone."""
     if isinstance(failure.value, CancelledError):
         return

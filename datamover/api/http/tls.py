@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
@@ -35,7 +36,6 @@ LOOK = 1.0
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2, those with forward secrecy and authenticated encryption. Every cipher of TLS 1.3 has both."""
-
 
 _TOLD = b"this listener speaks TLS: use https://\n"
 _PLAIN = (
@@ -104,8 +104,6 @@ class ServerTLS:
         assert settings.key_file is not None, "the configuration was checked"
         certificate, *chain = self._certificates("certificate_file", settings.certificate_file)
         key = self._key(settings.key_file)
-        if key.public_key() != certificate.public_key():
-            raise self._refusal("key_file", settings.key_file, "is not the key of the certificate in certificate_file")
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         # No session resumption: every connection shows its certificate again.
@@ -115,16 +113,22 @@ class ServerTLS:
         context.set_session_id(b"datamover")
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         try:
+            if key.public_key() != certificate.public_key():
+                reason = "is not the key of the certificate in certificate_file"
+                raise self._refusal("key_file", settings.key_file, reason)
             context.use_certificate(certificate)
             for each in chain:
                 context.add_extra_chain_cert(each)
             context.use_privatekey(key)  # type: ignore[arg-type]
-        except (SSL.Error, TypeError, ValueError):
+        except (SSL.Error, TypeError, UnsupportedAlgorithm, ValueError):
             raise self._refusal("certificate_file", settings.certificate_file, "is refused by OpenSSL") from None
         if settings.client_ca_file is not None:
             self._certificates("client_ca_file", settings.client_ca_file)
-            context.load_verify_locations(str(settings.client_ca_file))
-            context.load_client_ca(os.fsencode(settings.client_ca_file))
+            try:
+                context.load_verify_locations(str(settings.client_ca_file))
+                context.load_client_ca(os.fsencode(settings.client_ca_file))
+            except SSL.Error:
+                raise self._refusal("client_ca_file", settings.client_ca_file, "is refused by OpenSSL") from None
             context.set_verify(SSL.VERIFY_PEER, _verify)
         context.set_cipher_list(CIPHERS)
         ends = certificate.not_valid_after_utc
@@ -148,8 +152,10 @@ class ServerTLS:
             raise ConfigError(f"{self._file}: tls.key_file: {reason}")
         try:
             return load_pem_private_key(content, None)
-        except (TypeError, ValueError):
-            raise self._refusal("key_file", path, "holds no private key in PEM without a passphrase") from None
+        except (TypeError, UnsupportedAlgorithm, ValueError):
+            raise self._refusal(
+                "key_file", path, "holds no private key in PEM without a passphrase, of a kind that is supported"
+            ) from None
 
     def _read(self, key: str, path: Path) -> tuple[bytes, int]:
         """Return a file's content and its mode."""

@@ -114,8 +114,6 @@ _TOO_LARGE = (
     "the answer is larger than it may be ([limits] answer_size): ask for less at a time, with a smaller 'limit', a "
     "page after the other, or fewer calls in a multicall"
 )
-
-
 _CROWDED = (
     "too many large answers to this client are being made, or wait until it reads them: read them, and ask again in a "
     "while, or for less at a time, with a smaller 'limit'"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL.SSL import Context
@@ -55,14 +56,15 @@ class TlsFiles:
         if self.certificate is not None and self.key is not None:
             certificate, *chain = self._certificates(self.certificate)
             key = self._key(self.key)
-            if key.public_key() != certificate.public_key():
-                raise self._unusable("key_file", self.key, "expected the key of the certificate in certificate_file")
             try:
+                if key.public_key() != certificate.public_key():
+                    reason = "expected the key of the certificate in certificate_file"
+                    raise self._unusable("key_file", self.key, reason)
                 context.use_certificate(certificate)
                 for each in chain:
                     context.add_extra_chain_cert(each)
                 context.use_privatekey(key)  # type: ignore[arg-type]
-            except (OpenSSLError, TypeError, ValueError):
+            except (OpenSSLError, TypeError, UnsupportedAlgorithm, ValueError):
                 raise self._unusable(
                     "certificate_file", self.certificate, "expected a certificate that OpenSSL can use"
                 ) from None
@@ -83,14 +85,14 @@ class TlsFiles:
             raise self._unusable("certificate_file", path, expected) from None
 
     def _key(self, path: Path) -> PrivateKeyTypes:
-        expected = "expected a readable file of a private key in PEM, without a passphrase"
+        expected = "expected a readable file of a private key in PEM, of a supported kind and without a passphrase"
         try:
             return load_pem_private_key(secret_files.read(path), None)
         except OSError as error:
             raise self._unusable("key_file", path, f"{error.strerror}: {expected}") from None
         except secret_files.Unusable as error:
             raise ConfigError(f"{self._where('key_file')}: {error.reason}") from None
-        except (TypeError, ValueError):
+        except (TypeError, UnsupportedAlgorithm, ValueError):
             raise self._unusable("key_file", path, expected) from None
 
     def _unusable(self, key: str, path: Path, why: str) -> ConfigError:
