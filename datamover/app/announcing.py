@@ -48,7 +48,7 @@ class Announcing(Service):
             return
         settings = self._settings
         called = ", ".join(urls(settings))
-        parts = [f"call {called}" if called else "without the role api, so that nobody calls this process"]
+        parts = [f"call {called}" if called else "without the role api, so this process takes no calls"]
         parts.append(f"configuration {settings.path or 'built in'}")
         if has_built_in_local(settings):
             parts.append(f"destination {LOCAL} is {Layout(settings.service.data_directory).files}")
@@ -60,7 +60,7 @@ class Announcing(Service):
 
 
 def described(settings: Config) -> Iterator[tuple[str, str]]:
-    """Yield what the service runs on, each with a name; no password is among it."""
+    """Yield what the service runs on, as (name, value), without passwords."""
     yield "configuration", str(settings.path or "built in")
     yield "data directory", str(settings.service.data_directory)
     yield (
@@ -77,7 +77,7 @@ def described(settings: Config) -> Iterator[tuple[str, str]]:
 
 
 def tell_of_local(settings: Config, before: Config | None = None) -> None:
-    """Log that ``local`` has gone or come; ``before`` is the configuration that was in force, None at the start."""
+    """Log that ``local`` appeared or is gone; ``before`` is the configuration that was in force, None at the start."""
     there = has_built_in_local(settings)
     files = Layout(settings.service.data_directory).files
     was = files.is_dir() if before is None else has_built_in_local(before)

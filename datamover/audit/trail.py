@@ -34,7 +34,8 @@ TOGETHER = 64
 """Events that one statement stores, at most."""
 
 _QUERY = re.compile(r"([?&;][^=&\s'\"]*=)[^&\s'\"]+")
-_LOGIN = re.compile(r"(://[^/@\s'\"]*:)[^/@\s'\"]+(?=@)")
+_LOGIN = re.compile(r"""(://(?>\[[^]]*\]|[^/:?#\s'"]*):)(?:[^/?#\s'"]+(?=@)|(?!\d*[/?#])[^\s'"]+(?=@))""")
+"""A password ends at the last "@" of the authority; of a malformed one, as in ``user:pa/ss@host``, at the last "@"."""
 _NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w*['\"]?\s*[=:,]\s*['\"])[^'\"]+")
 
 
@@ -144,16 +145,12 @@ class AuditTrail:
 
         NotPermitted is not recorded: whatever refuses an action records that (``refused``).
         """
-        outcome = "INTERNAL"
         try:
             result = await doing
         except NotPermitted:
             raise
-        except DataMoverError as error:
-            outcome = error.code
-            await self.record(replace(event, outcome=outcome))
-            raise
-        except BaseException:
+        except BaseException as error:
+            outcome = error.code if isinstance(error, DataMoverError) else "INTERNAL"
             await self.record(replace(event, outcome=outcome))
             raise
         await self.record(replace(event, outcome=OK))

@@ -131,12 +131,12 @@ class Guarded(Protocol):
     _over = False
     _taken = 0
     _left = b""
-    """What came and is not read yet."""
+    """Bytes that were received and are not read yet."""
     _reading: IDelayedCall | None = None
     _held = False
-    """Nothing more is received until what came was read."""
+    """Whether receiving is paused until ``_left`` was read."""
     unread = False
-    """What was sent waits, and fills more than the buffers below."""
+    """Whether the transport has asked to send no more, since the peer does not read."""
 
     @property
     def busy(self) -> bool:
@@ -207,7 +207,7 @@ class Guarded(Protocol):
         self._hold(waits and not self.connections.has_no_login(self))
 
     def _hold(self, held: bool) -> None:
-        """Receive nothing more, not even the end of the connection, or receive again."""
+        """Pause receiving, even of the connection's end, or resume it."""
         if held != self._held:
             self._held = held
             transport: Any = self.transport

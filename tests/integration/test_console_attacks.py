@@ -16,13 +16,16 @@ from typing import TypeVar
 import pytest
 
 from datamover.bounds.console import MOST_SESSIONS, MOST_WITHOUT_LOGIN, TYPING_TIMES
-from tests.integration.test_console import PASSWORD, Ssh, Telnet, console_tables, ssh
+from tests.integration.test_console import PASSWORD, Ssh, Telnet, console_tables, no_traceback, ssh
 from tests.servers.crowds import KEXINIT, name, packet
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
 from tests.waiting import wait_until
 
-__all__ = ["ssh"]
+__all__ = ["no_traceback", "ssh"]
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
+
 LOGIN = 1.0
 """Seconds that a login may take."""
 CONNECTIONS = 2 * MOST_WITHOUT_LOGIN + 4
@@ -45,16 +48,6 @@ def service(port: int, ssh: Ssh) -> Iterator[Service]:
     yield service
     service.stop()
     shutil.rmtree(directory)
-
-
-@pytest.fixture(autouse=True)
-def no_traceback(service: Service) -> Iterator[None]:
-    """Whatever is done, there is no error in the log that nobody handled."""
-    before = len(service.log.read_text())
-    yield
-    said = service.log.read_text()[before:]
-    assert "Traceback" not in said, said
-    assert "Unhandled" not in said, said
 
 
 def connected(port: int) -> socket.socket:

@@ -15,7 +15,7 @@ from datamover.console.width import clusters, cut, padded, width
 
 USUAL = (80, 24)
 SIMPLE = frozenset({"", "dumb", "unknown", "network", "emacs"})
-"""What terminals say that can do nothing, or that say nothing."""
+"""Types of terminals that cannot move the cursor, or of which nothing is known."""
 LISTED = 100
 """Choices of a completion that are listed."""
 MARGIN = 8
