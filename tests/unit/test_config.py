@@ -49,7 +49,7 @@ def test_sizes(value: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, 1.5, True, "", "MB", "5KB", "5kiB", "-5MB", "5 M", "1e3", "∞", None, [], "9" * 400]
+    "value", [-1, 1.5, True, "", "MB", "5KB", "5kiB", "-5MB", "5 M", "1e3", "∞", None, [], "9" * 400, 2**63, "8192PiB"]
 )
 def test_no_sizes(value: Any) -> None:
     """What is no size is refused with an example of one."""
@@ -303,6 +303,10 @@ REFUSED = [
     ('[database]\nurl = ["postgresql://dm:hunter2@db/dm"]', "database.url = …: expected a string"),
     ('[database]\npassword = "hunter2"', "database.password: unknown key"),
     ("[database]\nconnections = -1", "database.connections = -1: expected a whole number above 0"),
+    (
+        f"[database]\nconnections = {2**31}",
+        f"database.connections = {2**31}: expected less than or equal to {2**31 - 1}",
+    ),
     # [destinations]
     ('[destinations."a b"]\nurl = "file:///x"', "destinations.'a b': expected a name of at most 63"),
     ('[destinations."a\\nb"]\nurl = "file:///x"', "destinations.'a\\nb': expected a name of at most 63"),
