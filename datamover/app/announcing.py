@@ -18,6 +18,7 @@ log = Logger()
 
 PATH = "/data_mover"
 EXAMPLE = "from xmlrpc.client import ServerProxy as S; print(S('{}').service.status())"
+"""A first call; neither a login nor a Unix socket is so simple."""
 
 
 class Announcing(Service):
@@ -47,15 +48,18 @@ class Announcing(Service):
         except (CancelledError, StartError, Unavailable):
             return
         settings = self._settings
-        called = ", ".join(urls(settings))
-        parts = [f"call {called}" if called else "without the role api, so this process takes no calls"]
+        called = urls(settings)
+        parts = [f"call {', '.join(called)}" if called else "without the role api, so this process takes no calls"]
         parts.append(f"configuration {settings.path or 'built in'}")
         if has_built_in_local(settings):
             parts.append(f"destination {LOCAL} is {Layout(settings.service.data_directory).files}")
+        tried = next((url for url in called if not (url.startswith("unix:") or settings.clients)), None)
         log.info(
-            'datamover is ready: {parts}; try: python3 -c "{example}"' if called else "datamover is ready: {parts}",
+            "datamover is ready: {parts}"
+            if tried is None
+            else 'datamover is ready: {parts}; try: python3 -c "{example}"',
             parts="; ".join(parts),
-            example=EXAMPLE.format(called.partition(", ")[0]),
+            example=EXAMPLE.format(tried),
         )
 
 

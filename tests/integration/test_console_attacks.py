@@ -103,7 +103,7 @@ def test_a_thousand_that_do_nothing(service: Service, port: int, ssh: Ssh) -> No
 
 
 def test_a_deadline_for_the_login(service: Service, port: int, ssh: Ssh) -> None:
-    """Who does not log in is told so and left, however far the connection had come; who has stays, however idle."""
+    """A connection without a login is told why and closed, however far it had come; a session stays, however idle."""
     terminal = logged_in(port)
     begun = time.monotonic()
     silent, named, shell, handshake = connected(port), connected(port), connected(ssh.port), connected(ssh.port)
@@ -119,7 +119,7 @@ def test_a_deadline_for_the_login(service: Service, port: int, ssh: Ssh) -> None
 
 
 def test_no_room(service: Service, port: int) -> None:
-    """Who is in is not sent away for others, who are told that there is no room."""
+    """Sessions are not closed for others, who are told that there is no room."""
     terminals = [logged_in(port) for _ in range(CONNECTIONS)]
     try:
         assert b"no room for more connections" in ends(connected(port))
@@ -261,7 +261,7 @@ def test_telnet_without_options(service: Service, port: int, client: type[Telnet
 
 @pytest.mark.parametrize("after", [b"", b"operator\r\n", b"operator\r\nwrong\r\n"])
 def test_telnet_that_hangs_up(service: Service, port: int, after: bytes) -> None:
-    """Who leaves in the middle of the login leaves nothing behind."""
+    """A client that leaves in the middle of the login leaves nothing behind."""
     with connected(port) as one:
         one.recv(100)
         one.sendall(after)

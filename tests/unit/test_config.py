@@ -395,7 +395,7 @@ def test_refused(file: Path, text: str, said: str) -> None:
 
 
 def test_a_wrong_role_is_told_once(file: Path) -> None:
-    """It is not told, too, that no role is left."""
+    """A wrong role is not also reported as a lack of roles."""
     with pytest.raises(ConfigError) as caught:
         read(file, '[service]\nroles = ["apis"]')
     assert (
@@ -404,7 +404,7 @@ def test_a_wrong_role_is_told_once(file: Path) -> None:
 
 
 def test_long_values_are_cut(file: Path) -> None:
-    """A message repeats no more of a value than fits a line."""
+    """A message has no more of a value than fits a line."""
     with pytest.raises(ConfigError) as caught:
         read(file, f'[destinations.x]\nurl = "file:///x"\nverify = "{"y" * 10_000}"')
     assert len(caught.value.message) < 400
@@ -421,7 +421,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The named file comes before the environment's, and that before the one at hand."""
+    """The named file comes before the environment's, and that before the one in the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datamover.config.load.SYSTEM_FILE", tmp_path / "system.toml")
     assert find(environment={}) is None
@@ -435,7 +435,7 @@ def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_that_may_not_be_looked_at(open_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A configuration in a directory that may not be entered is not taken for none at all."""
+    """A configuration in a directory that may not be entered is an error, not a missing file."""
     closed = open_directory / "closed"
     closed.mkdir(mode=0o000)
     monkeypatch.chdir(open_directory)

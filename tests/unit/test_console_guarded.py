@@ -59,7 +59,7 @@ class Working(Clock):
 
 
 def test_a_stranger_is_read_a_little_at_a_time() -> None:
-    """One piece a turn, so that others have theirs; more of who has logged in."""
+    """Before the login one piece is read in a turn, so that others have theirs; after it, more."""
     clock = Clock()
     one = guest(clock)
     one.dataReceived(b"x" * 3 * PIECE_READ)
@@ -93,7 +93,7 @@ def test_what_is_pasted_is_read_in_turns() -> None:
 
 
 def test_nothing_is_read_where_work_goes_on() -> None:
-    """What came waits, and the end of the connection too, until the work on what was read before is done."""
+    """What was received waits, as does the end of the connection, until what was read before is worked off."""
     clock = Clock()
     one = guest(clock)
     one.let_in()

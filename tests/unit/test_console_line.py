@@ -59,7 +59,7 @@ def test_what_was_cut_comes_back() -> None:
 
 
 def test_a_line_that_is_too_long() -> None:
-    """It is refused as a whole until it is cleared: what was left out of it must not be missed in what runs."""
+    """It is refused until it is cleared: a line that lacks its end must not run."""
     line = EditedLine("x" * LONGEST_LINE)
     line.insert("y")
     assert line.text == "x" * LONGEST_LINE
