@@ -86,7 +86,7 @@ def tell_of_local(settings: Config, before: Config | None = None) -> None:
     files = Layout(settings.service.data_directory).files
     was = files.is_dir() if before is None else has_built_in_local(before)
     if before is not None and there and not was:
-        log.info("destination {name}: {files}: no destination is configured", name=LOCAL, files=files)
+        log.info("destination {name} is {files}, since no destination is configured", name=LOCAL, files=files)
     if was and not there and LOCAL not in settings.destinations:
         log.warn(
             "there is no destination {name} any more, since the configuration names destinations of its own: its files "

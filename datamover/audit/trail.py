@@ -24,6 +24,7 @@ from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database, Json
 from datamover.postgres.named_queries import QUERIES
+from datamover.text.quantities import count
 
 log = Logger()
 
@@ -176,11 +177,11 @@ class AuditTrail:
         """
         now = self._clock.seconds()
         if now - self._window >= REFUSALS_WINDOW:
-            for (origin, action), count in self._refusals.items():
-                if count > REFUSALS_STORED:
+            for (origin, action), number in self._refusals.items():
+                if number > REFUSALS_STORED:
                     log.warn(
                         "{action} from {origin}: {count} more refusals within a minute were not recorded",
-                        count=count - REFUSALS_STORED,
+                        count=number - REFUSALS_STORED,
                         action=action,
                         origin=origin,
                     )
@@ -214,9 +215,8 @@ class AuditTrail:
                 line.refused = True
                 self._refused("audit", f"an audit event ({line.event})", answer)
         if self._unstored:
-            log.warn(
-                "{count} audit events are not stored yet; they are tried again with the next", count=len(self._unstored)
-            )
+            events = count(len(self._unstored), "audit event")
+            log.warn("{events} not stored yet, to be tried again with the next one", events=events)
         return [None] * len(lines)
 
     async def _store(self, lines: Sequence[_Line]) -> Sequence[None]:

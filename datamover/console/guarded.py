@@ -29,6 +29,7 @@ from datamover.bounds.console import (
     READING_IN_TURN,
     TYPING_TIMES,
 )
+from datamover.text.quantities import count
 
 log = Logger()
 
@@ -115,7 +116,7 @@ class ConsoleConnections:
     def _tell(self, why: str) -> None:
         self._closed += 1
         if self._clock.seconds() - self._told_at >= TELLING:
-            log.warn("console: {count} connections were closed: {why}", count=self._closed, why=why)
+            log.warn("console: {closed} closed: {why}", closed=count(self._closed, "connection"), why=why)
             self._closed, self._told_at = 0, self._clock.seconds()
 
 
@@ -186,7 +187,7 @@ class Guarded(Protocol):
             return
         self._taken += len(data)
         if self._taken > BYTES_BEFORE_LOGIN and self.connections.has_no_login(self):
-            self.connections.send_away(self, "they sent more than a login takes")
+            self.connections.send_away(self, "more was sent than a login takes")
             return
         self._left += data
         if self._reading is None:

@@ -114,7 +114,7 @@ def test_a_stranger_that_leaves_or_sends_too_much() -> None:
         each.dataReceived(b"x" * 2 * PIECE_READ)
     one.connectionLost()
     other.dataReceived(b"x" * BYTES_BEFORE_LOGIN)
-    assert "more than a login takes" in other.told
+    assert "more was sent than a login takes" in other.told
     turn(clock)
     assert one.read == other.read == [PIECE_READ]
     other.connectionLost()
