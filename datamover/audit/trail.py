@@ -34,10 +34,11 @@ OK = "ok"
 TOGETHER = 64
 """Events that one statement stores, at most."""
 
-_QUERY = re.compile(r"([?&;][^=&\s'\"]*=)[^&\s'\"]+")
-_LOGIN = re.compile(r"""(://(?>\[[^]]*\]|[^/:?#\s'"]*):)(?:[^/?#\s'"]+(?=@)|(?!\d*[/?#])[^\s'"]+(?=@))""")
+# In each what is repeated ends where the next match may begin: so a line of any form takes linear time.
+_QUERY = re.compile(r"([?&;][^?&;=\s'\"]*=)[^&\s'\"]+")
+_LOGIN = re.compile(r"""(://(?>\[[^]/]*\]|[^/:?#\s'"]*):)(?:[^/?#\s'"]+(?=@)|(?!\d*[/?#])(?:(?!://)[^\s'"])+(?=@))""")
 """A password ends at the last "@" of the authority; of a malformed one, as in ``user:pa/ss@host``, at the last "@"."""
-_NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w*['\"]?\s*[=:,]\s*['\"])[^'\"]+")
+_NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w{0,64}+['\"]?\s*[=:,]\s*['\"])[^'\"]+")
 
 
 @dataclass(frozen=True, slots=True)
