@@ -136,10 +136,12 @@ class Display:
         before = list(clusters(line.before))
         if self._left > len(before) - 1:
             self._left = max(0, len(before) - MARGIN)
-        while width("".join(before[self._left :])) > room - 1:
+        cells = width("".join(before[self._left :]))
+        while cells > room - 1:
+            cells -= width("".join(before[self._left : self._left + MARGIN]))
             self._left += MARGIN
         shown = "".join(before[self._left :])
-        left, behind = room - width(shown), ""
+        left, behind = room - cells, ""
         for cluster in clusters(line.after):
             left -= width(cluster)
             if left < 0:
