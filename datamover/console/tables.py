@@ -165,7 +165,7 @@ def _broken(line: str, most: int) -> Iterator[str]:
         yield line
         return
     shown = ""
-    for word in re.findall(r"\s*\S+", line):
+    for word in re.findall(r"\s*\S+", line.rstrip()):
         if shown and width(shown + word) > most:
             yield shown
             word = word.lstrip()
