@@ -18,6 +18,7 @@ log = Logger()
 
 PATH = "/data_mover"
 EXAMPLE = "from xmlrpc.client import ServerProxy as S; print(S('{}').service.status())"
+"""A first call; neither a login nor a Unix socket is so simple."""
 
 
 class Announcing(Service):
@@ -47,20 +48,23 @@ class Announcing(Service):
         except (CancelledError, StartError, Unavailable):
             return
         settings = self._settings
-        called = ", ".join(urls(settings))
-        parts = [f"call {called}" if called else "without the role api, so that nobody calls this process"]
+        called = urls(settings)
+        parts = [f"call {', '.join(called)}" if called else "without the role api, so this process takes no calls"]
         parts.append(f"configuration {settings.path or 'built in'}")
         if has_built_in_local(settings):
             parts.append(f"destination {LOCAL} is {Layout(settings.service.data_directory).files}")
+        tried = next((url for url in called if not (url.startswith("unix:") or settings.clients)), None)
         log.info(
-            'datamover is ready: {parts}; try: python3 -c "{example}"' if called else "datamover is ready: {parts}",
+            "datamover is ready: {parts}"
+            if tried is None
+            else 'datamover is ready: {parts}; try: python3 -c "{example}"',
             parts="; ".join(parts),
-            example=EXAMPLE.format(called.partition(", ")[0]),
+            example=EXAMPLE.format(tried),
         )
 
 
 def described(settings: Config) -> Iterator[tuple[str, str]]:
-    """Yield what the service runs on, each with a name; no password is among it."""
+    """Yield what the service runs on, as (name, value), without passwords."""
     yield "configuration", str(settings.path or "built in")
     yield "data directory", str(settings.service.data_directory)
     yield (
@@ -77,12 +81,12 @@ def described(settings: Config) -> Iterator[tuple[str, str]]:
 
 
 def tell_of_local(settings: Config, before: Config | None = None) -> None:
-    """Log that ``local`` has gone or come; ``before`` is the configuration that was in force, None at the start."""
+    """Log that ``local`` appeared or is gone; ``before`` is the configuration that was in force, None at the start."""
     there = has_built_in_local(settings)
     files = Layout(settings.service.data_directory).files
     was = files.is_dir() if before is None else has_built_in_local(before)
     if before is not None and there and not was:
-        log.info("destination {name}: {files}: no destination is configured", name=LOCAL, files=files)
+        log.info("destination {name} is {files}, since no destination is configured", name=LOCAL, files=files)
     if was and not there and LOCAL not in settings.destinations:
         log.warn(
             "there is no destination {name} any more, since the configuration names destinations of its own: its files "

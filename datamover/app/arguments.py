@@ -1,4 +1,4 @@
-"""What arguments of a command line may be. Each raises ArgumentTypeError, for argparse to tell, for what is none."""
+"""Types of command line arguments, for argparse. Each raises ArgumentTypeError for a text that is not of its type."""
 
 import argparse
 import ipaddress

@@ -1,4 +1,4 @@
-"""Wait for the database on behalf of calls that find it away, so that a start or a short failure refuses nobody."""
+"""Have calls that find the database away wait for it, so that a start or a short failure refuses none of them."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -13,15 +13,15 @@ from datamover.postgres.database import Database
 log = Logger()
 
 STARTING = 30.0
-"""Seconds that a call waits for an embedded database that is being made or started."""
+"""Seconds that a call waits while the embedded database is made or started."""
 AWAY = 5.0
-"""Seconds that a call waits for a database that went away, or that somebody else runs."""
+"""Seconds that a call waits for a database that went away, or that datamover does not run."""
 PAUSE = 0.1
 """Seconds between two attempts to reach it; one attempt serves all calls that wait."""
 
 
 class Availability:
-    """Whether the database answers, as calls that wait for it learn it."""
+    """Looks for the database while calls wait for it."""
 
     def __init__(self, database: Database, clock: IReactorTime, *, embedded: bool) -> None:
         self._database = database
@@ -61,4 +61,4 @@ class Availability:
 
 
 def _failed(failure: Failure) -> None:
-    log.failure("the database is not looked for", failure)
+    log.failure("looking for the database failed", failure)

@@ -52,7 +52,7 @@ class DatabaseService(StoppableService):
     def startService(self) -> None:  # noqa: N802
         super().startService()
         self._opening = Deferred.fromCoroutine(self._open())
-        self._opening.addErrback(lambda failure: log.failure("the database is not opened", failure))
+        self._opening.addErrback(lambda failure: log.failure("opening the database failed", failure))
 
     async def _open(self) -> None:
         self._database.start(self._prepare)

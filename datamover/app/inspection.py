@@ -14,7 +14,7 @@ from datamover.protocols.tls import options as tls_options
 from datamover.security.directories import user_shown
 
 _OPENED_ELSEWHERE = frozenset({"http.ca_file", "tls.certificate_file", "tls.key_file", "tls.client_ca_file"})
-"""What the other checks of a configuration read."""
+"""Keys of files that the other checks of a configuration read."""
 
 
 def check_named(settings: Config) -> None:

@@ -37,7 +37,7 @@ def summary(settings: Config, away: str | None) -> Iterator[str]:
 
 
 def not_held(settings: Config, reactor: Any) -> Iterator[str]:
-    """Yield the destinations where keep_free cannot be held, since what serves them tells no room; a line each."""
+    """Yield a line for each destination whose keep_free cannot be held, since its server does not tell its room."""
     registry = Registry.from_config(settings, reactor)
     for name in registry.names():
         yield from _not_held(registry.get(name))

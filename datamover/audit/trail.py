@@ -24,6 +24,7 @@ from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database, Json
 from datamover.postgres.named_queries import QUERIES
+from datamover.text.quantities import count
 
 log = Logger()
 
@@ -33,9 +34,11 @@ OK = "ok"
 TOGETHER = 64
 """Events that one statement stores, at most."""
 
-_QUERY = re.compile(r"([?&;][^=&\s'\"]*=)[^&\s'\"]+")
-_LOGIN = re.compile(r"(://[^/@\s'\"]*:)[^/@\s'\"]+(?=@)")
-_NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w*['\"]?\s*[=:,]\s*['\"])[^'\"]+")
+# In each what is repeated ends where the next match may begin: so a line of any form takes linear time.
+_QUERY = re.compile(r"([?&;][^?&;=\s'\"]*=)[^&\s'\"]+")
+_LOGIN = re.compile(r"""(://(?>\[[^]/]*\]|[^/:?#\s'"]*):)(?:[^/?#\s'"]+(?=@)|(?!\d*[/?#])(?:(?!://)[^\s'"])+(?=@))""")
+"""A password ends at the last "@" of the authority; of a malformed one, as in ``user:pa/ss@host``, at the last "@"."""
+_NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w{0,64}+['\"]?\s*[=:,]\s*['\"])[^'\"]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +147,12 @@ class AuditTrail:
 
         NotPermitted is not recorded: whatever refuses an action records that (``refused``).
         """
-        outcome = "INTERNAL"
         try:
             result = await doing
         except NotPermitted:
             raise
-        except DataMoverError as error:
-            outcome = error.code
-            await self.record(replace(event, outcome=outcome))
-            raise
-        except BaseException:
+        except BaseException as error:
+            outcome = error.code if isinstance(error, DataMoverError) else "INTERNAL"
             await self.record(replace(event, outcome=outcome))
             raise
         await self.record(replace(event, outcome=OK))
@@ -179,11 +178,11 @@ class AuditTrail:
         """
         now = self._clock.seconds()
         if now - self._window >= REFUSALS_WINDOW:
-            for (origin, action), count in self._refusals.items():
-                if count > REFUSALS_STORED:
+            for (origin, action), number in self._refusals.items():
+                if number > REFUSALS_STORED:
                     log.warn(
                         "{action} from {origin}: {count} more refusals within a minute were not recorded",
-                        count=count - REFUSALS_STORED,
+                        count=number - REFUSALS_STORED,
                         action=action,
                         origin=origin,
                     )
@@ -217,9 +216,8 @@ class AuditTrail:
                 line.refused = True
                 self._refused("audit", f"an audit event ({line.event})", answer)
         if self._unstored:
-            log.warn(
-                "{count} audit events are not stored yet; they are tried again with the next", count=len(self._unstored)
-            )
+            events = count(len(self._unstored), "audit event")
+            log.warn("{events} not stored yet, to be tried again with the next one", events=events)
         return [None] * len(lines)
 
     async def _store(self, lines: Sequence[_Line]) -> Sequence[None]:

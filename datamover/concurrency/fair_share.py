@@ -154,7 +154,7 @@ class FairQueue:
         """Give one unit back."""
         self._share.give(who)
         for other in list(self._waiting):
-            # Who was just served may have given back, and others been served for that.
+            # A caller that was just served may have given its unit back, and so served others of the list.
             if other in self._waiting and self._share.take(other):
                 queue = self._waiting.pop(other)
                 served = queue.popleft()

@@ -13,6 +13,6 @@ def command(module: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which the module is found and its standard streams are UTF-8."""
+    """Return an environment in which datamover is found and its standard streams are UTF-8."""
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}

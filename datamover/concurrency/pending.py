@@ -1,4 +1,4 @@
-"""The calls that the threads of this process are making, and for how long: so that one that hangs can be named."""
+"""The calls that the threads of this process are making, and for how long, so that the log can name one that hangs."""
 
 import os
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class WorkerThread(Thread):
 
 
 def outcome(call: Callable[[], T]) -> T | Failure:
-    """Call, and return the result or what was raised. PendingCall meanwhile, if the thread is a ``WorkerThread``."""
+    """Call, and return the result, or a Failure. ``pending`` lists the call if a ``WorkerThread`` makes it."""
     thread = current_thread()
     if isinstance(thread, WorkerThread):
         thread.doing = call, monotonic()

@@ -23,7 +23,7 @@ def check_whole(config: Config, file: str) -> None:
 
 
 def check_destination(name: str, config: Config, here: str) -> None:
-    """Raise ConfigError for the name of a destination that there is not."""
+    """Raise ConfigError for the name of a destination that does not exist."""
     if name not in config.destinations:
         raise ConfigError(f"{here} = {name!r}: {_expected('destinations', name, config.destinations)}")
 

@@ -22,7 +22,7 @@ ENVIRONMENT_VARIABLE = "DATAMOVER_CONFIG"
 LOCAL = "local"
 """The destination of a configuration that names none."""
 _ROUNDS = 5
-"""How often mistakes are taken out of a file that shows others then."""
+"""Rounds in which mistakes are taken out of a file, since others may show without them."""
 
 
 def find(explicit: str | None = None, environment: Mapping[str, str] = os.environ) -> Path | None:

@@ -22,7 +22,7 @@ _GONE = object()
 
 
 def stand_in(tables: Mapping[str, Any], mistakes: Iterable[Location]) -> dict[str, Any]:
-    """Return the tables with valid values in place of the mistakes, or without them: what is named stays named."""
+    """Return the tables with a valid value in place of each mistake, or without it where ``_STAND_INS`` has none."""
     return _without(tables, mistakes, _value)
 
 
@@ -52,7 +52,7 @@ def _without(tables: Mapping[str, Any], mistakes: Iterable[Location], value: Any
             if isinstance(here, dict | list):
                 _put(here, at[-1], value(at))
                 continue
-        if above:  # It is deeper than the tables go: what holds it goes.
+        if above:  # The tables do not go so deep: remove what holds it.
             _put(*above[-1], _GONE)
     return _swept(pruned)  # type: ignore[no-any-return]
 

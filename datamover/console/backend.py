@@ -26,7 +26,7 @@ class ConsoleBackend:
         return self._services.clock
 
     async def check(self, username: str, password: str, origin: str) -> bool:
-        """Tell whether a name and a password are the operator's; either is recorded."""
+        """Tell whether a name and a password are the operator's, and record the login."""
         try:
             right = await self._services.runtimes.now.operators.check(username, password, origin) is not None
         except Unavailable as error:
@@ -37,7 +37,7 @@ class ConsoleBackend:
         return right
 
     def came(self, who: str, origin: str, *, let_in: bool) -> None:
-        """Record that somebody was let in, or was not."""
+        """Record a login, or one that was refused."""
         if let_in:
             self._record(AuditEvent(who, origin, "login"))
             return

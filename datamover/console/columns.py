@@ -26,7 +26,7 @@ def _outcome(value: str) -> int | None:
 JOB = Column("job", right=True)
 FILE = Column("file", right=True)
 FILES = Column("files", right=True)
-"""In place, of how many."""
+"""Files in place, of all files."""
 STATUS = Column("status", colour=STATES.get)
 OWNER = Column("owner", flexible=True)
 LABEL = Column("label", flexible=True)

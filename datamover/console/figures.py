@@ -11,12 +11,12 @@ def size(count: float | None) -> str:
 
 
 def rate(count: float | None) -> str:
-    """Return bytes a second; nothing for none."""
+    """Return bytes a second; "" for 0 and None."""
     return f"{size(count)}/s" if count else ""
 
 
 def percentage(done: int, total: int | None) -> str:
-    """Return how much is done; nothing where the total is not known."""
+    """Return how much is done, in percent without the sign; "" where the total is 0 or not known."""
     return f"{100 * done // total}" if total else ""
 
 
@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
 
 
 def age(moment: datetime | None) -> str:
-    """Return how long ago a moment was; nothing for none."""
+    """Return how long ago a moment was; "" for None."""
     return duration((datetime.now(UTC) - moment).total_seconds()) if moment else ""
 
 

@@ -29,6 +29,7 @@ from datamover.bounds.console import (
     READING_IN_TURN,
     TYPING_TIMES,
 )
+from datamover.text.quantities import count
 
 log = Logger()
 
@@ -115,7 +116,7 @@ class ConsoleConnections:
     def _tell(self, why: str) -> None:
         self._closed += 1
         if self._clock.seconds() - self._told_at >= TELLING:
-            log.warn("console: {count} connections were closed: {why}", count=self._closed, why=why)
+            log.warn("console: {closed} closed: {why}", closed=count(self._closed, "connection"), why=why)
             self._closed, self._told_at = 0, self._clock.seconds()
 
 
@@ -131,12 +132,12 @@ class Guarded(Protocol):
     _over = False
     _taken = 0
     _left = b""
-    """What came and is not read yet."""
+    """Bytes that were received and are not read yet."""
     _reading: IDelayedCall | None = None
     _held = False
-    """Nothing more is received until what came was read."""
+    """Whether receiving is paused until ``_left`` was read."""
     unread = False
-    """What was sent waits, and fills more than the buffers below."""
+    """Whether the transport has asked to send no more, since the peer does not read."""
 
     @property
     def busy(self) -> bool:
@@ -186,7 +187,7 @@ class Guarded(Protocol):
             return
         self._taken += len(data)
         if self._taken > BYTES_BEFORE_LOGIN and self.connections.has_no_login(self):
-            self.connections.send_away(self, "they sent more than a login takes")
+            self.connections.send_away(self, "more was sent than a login takes")
             return
         self._left += data
         if self._reading is None:
@@ -207,7 +208,7 @@ class Guarded(Protocol):
         self._hold(waits and not self.connections.has_no_login(self))
 
     def _hold(self, held: bool) -> None:
-        """Receive nothing more, not even the end of the connection, or receive again."""
+        """Pause receiving, even of the connection's end, or resume it."""
         if held != self._held:
             self._held = held
             transport: Any = self.transport

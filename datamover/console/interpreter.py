@@ -41,13 +41,13 @@ class Interpreter(ManholeInterpreter):
         self._view = view
         self._waiting: list[Any] = []
         self.left = False
-        """The session is to end."""
+        """Whether the session is to end."""
         self.live = False
-        """What is shown goes on until it is cancelled."""
+        """Whether a live command runs: it goes on until it is cancelled."""
         self.failed = False
-        """Something of the last line went wrong."""
+        """Whether something of the last line went wrong."""
         self.understood = False
-        """The last line was Python, and had no name that nobody knows."""
+        """Whether the last line was valid Python without an unknown name."""
 
     def enter(self, line: str) -> bool:
         """Take a line; return whether more are needed before it can be run. ``answer`` is then to be awaited."""

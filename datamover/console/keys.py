@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.conch.error import ValidPublicKey
 from twisted.conch.ssh.common import getNS
-from twisted.conch.ssh.keys import BadKeyError, FingerprintFormats, Key
+from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, FingerprintFormats, Key
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
@@ -37,9 +37,10 @@ SIGNATURES: Mapping[bytes, tuple[bytes, int]] = {
     b"rsa-sha2-512": (b"ssh-rsa", 2),
     b"rsa-sha2-256": (b"ssh-rsa", 2),
 }
-"""What a key may sign its login with: the kind of its public key, and how many values that has."""
-NOT_A_KEY = (BadKeyError, UnsupportedAlgorithm, ValueError, TypeError, IndexError, struct.error)
-"""What reading one raises."""
+"""The signature algorithms of logins, each with the type of its public keys and the number of values in one."""
+_KINDS = tuple(kind for kind, _ in SIGNATURES.values())
+NOT_A_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, TypeError, IndexError, struct.error)
+"""What conch raises for data that is not a key, or is one with a passphrase."""
 
 
 def host_key(path: Path) -> Key:
@@ -54,7 +55,8 @@ def host_key(path: Path) -> Key:
     except Unusable as error:
         raise StartError(f"the console's host key: {error.reason}") from None
     except NOT_A_KEY:
-        raise StartError(f"the console's host key: {path} is not a private key: remove it to have one made") from None
+        reason = f"{path} is not a private key without a passphrase: remove it to have one made"
+        raise StartError(f"the console's host key: {reason}") from None
     log.info("the console's host key is {fingerprint}", fingerprint=_fingerprint(key))
     return key
 
@@ -64,7 +66,7 @@ def _fingerprint(key: Key) -> str:
 
 
 class AuthorizedKeys:
-    """The keys of one user, in a file as OpenSSH keeps it, read at every login; lines with options are passed over."""
+    """The keys of one user, in a file as OpenSSH keeps it, read at every login; lines with options are ignored."""
 
     def __init__(self, username: str, path: Path) -> None:
         self._username = username.encode()
@@ -91,8 +93,10 @@ class AuthorizedKeys:
             )
             return
         for line in lines:
-            with suppress(*NOT_A_KEY):
-                yield Key.fromString(line)
+            # Of other forms conch reads private keys, and raises AssertionError for some.
+            if line.startswith(_KINDS):
+                with suppress(*NOT_A_KEY):
+                    yield Key.fromString(line, "public_openssh")
 
 
 def public_key(algorithm: bytes, blob: bytes) -> Key:

@@ -24,12 +24,12 @@ class Shell:
 
     @property
     def left(self) -> bool:
-        """The visitor has said that this is the end."""
+        """Whether the visitor has ended the session."""
         return self._interpreter.left
 
     @property
     def live(self) -> bool:
-        """What goes on ends with "q"."""
+        """Whether a live command runs, which "q" ends."""
         return self._interpreter.live
 
     @property

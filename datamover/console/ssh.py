@@ -78,7 +78,7 @@ class ConsoleTransport(Guarded, SSHServerTransport):
         super().dispatchMessage(messageNum, payload)
 
     def sendExtInfo(self, extensions: Any) -> None:
-        """Tell what keys may sign logins with: conch would name the host key's algorithms."""
+        """Name the signature algorithms of logins (RFC 8308): conch would name the host key's."""
         super().sendExtInfo([(b"server-sig-algs", b",".join(SIGNATURES))])
 
 
@@ -102,7 +102,7 @@ class ConsoleConnection(SSHConnection):
 
 
 class SshFactory(SSHFactory):
-    """Serves the console. ``host_key`` is told when the first connection comes; see ``access`` for who gets in."""
+    """Serves the console. ``host_key`` is called when the factory begins to listen."""
 
     noisy = False
     protocol = ConsoleTransport

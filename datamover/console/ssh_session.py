@@ -51,7 +51,7 @@ class _Channel(SSHChannel):
         super().__init__(*arguments, **{"localMaxPacket": LARGEST_TYPED_PACKET, **keywords})
         self._size = USUAL
         self._kind: str | None = None
-        """What the terminal says it is; None: there is none."""
+        """The terminal's type (TERM); None: there is no terminal."""
         self._environment: dict[str, str] = {}
         self._terminal: Any = None
         self._line: _Line | None = None
@@ -76,7 +76,7 @@ class _Channel(SSHChannel):
             return False
 
     def request_pty_req(self, data: bytes) -> bool:
-        kind, size = getNS(data)  # The modes, which may be many, are no matter of ours.
+        kind, size = getNS(data)  # The terminal modes that follow are not used.
         columns, rows = struct.unpack(">2L", size[:8])
         self._kind = kind[:LONGEST_VARIABLE].decode("ascii", "replace")
         self._resize(columns, rows)

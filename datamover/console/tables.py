@@ -13,9 +13,9 @@ from datamover.console.width import cut, cut_middle, padded, width
 from datamover.text.printable import lines, one_line
 
 WIDEST = 60
-"""Cells of one cell of a table, where the screen does not have it narrower."""
+"""Cells of the screen that one cell of a table has, at most."""
 NARROWEST = 8
-"""Cells to which a column is made narrower at most."""
+"""Cells that a column keeps when it is made narrower."""
 COMFORTABLE = 16
 """Cells that a flexible column should have before optional ones have any."""
 BETWEEN = "  "
@@ -142,7 +142,7 @@ def _cell(column: Column, value: Any) -> str:
 
 
 def _fitting(stacks: list[_Stack], optional: Sequence[Column], most: int) -> list[_Stack]:
-    """Return columns of which a line has at most so many cells, as far as what is flexible and optional allows."""
+    """Return the columns that fit in ``most`` cells: optional ones are left out first, then flexible ones narrowed."""
 
     def excess(widths: Iterable[int]) -> int:
         several = list(widths)
@@ -165,7 +165,7 @@ def _broken(line: str, most: int) -> Iterator[str]:
         yield line
         return
     shown = ""
-    for word in re.findall(r"\s*\S+", line):
+    for word in re.findall(r"\s*\S+", line.rstrip()):
         if shown and width(shown + word) > most:
             yield shown
             word = word.lstrip()

@@ -49,7 +49,7 @@ _VARIABLE, _VALUE, _USER_VARIABLE = b"\x00", b"\x01", b"\x03"
 _ASKED = b"NO_COLOR"
 """The one variable that is asked for."""
 _COMMANDS = {IP: b"\x03", BRK: b"\x03", EC: b"\x7f", EL: b"\x15"}
-"""Commands that are keys."""
+"""Commands that stand for keys (RFC 854)."""
 
 
 class TelnetFactory(ServerFactory):
@@ -94,7 +94,7 @@ class _Transport(Guarded, _Reader):
 
 
 class _Login(AuthenticatingTelnetProtocol):
-    """Asks for a name and a password, whatever the client answers to being asked to have the echo done by us."""
+    """Asks for a name and a password, also where the client refuses the option ECHO."""
 
     transport: Any
 
@@ -120,7 +120,7 @@ class _Login(AuthenticatingTelnetProtocol):
 class _Prompt(TelnetProtocol):
     """The prompt's transport: has the client send each key as it is typed, and tell its size and its kind.
 
-    It goes without what is refused.
+    Options that the client refuses are not used.
     """
 
     transport: Any
@@ -137,7 +137,7 @@ class _Prompt(TelnetProtocol):
         for option in (ECHO, SGA):
             self.transport.will(option).addErrback(lambda _: None)
         self.transport.do(NAWS).addErrback(lambda _: None)
-        # Of one option conch asks for one direction at a time.
+        # conch negotiates one direction of an option at a time.
         self.transport.do(BINARY).addBoth(lambda _: self.transport.will(BINARY)).addErrback(lambda _: None)
         for option, question in ((TERMINAL_TYPE, _SEND), (ENVIRONMENT, _SEND + _USER_VARIABLE + _ASKED)):
             asking = partial(self._ask, option, question)

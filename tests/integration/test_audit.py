@@ -1,5 +1,6 @@
 """The audit trail: what is in it, what is not, and that it is only added to."""
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from datamover.audit.trail import AuditEvent, AuditStore, AuditTrail, masked
+from datamover.bounds.console import LONGEST_LINE
 from datamover.bounds.work import REFUSALS_STORED, REFUSALS_WINDOW
 from datamover.config.schema import Client
 from datamover.errors import InvalidState, UnknownJob
@@ -111,6 +113,11 @@ async def test_while_the_database_is_away() -> None:
         ("cancel(12)", "cancel(12)"),
         ("hold('a', 'https://h/x?sig=abc&t=1')", "hold('a', 'https://h/x?sig=***&t=***')"),
         ("x = 'https://user:pw@h/'", "x = 'https://user:***@h/'"),
+        ("x = 'https://user:p@ss@h/a@b'", "x = 'https://user:***@h/a@b'"),
+        ("x = 'https://me@example.org:pw@h/a'", "x = 'https://me@example.org:***@h/a'"),
+        ("x = 'sftp://user@h:22/a@b'", "x = 'sftp://user@h:22/a@b'"),
+        ("x = 'sftp://user:p/s#s@h/a'", "x = 'sftp://user:***@h/a'"),
+        ("x = 'http://h:80/a@b', 'http://[::1]:80/a@b'", "x = 'http://h:80/a@b', 'http://[::1]:80/a@b'"),
         ("password = 'abc'", "password = '***'"),
         ('{"api_token": "abc"}', '{"api_token": "***"}'),
     ],
@@ -118,6 +125,17 @@ async def test_while_the_database_is_away() -> None:
 def test_secrets_are_masked(typed: str, kept: str) -> None:
     """What looks like a secret in a line is not kept."""
     assert masked(typed) == kept
+
+
+@pytest.mark.parametrize(
+    "piece", ["?", ";", "&a", "://", "://a:", "://[", "://a@", ":", "password", "key = ", "token'"]
+)
+def test_masking_is_fast(piece: str) -> None:
+    """No line takes more than a turn's time to mask, however many beginnings of a secret it has."""
+    line = (piece * LONGEST_LINE)[:LONGEST_LINE]
+    began = time.process_time()
+    masked(line)
+    assert time.process_time() - began < 0.02
 
 
 @pytest_twisted.ensureDeferred

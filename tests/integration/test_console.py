@@ -134,6 +134,16 @@ def ssh(tmp_path_factory: pytest.TempPathFactory) -> Ssh:
     return Ssh(directory, free_port())
 
 
+@pytest.fixture
+def no_traceback(service: Service) -> Iterator[None]:
+    """Fail the test if the service meanwhile logs an error that nobody handled."""
+    before = len(service.log.read_text())
+    yield
+    said = service.log.read_text()[before:]
+    assert "Traceback" not in said, said
+    assert "Unhandled" not in said, said
+
+
 @pytest.fixture(scope="module")
 def port() -> int:
     return free_port()

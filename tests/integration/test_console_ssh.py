@@ -14,7 +14,7 @@ from twisted.conch.ssh.common import MP, NS
 from twisted.conch.ssh.keys import Key
 
 from datamover.bounds.console import LARGEST_OFFERED_KEY, MOST_SESSIONS, SMALLEST_SSH_PACKET
-from tests.integration.test_console import Ssh, console_tables, ssh
+from tests.integration.test_console import Ssh, console_tables, no_traceback, ssh
 from tests.servers.ports import free_port
 from tests.servers.service import Service
 from tests.servers.ssh_client import (
@@ -31,7 +31,9 @@ from tests.servers.ssh_client import (
 )
 from tests.waiting import until
 
-__all__ = ["ssh"]
+__all__ = ["no_traceback", "ssh"]
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
 
 OPERATOR = b"operator"
 Offer = tuple[bytes, bytes, bytes, bytes | None]
@@ -46,16 +48,6 @@ def service(ssh: Ssh) -> Iterator[Service]:
     yield service
     service.stop()
     shutil.rmtree(directory)
-
-
-@pytest.fixture(autouse=True)
-def no_traceback(service: Service) -> Iterator[None]:
-    """Whatever is sent, there is no error in the log that nobody handled."""
-    before = len(service.log.read_text())
-    yield
-    said = service.log.read_text()[before:]
-    assert "Traceback" not in said, said
-    assert "Unhandled" not in said, said
 
 
 @pytest_twisted.async_yield_fixture

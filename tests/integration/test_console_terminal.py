@@ -12,12 +12,14 @@ from unicodedata import normalize
 import pytest
 
 from datamover.security.passwords import hash_password
-from tests.integration.test_console import PASSWORD, Ssh, directory, port, ssh
+from tests.integration.test_console import PASSWORD, Ssh, directory, no_traceback, port, ssh
 from tests.servers import postgres
 from tests.servers.service import PATIENCE, Service
 from tests.servers.terminal import Person
 
-__all__ = ["directory", "port", "ssh"]
+__all__ = ["directory", "no_traceback", "port", "ssh"]
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
 
 GREETING = "datamover: help() lists what there is; Tab completes, Ctrl-D leaves."
 CTRL_A, CTRL_C, CTRL_D, CTRL_E, CTRL_K, CTRL_L, CTRL_R, CTRL_U, CTRL_W = map(chr, (1, 3, 4, 5, 11, 12, 18, 21, 23))
@@ -55,16 +57,6 @@ login_seconds = 30
     service.start_behind_a_login()
     yield service
     service.stop()
-
-
-@pytest.fixture(autouse=True)
-def no_traceback(service: Service) -> Iterator[None]:
-    """Whatever is typed, nothing of it is an error that nobody handled."""
-    before = len(service.log.read_text())
-    yield
-    said = service.log.read_text()[before:]
-    assert "Traceback" not in said, said
-    assert "Unhandled" not in said, said
 
 
 def command(ssh: Ssh, *options: str) -> list[str]:

@@ -89,7 +89,7 @@ def models_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def uncommented() -> str:
-    """Return the example configuration with every example in it brought to life."""
+    """Return the example configuration with every commented example in it uncommented."""
     return "\n".join(re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in EXAMPLE.splitlines())
 
 
@@ -109,7 +109,7 @@ def test_the_example_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With all that is commented out brought to life, and the files there that it names, it can be used."""
+    """With everything uncommented, and the files that it names made, it can be used."""
     text = uncommented().replace("$argon2id$…", hash_password("secret"))
     for pair in ("tls", "client"):
         for suffix, file in zip(("pem", "key"), Authority(tmp_path, pair).issue(), strict=True):

@@ -223,7 +223,7 @@ async def test_deep_directory(open_directory: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_unspeakable_directory(open_directory: Path) -> None:
-    """A directory whose name pg_ctl's shell would read as more than a name is refused."""
+    """A directory whose name has characters that pg_ctl's shell would interpret is refused."""
     async with embedded(open_directory / "a$(b)") as server:
         with pytest.raises(StartError, match="cannot be used"):
             await server.dsn()

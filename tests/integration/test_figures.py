@@ -28,7 +28,7 @@ FROM jobs ORDER BY id;
 
 
 class History:
-    """A database with more behind it than before it."""
+    """A database with many ended transfers and few waiting ones."""
 
     def __init__(self, url: str, database: Database) -> None:
         self.database = database
@@ -58,7 +58,7 @@ async def history() -> AsyncIterator[History]:
 
 @pytest_twisted.ensureDeferred
 async def test_of_an_empty_queue(history: History) -> None:
-    """Nothing waits, and nobody is there."""
+    """Nothing waits, and no process is alive."""
     figures = await history.reader.read()
     found = [figures.jobs, figures.pending, figures.age, figures.active, figures.nodes]
     assert not any(found)

@@ -70,7 +70,7 @@ def test_local_goes_and_comes(service: Service) -> None:
     assert [each["name"] for each in service.proxy.destinations.list()] == ["archive"]
     service.config.write_text(before)
     service.proxy.service.reload()
-    assert "destination local: " in service.log.read_text()
+    assert f"destination local is {files}, since no destination is configured" in service.log.read_text()
     assert [each["name"] for each in service.proxy.destinations.list()] == ["local"]
 
 

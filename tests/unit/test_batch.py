@@ -1,4 +1,4 @@
-"""Batches, and what becomes of one that chokes on one of its items."""
+"""Batches, and finding the item that makes one fail."""
 
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Doing:
-    """Does items, all or none of a call, but for those that are refused."""
+    """Does all items of a call, or none if one of them is to be refused."""
 
     def __init__(self, refused: dict[int, Exception]) -> None:
         self.refused = refused
@@ -76,7 +76,7 @@ def test_a_database_that_is_away() -> None:
 
 @given(st.sets(st.integers(0, 63), max_size=2))
 def test_what_the_database_does_not_do_now(refused: set[int]) -> None:
-    """One or two that are put off hold up no other, and are told so."""
+    """One or two that fail temporarily delay no other, and fail with their own error."""
     doing = Doing({item: NotNow("too busy") for item in refused})
     answers = result(bisect_batch(doing, range(64)))
     assert doing.done == [item for item in range(64) if item not in refused]
@@ -95,7 +95,7 @@ def test_a_database_that_puts_everything_off() -> None:
 
 
 def test_a_database_that_refuses_everything() -> None:
-    """Nor is it asked for each where it refuses everything; one that takes something is."""
+    """A database that refuses everything is not asked for each item; one that takes some is."""
     doing = Doing({item: ValueError(str(item)) for item in range(1000)})
     answers = result(bisect_batch(doing, range(1000)))
     assert doing.calls < 3 * HOPELESS

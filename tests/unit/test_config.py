@@ -49,7 +49,7 @@ def test_sizes(value: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, 1.5, True, "", "MB", "5KB", "5kiB", "-5MB", "5 M", "1e3", "∞", None, [], "9" * 400]
+    "value", [-1, 1.5, True, "", "MB", "5KB", "5kiB", "-5MB", "5 M", "1e3", "∞", None, [], "9" * 400, 2**63, "8192PiB"]
 )
 def test_no_sizes(value: Any) -> None:
     """What is no size is refused with an example of one."""
@@ -76,7 +76,8 @@ def test_times(value: Any, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, True, "", "10 minutes", "1w", float("inf"), float("nan"), "inf", "9" * 400, None]
+    "value",
+    [-1, True, "", "10 minutes", "1w", float("inf"), float("nan"), "inf", "9" * 400, 10**400, "365001d", None],
 )
 def test_no_times(value: Any) -> None:
     """What is no time is refused with an example of one."""
@@ -302,6 +303,10 @@ REFUSED = [
     ('[database]\nurl = ["postgresql://dm:hunter2@db/dm"]', "database.url = …: expected a string"),
     ('[database]\npassword = "hunter2"', "database.password: unknown key"),
     ("[database]\nconnections = -1", "database.connections = -1: expected a whole number above 0"),
+    (
+        f"[database]\nconnections = {2**31}",
+        f"database.connections = {2**31}: expected less than or equal to {2**31 - 1}",
+    ),
     # [destinations]
     ('[destinations."a b"]\nurl = "file:///x"', "destinations.'a b': expected a name of at most 63"),
     ('[destinations."a\\nb"]\nurl = "file:///x"', "destinations.'a\\nb': expected a name of at most 63"),
@@ -390,7 +395,7 @@ def test_refused(file: Path, text: str, said: str) -> None:
 
 
 def test_a_wrong_role_is_told_once(file: Path) -> None:
-    """It is not told, too, that no role is left."""
+    """A wrong role is not also reported as a lack of roles."""
     with pytest.raises(ConfigError) as caught:
         read(file, '[service]\nroles = ["apis"]')
     assert (
@@ -399,7 +404,7 @@ def test_a_wrong_role_is_told_once(file: Path) -> None:
 
 
 def test_long_values_are_cut(file: Path) -> None:
-    """A message repeats no more of a value than fits a line."""
+    """A message has no more of a value than fits a line."""
     with pytest.raises(ConfigError) as caught:
         read(file, f'[destinations.x]\nurl = "file:///x"\nverify = "{"y" * 10_000}"')
     assert len(caught.value.message) < 400
@@ -416,7 +421,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The named file comes before the environment's, and that before the one at hand."""
+    """The named file comes before the environment's, and that before the one in the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datamover.config.load.SYSTEM_FILE", tmp_path / "system.toml")
     assert find(environment={}) is None
@@ -430,7 +435,7 @@ def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_that_may_not_be_looked_at(open_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A configuration in a directory that may not be entered is not taken for none at all."""
+    """A configuration in a directory that may not be entered is an error, not a missing file."""
     closed = open_directory / "closed"
     closed.mkdir(mode=0o000)
     monkeypatch.chdir(open_directory)

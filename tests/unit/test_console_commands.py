@@ -2,13 +2,14 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet import reactor
 
 from datamover.config.load import load
 from datamover.config.schema import Config
-from datamover.console.commands import COMMANDS
+from datamover.console.commands import COMMANDS, kinds
 from datamover.console.commands.places import lacks_of
 from datamover.console.commands.registry import Command
 from datamover.console.commands.service import section_lines
@@ -89,3 +90,11 @@ def test_a_destination_before_its_first_connection(tmp_path: Path) -> None:
     assert lacks_of(wire) == ["wire: there was no connection yet"]
     wire.learnt.learn(Ability.SET_MODE, "refused")
     assert sorted(lacks_of(wire)) == ["wire: mode not set: refused", "wire: there was no connection yet"]
+
+
+@pytest.mark.parametrize("typed", ["0001-01-01T00:00+14:00", "soon", 10**400, "9999999d", None])
+def test_moments_that_cannot_be(typed: object) -> None:
+    """A time before the first or after the last that Python knows is refused like any other text."""
+    context: Any = None
+    with pytest.raises(kinds.Unfit):
+        kinds.MOMENT.read(typed, context)

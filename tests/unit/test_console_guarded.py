@@ -59,7 +59,7 @@ class Working(Clock):
 
 
 def test_a_stranger_is_read_a_little_at_a_time() -> None:
-    """One piece a turn, so that others have theirs; more of who has logged in."""
+    """Before the login one piece is read in a turn, so that others have theirs; after it, more."""
     clock = Clock()
     one = guest(clock)
     one.dataReceived(b"x" * 3 * PIECE_READ)
@@ -93,7 +93,7 @@ def test_what_is_pasted_is_read_in_turns() -> None:
 
 
 def test_nothing_is_read_where_work_goes_on() -> None:
-    """What came waits, and the end of the connection too, until the work on what was read before is done."""
+    """What was received waits, as does the end of the connection, until what was read before is worked off."""
     clock = Clock()
     one = guest(clock)
     one.let_in()
@@ -114,7 +114,7 @@ def test_a_stranger_that_leaves_or_sends_too_much() -> None:
         each.dataReceived(b"x" * 2 * PIECE_READ)
     one.connectionLost()
     other.dataReceived(b"x" * BYTES_BEFORE_LOGIN)
-    assert "more than a login takes" in other.told
+    assert "more was sent than a login takes" in other.told
     turn(clock)
     assert one.read == other.read == [PIECE_READ]
     other.connectionLost()

@@ -1,6 +1,7 @@
 """The line that is typed at the console: editing, looking back, and what Tab offers."""
 
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_what_was_cut_comes_back() -> None:
 
 
 def test_a_line_that_is_too_long() -> None:
-    """It is refused as a whole until it is cleared: what was left out of it must not be missed in what runs."""
+    """It is refused until it is cleared: a line that lacks its end must not run."""
     line = EditedLine("x" * LONGEST_LINE)
     line.insert("y")
     assert line.text == "x" * LONGEST_LINE
@@ -194,3 +195,12 @@ def test_the_line_has_one_row(text: str, cursor: int, columns: int) -> None:
     shown = b"".join(written).decode().removeprefix("\r").partition("\x1b")[0]
     assert shown.startswith(">>> ")
     assert width(shown) < columns
+
+
+@pytest.mark.parametrize("character", ["a", "é", "漢"])
+def test_a_long_line_is_drawn_fast(character: str) -> None:
+    """The longest line, drawn from its end, takes a few milliseconds: others' calls wait meanwhile."""
+    display = Display(lambda data: None, "xterm", {})
+    began = time.process_time()
+    display.draw(">>> ", EditedLine(character * LONGEST_LINE))
+    assert time.process_time() - began < 0.05

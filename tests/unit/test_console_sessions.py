@@ -57,7 +57,7 @@ def telnet(clock: Working, tmp_path: Path) -> Any:
 
 
 def settle(clock: Working, condition: Callable[[], bool], each: Callable[[], None] = lambda: None) -> int:
-    """Let turns pass until there are none to come, or none is needed; return how many there were."""
+    """Run turns until ``condition`` holds and no call is due, ``each`` after every turn; return their number."""
     turns = 0
     while not condition() or any(call.getTime() <= clock.rightNow for call in clock.getDelayedCalls()):
         turn(clock)
@@ -68,7 +68,7 @@ def settle(clock: Working, condition: Callable[[], bool], each: Callable[[], Non
 
 
 def test_lines_are_taken_in_turns(telnet: Any, clock: Working) -> None:
-    """A turn has no more of them than it has time for; all are run, and what follows is not received before."""
+    """A turn runs the lines that it has time for; all are run, and nothing more is received before."""
     taken = [0]
     telnet.transport.clear()
 

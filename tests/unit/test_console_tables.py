@@ -1,5 +1,6 @@
 """Figures and tables as people read them."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -144,3 +145,11 @@ def test_cut(text: str, cells: int) -> None:
     for shown in (cut(text, cells), cut_middle(text, cells)):
         assert width(shown) <= cells
         assert shown == text or "…" in shown
+
+
+def test_blanks_without_end() -> None:
+    """A line of many blanks takes no longer than one of as many letters."""
+    began = time.process_time()
+    assert render(["a" + " " * 20_000], Screen(80)) == "a"
+    assert render([" " * 20_000], Screen(80)) == ""
+    assert time.process_time() - began < 0.1

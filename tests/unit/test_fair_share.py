@@ -20,7 +20,7 @@ def greedy(share: FairShare, who: str, **how: int) -> int:
 
 
 def test_nobody_takes_the_last_half() -> None:
-    """Who takes all that there is leaves half, the next half of that; what is given back is there."""
+    """A holder that takes all it can leaves half, the next one half of that; what is given back can be taken."""
     share = FairShare(lambda: 100)
     assert [greedy(share, who) for who in "abcd"] == [50, 25, 12, 6]
     for _ in range(50):
@@ -45,7 +45,7 @@ def test_a_bound_for_each() -> None:
 
 
 def test_a_reserve() -> None:
-    """Where others have taken everything, those for whom there is more beyond still get some."""
+    """Where others have taken everything, a call with ``beyond`` still gets units."""
     share = FairShare(lambda: 2)
     assert [greedy(share, who) for who in "abc"] == [1, 1, 0]
     assert share.take("here", beyond=2)
@@ -115,7 +115,7 @@ def test_whatever_is_taken(total: int, single: int, steps: list[tuple[str, int, 
 
 
 def test_who_waits_is_served_in_turn() -> None:
-    """What is given back goes to others before it goes to who had some; who leaves the queue is passed over."""
+    """A unit that is given back goes to others first; a caller that has left the queue gets none."""
     queue = FairQueue(FairShare(lambda: 2))
     served: list[str] = []
     ends: list[Deferred[None]] = []
@@ -139,7 +139,7 @@ def test_who_waits_is_served_in_turn() -> None:
 
 
 def test_units_that_are_given_back_at_once() -> None:
-    """Whoever is served within another's giving back, and gives back within that, is served once."""
+    """A waiter that is served by a ``give``, and gives its unit back within that, is served once."""
     share = FairShare(lambda: 2, kept=False)
     queue, served = FairQueue(share), list[str]()
 
@@ -168,7 +168,7 @@ def test_what_grows_takes_more() -> None:
 
 
 def test_a_place_is_taken_once() -> None:
-    """Who has a place keeps it until it is given back; after the end nothing is taken, not even by who waited."""
+    """A place is kept until it is given back; after ``end`` nothing is taken, also by a ``take`` that waited."""
     share = FairShare(lambda: 2)
     queue = FairQueue(share)
     places = [FairPlace(queue, "a"), FairPlace(queue, "a")]

@@ -85,7 +85,7 @@ async def test_what_is_an_address_already(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_name_that_hangs(server: Server) -> None:
-    """Who waits for a name that is not looked up in time is told so, by its name."""
+    """A caller whose name is not looked up in time gets an error with the name."""
     with pytest.raises(TimedOut, match=r"the name slow\.example was not looked up within 0\.02 s") as told:
         await installed(names(server), "slow.example", patience=0.02)
     assert told.value.scope is Scope.SOURCE
@@ -159,7 +159,7 @@ async def test_nobody_waits_any_more(server: Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_thread_to_be_had(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system starts no thread, who asks is told; the name is looked up once it does."""
+    """Where the system starts no thread, a look-up fails; it works once the system does."""
     known = names(server)
 
     def refuse(thread: threading.Thread) -> None:

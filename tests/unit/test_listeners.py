@@ -5,11 +5,12 @@ from socket import gethostname
 
 import pytest
 from cryptography import x509
+from twisted.logger import capturedLogs, formatEvent
 
-from datamover.app.announcing import urls
+from datamover.app.announcing import Announcing, urls
 from datamover.config.identities import Holders, identities, parse_identity
 from datamover.config.load import load
-from datamover.config.schema import Config, Service
+from datamover.config.schema import Client, Config, Service
 from datamover.errors import ConfigError
 from tests.servers.certificates import Authority
 
@@ -65,7 +66,7 @@ def test_listeners_that_may_start(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_listeners_that_may_not(tmp_path: Path, text: str, sentence: str) -> None:
-    """What would leave a door open is refused with what to do about it."""
+    """A listener that lacks a login or TLS is refused with what to do."""
     path = tmp_path / "dm.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as refusal:
@@ -121,3 +122,26 @@ def test_where_to_call(listener: str, url: str) -> None:
     """The URL to call is told as a client would write it."""
     settings = Config().model_copy(update={"service": Service(listen=(listener,))})
     assert urls(settings) == [url]
+
+
+@pytest.mark.parametrize(
+    ("listeners", "clients", "tried"),
+    [
+        (("unix:/run/dm.sock", "tcp:1:interface=127.0.0.1"), {}, "S('http://127.0.0.1:1/data_mover')"),
+        (("unix:/run/dm.sock",), {}, None),
+        (("tcp:1:interface=127.0.0.1",), {"portal": Client(password_hash="x")}, None),
+    ],
+)
+def test_what_to_try(listeners: tuple[str, ...], clients: dict[str, Client], tried: str | None) -> None:
+    """The example of a first call works as it stands: without a login, and not over a Unix socket."""
+
+    async def opened() -> None:
+        pass
+
+    settings = Config().model_copy(update={"service": Service(listen=listeners), "clients": clients})
+    announcing = Announcing(settings, opened)
+    with capturedLogs() as told:
+        announcing.startService()
+    [ready] = [line for line in map(formatEvent, told) if "is ready" in line]
+    assert ("try: " in ready) == (tried is not None)
+    assert (tried or "") in ready

@@ -40,7 +40,7 @@ async def test_one_by_one() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_several_at_once() -> None:
-    """So many hold a lock as may; one that fails gives its place to the next, and nothing is left behind."""
+    """At most ``at_once`` hold a lock; one that fails gives its place to the next, and nothing is left behind."""
     locks, begun, gate = Locks(), list[int](), Deferred[None]()
 
     async def hold(number: int) -> None:

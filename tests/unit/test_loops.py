@@ -44,7 +44,7 @@ def turning() -> Iterator[Turning]:
 
 
 def test_goes_on(turning: Turning) -> None:
-    """What nobody foresaw is logged with its traceback, counted by the loop's name, and the loop goes on."""
+    """An unexpected error is logged with its traceback, counted by the loop's name, and the loop goes on."""
     turning.errors = iter([None, RuntimeError("nobody foresaw this")])
     with capturedLogs() as told:
         turning.loop.start(turning.run)
@@ -76,7 +76,7 @@ def test_pauses(turning: Turning) -> None:
 
 
 def test_the_database_is_away(turning: Turning) -> None:
-    """That is foreseen: it is tried again, and neither counted nor told of as the loop's."""
+    """Unavailable is expected: the loop tries again, and neither counts it nor reports trouble."""
     turning.errors = iter([Unavailable("the database is away")])
     turning.loop.start(turning.run)
     assert not turning.loops.troubles
@@ -108,7 +108,7 @@ def test_hurrying(turning: Turning) -> None:
 
 
 def test_an_end_that_nobody_asked_for(turning: Turning) -> None:
-    """A cancellation that came from within, as of something that was waited for, breaks a loop; it does not end it."""
+    """A cancellation from within, as of something that was waited for, is a failure and does not end the loop."""
     turning.errors = iter([CancelledError()])
     turning.loop.start(turning.run)
     turning.clock.advance(PAUSES[0])
@@ -123,7 +123,7 @@ def test_cancelling(turning: Turning) -> None:
 
 @pytest.mark.parametrize("deaf", [False, True])
 def test_stuck(turning: Turning, deaf: bool) -> None:
-    """A loop that does not turn within its bound is cancelled and begins anew; one that does not hear is told of."""
+    """A loop that does not turn within its bound is cancelled and begins again; one that ignores that is reported."""
     begun = []
 
     async def run() -> None:
@@ -163,14 +163,14 @@ def test_waits_for_as_long_as_it_takes() -> None:
 
 
 def stepping(loop: Loop, call: Callable[[], Awaitable[str]]) -> str:
-    """Return what a step comes to."""
+    """Return the result of a step."""
     found: list[str] = []
     Deferred.fromCoroutine(loop.step(call, "otherwise")).addCallback(found.append)
     return found[0]
 
 
 def test_steps() -> None:
-    """A step that fails keeps nothing from what comes after it, rests for a while, and is told of until it is well."""
+    """A step that fails delays no other step, pauses, and is reported until it succeeds."""
     clock, failed = Clock(), list[str]()
     loops = Loops(clock, failed.append)
     loop = loops.loop("changes")
@@ -195,7 +195,7 @@ def test_steps() -> None:
 
 
 def test_what_is_refused_is_counted() -> None:
-    """What a loop chokes on, and goes on without, is logged in words and counted under the loop."""
+    """An item that the database refuses is logged in words and counted under the loop, which goes on without it."""
     failed = list[str]()
     loops = Loops(Clock(), failed.append)
     with capturedLogs() as told:

@@ -1,4 +1,4 @@
-"""The threads of one process: what does not come back in some of them holds up nobody in the others."""
+"""The thread pools of one process: calls that hang in one of them delay no other."""
 
 import os
 import subprocess
@@ -79,7 +79,7 @@ async def test_all_kinds_hang() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_hangs_is_told() -> None:
-    """Of each call that a thread is in it is known whose thread, which call, and for how long."""
+    """``pending`` tells of each call that a thread makes: the pool, the function and the time."""
     threads, executor = Threads(reactor, "destination-archive", 2), None
     with hanging() as calls:
         executor = threads.executor()
@@ -102,7 +102,7 @@ def pending_here() -> list[str]:
 
 @pytest_twisted.ensureDeferred
 async def test_a_call_that_was_not_begun_is_withdrawn() -> None:
-    """Who is cancelled while its call waits for a thread is let go at once, and the call is never made."""
+    """Cancelling a call that waits for a thread ends at once, and the call is never made."""
     threads = Threads(reactor, "test", 1)
     made: list[int] = []
     with hanging() as calls:
@@ -122,7 +122,7 @@ async def test_a_call_that_was_not_begun_is_withdrawn() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_call_that_was_begun_is_hurried() -> None:
-    """Who is cancelled while its call is being made has it hurried, and waits for its end."""
+    """Cancelling a call that is being made hurries it, and waits for its end."""
     threads = Threads(reactor, "test", 1)
     calls = Hanging()
     running: Deferred[Any] = Deferred.fromCoroutine(threads.finish_hurried(calls.go, calls.hang))

@@ -34,7 +34,7 @@ def test_a_call_follows_the_other_without_the_reactor() -> None:
 
 
 def test_other_work_has_its_turn() -> None:
-    """A executor that always has something to do leaves its thread now and then."""
+    """An executor that always has calls leaves its thread to others now and then."""
     thread = Later()
     answers = [thread.executor.run(int) for _ in range(TURNS + 1)]
     thread.waiting.pop()()
@@ -44,7 +44,7 @@ def test_other_work_has_its_turn() -> None:
 
 
 def test_what_fails_holds_up_nothing() -> None:
-    """Who asked is told what a call raised; the next is made all the same."""
+    """The caller gets what a call raised; the next call is made all the same."""
     thread = Later()
     failing, next_one = thread.executor.run(int, "x"), thread.executor.run(int, "1")
     thread.work()
@@ -87,7 +87,7 @@ async def test_order_in_real_threads() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_closing() -> None:
-    """What was asked for is done before the threads end; what is asked for afterwards is told that they have."""
+    """Calls that were submitted are made before the threads end; later ones raise ConnectionLost."""
     threads = Threads(reactor, "test", 2)
     executor = threads.executor()
     made: list[int] = []

@@ -29,7 +29,7 @@ def test_all_get_the_same(result: int | Failure, seen: object) -> None:
 
 
 def test_cancelling() -> None:
-    """Who is cancelled waits no more; the others are woken, also when one of them cancels another."""
+    """A caller that is cancelled waits no more; the others are woken, also when one of them cancels another."""
     waiters: Waiters[int] = Waiters()
     waiting, found = results(waiters, 4)
     waiting[0].cancel()
@@ -40,7 +40,7 @@ def test_cancelling() -> None:
 
 
 def test_deserted() -> None:
-    """When the last one is cancelled, that is told, so that nobody goes on for no one."""
+    """When the last one is cancelled, ``deserted`` is called, so that the work can stop."""
     told: list[int] = []
     waiters: Waiters[int] = Waiters(lambda: told.append(len(waiters)))
     waiting = [waiters.wait().addErrback(lambda _: 0) for _ in range(2)]

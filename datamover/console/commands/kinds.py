@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -112,14 +113,11 @@ async def _sections(context: CommandContext) -> Sequence[str]:
 
 
 def _moment(value: Any, context: CommandContext) -> datetime:
-    if isinstance(value, str):
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            pass
-        else:
-            return found if found.tzinfo else found.replace(tzinfo=UTC)
     try:
+        if isinstance(value, str):
+            with suppress(ValueError):
+                found = datetime.fromisoformat(value)
+                return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
         return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
     except (ValueError, OverflowError):
         raise Unfit from None
@@ -143,7 +141,7 @@ def _request(value: Any, context: CommandContext) -> Any:
 
 
 def _check_text(value: str) -> None:
-    """Raise Unfit for what no database keeps as text: NUL, and halves of characters."""
+    """Raise Unfit for text that PostgreSQL does not store: NUL and surrogates."""
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise Unfit("it holds characters that are no text")
 

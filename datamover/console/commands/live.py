@@ -12,7 +12,7 @@ from datamover.console.commands.registry import Commands, Live
 from datamover.console.figures import rate
 from datamover.console.tables import Line, Page, Part
 from datamover.console.visitor import View
-from datamover.errors import DataMoverError, Unavailable
+from datamover.errors import Unavailable
 from datamover.jobs.values import JobRecord
 from datamover.text.quantities import count
 
@@ -23,7 +23,7 @@ EACH = 1.0
 PATIENCE = 10.0
 """Seconds that one look waits for events."""
 BEFORE = 10
-"""Events that are shown of what happened before."""
+"""Earlier events that are shown first, at most."""
 ENDS = "q or Ctrl-C ends this"
 HEADER = 6
 """Lines of a picture that are no rows."""
@@ -60,7 +60,7 @@ async def follow(context: CommandContext, number: int) -> Live:
                 view.show([event_line(event) for event in found])
                 after = found[-1].cursor
             if job.state.terminal:
-                # Of its end the history tells before the job does.
+                # The last events may have been stored after the last look.
                 if rest := await store.events(job=number, after=after):
                     view.show([event_line(event) for event in rest])
                 view.show(_end(job))
@@ -77,9 +77,7 @@ async def _picture(context: CommandContext, rows: int, *below: str) -> Page:
     now = f"{datetime.now(UTC):%H:%M:%S} UTC"
     try:
         queue, nodes, active = await store.queue(), await store.nodes(), await store.active(rows)
-    except DataMoverError as error:
-        if not isinstance(error, Unavailable):
-            raise
+    except Unavailable as error:
         return [f"{now}: {error.full}", *below]
     number = sum(row["active"] for row in queue)
     head = (

@@ -78,7 +78,7 @@ class Command:
         """Return what the command runs with; raises WrongUse."""
         placed = [each for each in self.arguments if not each.named]
         if len(given) > len(placed):
-            takes = f"{len(placed)} argument{'' if len(placed) == 1 else 's'}" if placed else "no arguments"
+            takes = count(len(placed), "argument") if placed else "no arguments"
             more = " without a name" if len(placed) < len(self.arguments) else ""
             raise self._wrong(f"takes {takes}{more}, and {count(len(given), 'is', 'are')} given")
         values = {each.name: value for each, value in zip(placed, given, strict=False)}

@@ -54,10 +54,10 @@ def session(others: Commands) -> Commands:
 def _explained(command: Command) -> Page:
     page: list[Part] = [command.usage, command.help]
     if command.arguments:
-        rows = [
-            (each.name, f"{each.kind.expected}{'' if each.required else ' (optional)'}") for each in command.arguments
+        page.append("")
+        page += [
+            f"  {each.name}: {each.kind.expected}{'' if each.required else ' (optional)'}" for each in command.arguments
         ]
-        page += ["", *(f"  {name}: {told}" for name, told in rows)]
     examples = "for example" if len(command.examples) == 1 else "examples"
     return [*page, "", f"{examples}: {', '.join(command.examples)}"]
 

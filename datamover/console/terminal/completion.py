@@ -8,6 +8,7 @@ import builtins
 import rlcompleter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 from datamover.console.commands.registry import Argument, Command, Typed
@@ -81,10 +82,8 @@ class Offer:
 
     @property
     def common(self) -> str:
-        """Return what all choices begin with."""
-        first, last = (min(self.choices), max(self.choices)) if self.choices else ("", "")
-        same = (index for index, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
-        return first[: next(same, min(len(first), len(last)))]
+        """What all choices begin with."""
+        return commonprefix(list(self.choices))  # noqa: RUF071 - of characters is what is wanted
 
 
 async def offer(text: str, names: Mapping[str, Typed], namespace: Mapping[str, Any]) -> Offer:

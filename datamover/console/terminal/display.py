@@ -15,7 +15,7 @@ from datamover.console.width import clusters, cut, padded, width
 
 USUAL = (80, 24)
 SIMPLE = frozenset({"", "dumb", "unknown", "network", "emacs"})
-"""What terminals say that can do nothing, or that say nothing."""
+"""Types of terminals that cannot move the cursor, or of which nothing is known."""
 LISTED = 100
 """Choices of a completion that are listed."""
 MARGIN = 8
@@ -136,10 +136,12 @@ class Display:
         before = list(clusters(line.before))
         if self._left > len(before) - 1:
             self._left = max(0, len(before) - MARGIN)
-        while width("".join(before[self._left :])) > room - 1:
+        cells = width("".join(before[self._left :]))
+        while cells > room - 1:
+            cells -= width("".join(before[self._left : self._left + MARGIN]))
             self._left += MARGIN
         shown = "".join(before[self._left :])
-        left, behind = room - width(shown), ""
+        left, behind = room - cells, ""
         for cluster in clusters(line.after):
             left -= width(cluster)
             if left < 0:

@@ -24,7 +24,6 @@ class History:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.lines: list[str] = []
-        self._stored = 0
         self._unusable = False
         try:
             self.lines = read(path).decode("utf-8", "replace").splitlines() if path.exists() else []
@@ -70,7 +69,7 @@ class History:
 
 
 def kept(line: str) -> bool:
-    """Tell whether a line may be kept: it shows no secret, and no blank before it says that it is not to be."""
+    """Tell whether a line may be kept: it is not empty, shows no secret and does not begin with a blank."""
     return bool(line.strip()) and not line.startswith(" ") and masked(line) == line and one_line(line) == line
 
 

@@ -45,7 +45,7 @@ class Keys:
         self._returned = False
 
     def read(self, key: bytes, modifier: Any) -> list[str]:
-        """Return what one keystroke, as conch tells it, comes to: a character or a name each."""
+        """Return the keys of one keystroke of conch's, each a character or a name; none for a part of a character."""
         if key in FUNCTION_KEYS:
             return [_FUNCTION[key]] if key in _FUNCTION else ["unknown"]
         if modifier is not None:

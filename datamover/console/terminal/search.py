@@ -10,7 +10,7 @@ class Search:
     """One search, from its Ctrl-R to the key that ends it."""
 
     def __init__(self, line: EditedLine, recall: Recall, ring: Callable[[], None]) -> None:
-        """``line`` shows what is found; ``ring`` says that nothing is."""
+        """``line`` shows what is found; ``ring`` is called where nothing is."""
         self._line = line
         self._recall = recall
         self._ring = ring

@@ -120,7 +120,7 @@ class ConsoleSession(TerminalProtocol):
             self._draw()
 
     def hangUp(self) -> None:  # noqa: N802
-        """Take note that nothing more is typed: the session ends behind what is running, and ends what goes on."""
+        """Take note that nothing more is typed: a live command is cancelled, and the session ends."""
         if self._running is not None and self._shell.live:
             self._running.cancel()
         self._waiting.extend(["interrupt", "eof"] if self._running is None else ["eof"])
