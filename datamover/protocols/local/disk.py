@@ -204,8 +204,13 @@ class Disk:
             self._check_regular(_status(source, part_name))
 
             def to_target(directory: int, name: bytes) -> LocalPlacement:
-                ends = [os.dup(source), os.dup(directory)]
-                return self._placing((ends[0], part_name), (ends[1], name), target, size, replace)
+                kept = os.dup(source)
+                try:
+                    aim = os.dup(directory)
+                except OSError:
+                    os.close(kept)
+                    raise
+                return self._placing((kept, part_name), (aim, name), target, size, replace)
 
             with self._refusals.about(target):
                 return to_target(source, encode(beside)) if beside else self._tree.at(target, to_target, make=True)

@@ -207,11 +207,11 @@ class Bucket:
         with self.refusals.reading(path):
             upload = await self.service.run(documents.upload_of(answer.body))
         if checking.sha256 and not checked:
-            self.made.unchecked.add(upload)
+            self.made.leave_unchecked(upload)
         return upload
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
-        checking, checked = self._writer.checking, upload not in self.made.unchecked
+        checking, checked = self._writer.checking, self.made.checked(upload)
         with self.refusals.about(path):
             query = [("partNumber", str(number)), ("uploadId", upload)]
             try:
@@ -253,7 +253,7 @@ class Bucket:
             after = following
         unchecked = self._writer.checking.sha256 and not any(part.sha256 for part in found.values())
         if unchecked and found and self.made.transfer(upload) is None:
-            self.made.unchecked.add(upload)
+            self.made.leave_unchecked(upload)
         return found
 
     async def complete(
