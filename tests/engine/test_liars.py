@@ -105,7 +105,7 @@ async def test_web_servers(rig: Rig, web: Web, tmp_path: Path) -> None:
     for lie in NO_NUMBERS:
         web.route(f"/length-{lie}", File(b"x" * 1000, etag='"1"', length=lie))
         web.route(f"/chunk-{lie}", chunk(lie, CONTENT))
-        for way, said in (("length", f"is '{lie}', no number of bytes"), ("chunk", "the size of a chunk was to come")):
+        for way, said in (("length", f"is '{lie}', no number of bytes"), ("chunk", "expected the size of a chunk")):
             liars.append(Liar(file(url(f"{web.url}/{way}-{lie}"), "archive", f"{way}-{lie}"), said))
     await judge(rig, web, tmp_path, *liars)
 

@@ -24,7 +24,7 @@ STORY = {
     "written down": ("datamover.jobs.queue.queue", "Queue.settle", "after"),
     "archive made": ("datamover.engine.groups.group", "GroupAttempt._archive", "after"),
     "placement written down": ("datamover.jobs.queue.queue", "Queue.placing", "after"),
-    "archive placed": ("datamover.engine.groups.group", "GroupAttempt._place", "after"),
+    "archive placed": ("datamover.engine.groups.group", "commit", "after"),
 }
 """Name -> module, function, whether before or after it."""
 POINTS = {

@@ -49,6 +49,9 @@ class MadeUploads:
             self.limits = replace(self.limits, most=most)
         return self.limits != known
 
+    def clear(self) -> None:
+        self._transfers.clear()
+
 
 def _forget_oldest(uploads: dict[str, Any]) -> None:
     if len(uploads) > REMEMBERED:
